@@ -1,0 +1,113 @@
+# Every verb that a user or a developer of maskline needs. `make` alone lists them.
+#
+# `demo` and `serve` need what the server needs (requirements.lock); the other targets need the developers' tools too
+# (requirements-dev.lock). Both are installed by hash. A newer lock or pyproject.toml installs again.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test test-long test-faults check fmt bench docs lock clean
+
+# $(call make_venv,DIR): a virtual environment with a pip that works. One that was left half made (Debian without
+# python3-venv does that) is made anew.
+define make_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "maskline needs Python 3.11 or newer, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)." >&2; \
+	echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1) || { \
+	echo "Python's venv module does not work here. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+endef
+
+# $(call install,DIR,LOCK): what the lock names, then maskline itself as it stands in this tree. uv only saves time.
+define install
+@echo "Installing $(2) into $(1)"
+@if command -v uv >/dev/null; then \
+	uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2); \
+else \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2); \
+fi
+endef
+
+define install_maskline
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endef
+
+help: ## List the targets
+	@echo "Usage: make TARGET [ARGS='...'] [PYTHON=python3.12]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+.venv/.ready: requirements.lock pyproject.toml
+	$(call make_venv,.venv)
+	$(call install,.venv,requirements.lock)
+	$(call install_maskline,.venv)
+	@touch $@
+
+# The developers' lock holds the server's lock, so one install serves both stamps.
+.venv/.ready-dev: requirements-dev.lock requirements.lock pyproject.toml
+	$(call make_venv,.venv)
+	$(call install,.venv,requirements-dev.lock)
+	$(call install_maskline,.venv)
+	@touch .venv/.ready $@
+
+# Apart from .venv, so that the baseline's packages can never be imported by the server by accident.
+.venv-bench/.ready: requirements-dev.lock benchmarks/requirements.lock pyproject.toml
+	$(call make_venv,.venv-bench)
+	$(call install,.venv-bench,requirements-dev.lock)
+	$(call install,.venv-bench,benchmarks/requirements.lock)
+	$(call install_maskline,.venv-bench)
+	@touch $@
+
+demo: .venv/.ready ## Play one masked conversation and leave the server running (ARGS=--once: stop after it)
+	@$(BIN)/maskline demo $(ARGS)
+
+serve: .venv/.ready ## Run the server (ARGS='--port 9000 ...')
+	@$(BIN)/maskline serve $(ARGS)
+
+test: .venv/.ready-dev ## Run the tests with short budgets (ARGS goes to pytest)
+	@$(BIN)/python tools/peers.py
+	@HYPOTHESIS_PROFILE=ci $(BIN)/pytest $(ARGS)
+
+test-long: .venv/.ready-dev ## Run the tests with large budgets for generated examples
+	@$(BIN)/python tools/peers.py
+	@HYPOTHESIS_PROFILE=long $(BIN)/pytest $(ARGS)
+
+test-faults: .venv/.ready-dev ## Run all fault tests: kill -9 at every step, again and again
+	@$(BIN)/python tools/peers.py
+	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults $(ARGS)
+
+check: .venv/.ready-dev ## Check format, lint, types, imports, the locks and the changelog fragments
+	@$(BIN)/ruff format --check --output-format=concise . || { echo "'make fmt' formats them." >&2; exit 1; }
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m pip --disable-pip-version-check check
+	@said=$$($(BIN)/towncrier build --draft --version next 2>&1) || { echo "$$said" >&2; exit 1; }
+
+fmt: .venv/.ready-dev ## Format the code and mend what ruff can mend by itself
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+bench: .venv-bench/.ready ## Measure against the limit and the baseline (takes minutes; ARGS goes to benchmarks)
+	@.venv-bench/bin/python -m benchmarks $(ARGS)
+
+docs: ## Check the links of the documentation, which is the Markdown files as they are
+	@$(PYTHON) tools/check_links.py
+
+# Names, versions and hashes only: no address of a registry, no path of a machine. One lock serves all Pythons that we
+# support. The developers' and the benchmarks' locks are held to the server's, so that all test what is shipped.
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(ARGS)
+
+lock: ## Write the lock files anew after a change of dependencies (ARGS=--upgrade: newest versions)
+	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv); nothing else does." >&2; exit 1; }
+	$(COMPILE) pyproject.toml --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --group bench -c requirements-dev.lock -o benchmarks/requirements.lock
+
+clean: ## Remove everything that was built here, the virtual environments too
+	rm -rf .venv .venv-bench .ci-work build dist *.egg-info src/*.egg-info \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

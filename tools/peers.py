@@ -1,0 +1,28 @@
+"""Say in one line for each absent peer which tests will not run without it. Silent when all are there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+# What must succeed for the peer to be of use, and what is left out without it. strace may be installed and yet not
+# be allowed to trace, as in some containers.
+PEERS = {
+    "strace": (["strace", "-o", "/dev/null", "true"], "the count of fdatasyncs before an answer"),
+}
+
+
+def is_usable(probe: list[str]) -> bool:
+    if shutil.which(probe[0]) is None:
+        return False
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def main() -> None:
+    for name, (probe, tests) in PEERS.items():
+        if not is_usable(probe):
+            print(f"{name} is not usable here; not run: {tests}.")
+
+
+if __name__ == "__main__":
+    main()
