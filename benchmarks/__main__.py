@@ -1,0 +1,70 @@
+"""From the root: `python -m benchmarks [intake|whole|memory|all] [--rounds N] [--seconds S] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import intake, machine, memory, report, seed, whole
+from benchmarks.plan import Plan, quick
+
+HERE = Path(__file__).resolve().parent
+PARTS = {"intake": intake.run, "whole": whole.run, "memory": memory.run}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measures maskline (benchmarks/README.md)."
+    )
+    parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
+    parser.add_argument("--rounds", type=int, help="rounds of the intake part, default 5")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="length of one intake run, default 3; a step of the whole path is 2 s longer",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke run of under a minute; its figures mean nothing"
+    )
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        parser.error("wrk is missing. On Debian and Ubuntu: apt-get install wrk")
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped
+    about = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    (HERE / "work").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HERE / "work") as work:
+        plan = quick(Path(work)) if arguments.quick else Plan(Path(work))
+        given = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+        plan = dataclasses.replace(
+            plan, **{name: value for name, value in given.items() if value is not None}
+        )
+        facts = machine.describe(plan.work)
+        print(", ".join(f"{name} {value}" for name, value in facts.items()), flush=True)
+        if machine.SERVER_CORE == machine.LOAD_CORE:
+            print("Only one core: server and load share it, and no figure below is worth much.")
+        os.sched_setaffinity(0, {machine.LOAD_CORE})
+        print(f"Seeding {plan.sessions:,} Sessions", flush=True)
+        seeded = seed.make(plan)
+        parts = []
+        for name in PARTS if arguments.part == "all" else [arguments.part]:
+            print(f"Measuring {name}", flush=True)
+            parts.append(PARTS[name](plan, seeded))
+            print(parts[-1].show() + "\n", flush=True)
+    kept = report.save(HERE / "results", {**about, "machine": facts, "quick": plan.quick}, parts)
+    print(f"Kept in {kept.relative_to(HERE.parent)}")
+    if plan.quick:
+        print("A quick run: it shows that everything works, its figures mean nothing.")
+    wrong = [line for part in parts for line in part.wrong]
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

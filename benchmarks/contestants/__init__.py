@@ -1,0 +1,1 @@
+"""The servers that maskline is measured against. Frozen: see README.md, "The contestants"."""

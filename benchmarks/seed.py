@@ -1,0 +1,142 @@
+"""The Sessions that every part runs over: made once through maskline's own HTTP API, then copied for each run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from urllib.parse import quote_plus
+
+from benchmarks import load, servers
+from benchmarks.plan import Plan
+
+CALLERS = 16
+TEXT = "Your driver is two minutes away, please come outside"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    service_sid: str
+    session_sid: str
+    participant_sid: str
+    identifier: str
+    proxy_identifier: str
+
+    @property
+    def url(self) -> str:
+        return (
+            f"/v1/Services/{self.service_sid}/Sessions/{self.session_sid}"
+            f"/Participants/{self.participant_sid}/MessageInteractions"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    folder: Path
+    recipients: list[Recipient]
+    """Both Participants of every Session, in an order that has nothing to do with that of the tables."""
+
+    def copy(self, to: Path) -> Path:
+        shutil.copytree(self.folder, to)
+        return to
+
+
+def body(number: int) -> bytes:
+    """A form whose text carries the message's number, so that the handset's text can be told from all others."""
+    return f"Body=m{number:09d}+{quote_plus(TEXT)}".encode()
+
+
+def number_in(text: str) -> int:
+    return int(text[1:10])
+
+
+class Traffic:
+    """An endless stream of messages to the given recipients in turn; no number twice."""
+
+    def __init__(self, recipients: list[Recipient], first: int = 1) -> None:
+        self._recipients = cycle(recipients)
+        self.next = first
+
+    def __iter__(self) -> Iterator[load.Message]:
+        return self
+
+    def __next__(self) -> load.Message:
+        number, self.next = self.next, self.next + 1
+        return number, load.request("POST", next(self._recipients).url, body(number))
+
+    def take(self, count: int) -> Iterator[load.Message]:
+        return (next(self) for _ in range(count))
+
+
+def make(plan: Plan) -> Seed:
+    folder = plan.work / "seed"
+    with servers.maskline(folder, "api") as server:
+        recipients = load.run(_fill(server.port, plan))
+    random.Random(1).shuffle(recipients)
+    return Seed(folder, recipients)
+
+
+async def _fill(port: int, plan: Plan) -> list[Recipient]:
+    pool = load.Pool(port)
+
+    services: list[str] = []
+    for s in range(plan.services):
+        service = await pool.ask("POST", "/v1/Services", [("UniqueName", f"benchmark-{s}")])
+        services.append(service["sid"])
+        for n in range(plan.numbers):
+            form = [("PhoneNumber", f"+1415{200 + s}{n:04d}")]
+            await pool.ask("POST", f"/v1/Services/{service['sid']}/PhoneNumbers", form)
+
+    recipients: list[Recipient] = []
+    waiting = iter(range(plan.sessions))
+
+    async def caller() -> None:
+        for i in waiting:
+            sessions = f"/v1/Services/{services[i % plan.services]}/Sessions"
+            people = [json.dumps({"Identifier": f"+1628{2_000_000 + 2 * i + side}"}) for side in (0, 1)]
+            form = [("UniqueName", f"ride-{i}"), *(("Participants", person) for person in people)]
+            session = await pool.ask("POST", sessions, form)
+            listed = await pool.ask("GET", f"{sessions}/{session['sid']}/Participants")
+            recipients.extend(
+                Recipient(
+                    p["service_sid"], p["session_sid"], p["sid"], p["identifier"], p["proxy_identifier"]
+                )
+                for p in listed["participants"]
+            )
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(caller())
+    pool.close()
+    if len(recipients) != 2 * plan.sessions:
+        raise RuntimeError(f"{plan.sessions} Sessions have {len(recipients)} Participants")
+    return recipients
+
+
+def fill_baseline(database: Path, recipients: list[Recipient]) -> None:
+    """The same Services, Sessions and Participants into the baseline's tables."""
+    token = hashlib.sha256(servers.AUTH_TOKEN.encode()).hexdigest()
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO accounts (sid, token_sha256) VALUES (?, ?)", (servers.ACCOUNT_SID, token)
+        )
+        connection.executemany(
+            "INSERT INTO services (sid, account_sid) VALUES (?, ?)",
+            {(r.service_sid, servers.ACCOUNT_SID) for r in recipients},
+        )
+        connection.executemany(
+            "INSERT INTO sessions (sid, service_sid, status) VALUES (?, ?, 'open')",
+            {(r.session_sid, r.service_sid) for r in recipients},
+        )
+        connection.executemany(
+            "INSERT INTO participants (sid, session_sid, identifier, proxy_identifier) VALUES (?, ?, ?, ?)",
+            [(r.participant_sid, r.session_sid, r.identifier, r.proxy_identifier) for r in recipients],
+        )
+    connection.close()
