@@ -1,0 +1,355 @@
+"""Choosing a proxy number: examples for each rule, and a second statement of the rules that must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from maskline.domain import problems
+from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit, rank
+from maskline.domain.model import Mode, NumberSelectionBehavior
+from maskline.domain.problems import Code
+
+PREFER, AVOID = NumberSelectionBehavior.PREFER_STICKY, NumberSelectionBehavior.AVOID_STICKY
+BOTH, VOICE, MESSAGE = Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY
+CALLING_CODES = {"US": 1, "CA": 1, "AG": 1, "BM": 1, "JM": 1, "GB": 44, "JE": 44, "RU": 7, "KZ": 7, "JP": 81}
+
+
+def a_number(
+    last: int = 0,
+    country: str = "US",
+    *,
+    reserved: bool = False,
+    voice: bool = True,
+    sms: bool = True,
+    participants: int = 0,
+) -> PoolNumber:
+    """The pool number …0`last`; its SID grows with `last`."""
+    code = CALLING_CODES[country]
+    return PoolNumber(f"PN{last:032x}", phone(last), country, code, reserved, voice, sms, participants)
+
+
+def phone(last: int) -> str:
+    return f"+1415555010{last}"
+
+
+def a_person(
+    country: str = "US", *, had: tuple[int, ...] = (), on: tuple[int, ...] = (), key: str = "+14155550199"
+) -> Person:
+    """A participant who `had` these numbers, most recent first, and is `on` those in other Sessions."""
+    return Person(key, country, CALLING_CODES[country], tuple(map(phone, had)), frozenset(map(phone, on)))
+
+
+def chosen(person: Person, *pool: PoolNumber, behavior: NumberSelectionBehavior = PREFER) -> list[str]:
+    """The last digits of the numbers ranked, best first."""
+    ranked = rank(person, BOTH, behavior, pool)
+    assert not isinstance(ranked, Refusal), ranked
+    return [number.phone_number[-1:] for number in ranked]
+
+
+def refused(person: Person, *pool: PoolNumber, mode: Mode = BOTH) -> Code:
+    answer = rank(person, mode, PREFER, pool)
+    assert isinstance(answer, Refusal), answer
+    return answer.code
+
+
+# Order
+
+
+def test_the_fewest_participants_and_then_the_smallest_sid_win() -> None:
+    """Load decides among numbers that are otherwise alike, then the SID."""
+    pool = a_number(1, participants=2), a_number(3), a_number(2), a_number(4, participants=1)
+    assert chosen(a_person(), *pool) == ["2", "3", "4", "1"]
+
+
+def test_two_people_get_the_same_number_while_load_is_equal() -> None:
+    """A number is no scarce good: another person may have it too."""
+    pool = a_number(1), a_number(2)
+    assert chosen(a_person(), *pool) == chosen(a_person(key="+14155550198"), *pool)
+
+
+def test_prefer_sticky_takes_the_number_of_before_the_most_recent_first() -> None:
+    """The number this person had last comes first, whatever its load."""
+    pool = a_number(1), a_number(2, participants=9), a_number(3, participants=5)
+    assert chosen(a_person(had=(3, 2)), *pool) == ["3", "2", "1"]
+    assert chosen(a_person(had=(2, 3, 2)), *pool) == ["2", "3", "1"]
+
+
+def test_prefer_sticky_takes_another_number_where_the_old_one_cannot_be_used() -> None:
+    """A number that is taken, reserved or gone is passed over."""
+    pool = a_number(1), a_number(2), a_number(3, reserved=True)
+    assert chosen(a_person(had=(4, 3, 2), on=(2,)), *pool) == ["1"]
+
+
+def test_avoid_sticky_takes_new_numbers_first_and_then_the_least_recent() -> None:
+    """Numbers this person never had come first, the one had last comes last."""
+    pool = a_number(1), a_number(2), a_number(3), a_number(4, participants=9)
+    assert chosen(a_person(had=(1, 3, 2)), *pool, behavior=AVOID) == ["4", "2", "3", "1"]
+
+
+def test_avoid_sticky_gives_the_only_number_again() -> None:
+    """It is a preference: with a pool of one, the one is given."""
+    assert chosen(a_person(had=(1,)), a_number(1), behavior=AVOID) == ["1"]
+
+
+def test_the_own_country_comes_before_a_shared_code_and_a_sticky_number_before_both() -> None:
+    """The sticky rule is asked before the country, and the country before the load."""
+    pool = a_number(1, "GB"), a_number(2, "JE", participants=7)
+    assert chosen(a_person("JE"), *pool) == ["2", "1"]
+    assert chosen(a_person("JE", had=(1,)), *pool) == ["1", "2"]
+
+
+# Country
+
+
+@pytest.mark.parametrize(
+    ("person", "number"),
+    [
+        ("US", "US"),
+        ("CA", "CA"),
+        ("CA", "US"),
+        ("AG", "US"),
+        ("BM", "US"),
+        ("JM", "JM"),
+        ("JE", "GB"),
+        ("RU", "KZ"),
+    ],
+)
+def test_a_number_of_the_country_or_of_its_group_is_given(person: str, number: str) -> None:
+    """Numbers of one calling code match each other; under +1, some countries may have US numbers."""
+    assert chosen(a_person(person), a_number(1, number)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("person", "number"),
+    [("US", "CA"), ("US", "AG"), ("BM", "AG"), ("BM", "CA"), ("JM", "US"), ("JP", "US"), ("US", "JP")],
+)
+def test_a_number_of_another_country_is_not_given(person: str, number: str) -> None:
+    """There is no fallback to another country: the caller is told which country is missing."""
+    answer = rank(a_person(person), BOTH, PREFER, [a_number(1, number)])
+    assert answer == Refusal(problems.NO_PROXY_FOR_COUNTRY, f"+1…99 ({person})")
+
+
+def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:
+    """Somebody of no known country gets a number of the same calling code."""
+    assert chosen(replace(a_person(), country=None), a_number(1, "CA")) == ["1"]
+    assert chosen(a_person(), replace(a_number(1), country=None), a_number(2, participants=5)) == ["2", "1"]
+
+
+# Refusals
+
+
+def test_each_refusal_comes_before_those_after_it() -> None:
+    """From an empty pool to a number that fits, each number added brings the next reason, until there is none."""
+    person = a_person(on=(5,))
+    pool: list[PoolNumber] = []
+    seen = []
+    for number in [
+        a_number(1, "JP"),
+        a_number(2, voice=False),
+        a_number(3, sms=False),
+        a_number(4, reserved=True),
+        a_number(5),
+    ]:
+        seen.append(refused(person, *pool))
+        pool.append(number)
+    seen.append(refused(person, *pool))
+    assert seen == [
+        problems.EMPTY_POOL,
+        problems.NO_PROXY_FOR_COUNTRY,
+        problems.NO_VOICE_PROXY,
+        problems.NO_MESSAGE_PROXY,
+        problems.ONLY_RESERVED,
+        problems.NO_UNUSED_PROXY,
+    ]
+    assert chosen(person, *pool, a_number(6)) == ["6"]
+
+
+def test_voice_and_messages_must_be_on_one_number() -> None:
+    """One number with voice and another with messages are none with both."""
+    pool = a_number(1, sms=False), a_number(2, voice=False)
+    assert refused(a_person(), *pool) is problems.NO_MESSAGE_PROXY
+    assert refused(a_person(), a_number(1, voice=False), mode=VOICE) is problems.NO_VOICE_PROXY
+    assert refused(a_person(), a_number(1, sms=False), mode=MESSAGE) is problems.NO_MESSAGE_PROXY
+
+
+def test_nobody_gets_the_own_number() -> None:
+    """A participant whose identifier is in the pool gets another number, or none; also in its other spelling."""
+    assert chosen(a_person(key=phone(1)), a_number(1), a_number(2)) == ["2"]
+    assert refused(a_person(key=phone(1)), a_number(1)) is problems.NO_UNUSED_PROXY
+    mexican = replace(a_number(1), phone_number="+5215512345678", country="MX", calling_code=52)
+    person = Person("+525512345678", "MX", 52, (), frozenset())
+    assert refused(person, mexican) is problems.NO_UNUSED_PROXY
+
+
+def test_a_refusal_masks_the_participant() -> None:
+    """What goes into errors and events shows country code and last two digits only."""
+    assert rank(a_person(on=(1,)), BOTH, PREFER, [a_number(1)]) == Refusal(problems.NO_UNUSED_PROXY, "+1…99")
+
+
+# Explicit assignment
+
+
+def test_an_explicit_number_may_be_reserved_and_foreign() -> None:
+    """Who names a number may have it though it would not be chosen."""
+    assert check_explicit(a_person("JP"), BOTH, a_number(1, reserved=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "number", "code"),
+    [
+        (VOICE, a_number(1, voice=False), problems.NO_VOICE_PROXY),
+        (BOTH, a_number(1, voice=False, sms=False), problems.NO_VOICE_PROXY),
+        (BOTH, a_number(1, sms=False), problems.NO_MESSAGE_PROXY),
+        (MESSAGE, a_number(1, sms=False), problems.NO_MESSAGE_PROXY),
+        (MESSAGE, a_number(3), problems.PAIR_INVALID),
+        (MESSAGE, a_number(2), problems.PAIR_IN_USE),
+        (MESSAGE, a_number(1, voice=False), None),
+        (VOICE, a_number(1, sms=False), None),
+    ],
+)
+def test_an_explicit_number_must_be_able_another_and_free(
+    mode: Mode, number: PoolNumber, code: Code | None
+) -> None:
+    """It must do what the mode needs, not be the participant's own, and not be this person's in another Session."""
+    answer = check_explicit(a_person(on=(2,), key=phone(3)), mode, number)
+    assert (answer.code if answer else None) is code
+
+
+# The rules, said a second time: predicates one after another, and the best picked again and again.
+
+GETS_US_NUMBERS = {"AG", "AI", "BM", "BS", "MS", "TC", "VG", "VI", "CA"}
+
+# Half of all numbers are drawn from the person's own group, or nearly every answer would be 80203.
+GROUPS: list[list[tuple[str | None, int]]] = [
+    [("US", 1), ("CA", 1), ("AG", 1), ("JM", 1), (None, 1)],
+    [("GB", 44), ("JE", 44), (None, 44)],
+    [(None, 800)],
+    [("JP", 81)],
+]
+ANYWHERE = [country for group in GROUPS for country in group]
+Case = tuple[Person, Mode, NumberSelectionBehavior, list[PoolNumber]]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A person, what is asked for, and a pool of at most ten numbers whose SIDs have another order."""
+    group = draw(st.sampled_from(GROUPS))
+    country, code = draw(st.sampled_from(group))
+    mostly = st.sampled_from([True, True, True, False])
+    lasts = draw(st.lists(st.integers(0, 9), unique=True, min_size=draw(st.sampled_from([0, 1, 4, 8]))))
+    sids = draw(st.permutations(range(10)))
+    pool = []
+    for last in lasts:
+        number_country, number_code = draw(st.sampled_from(group) | st.sampled_from(ANYWHERE))
+        number = PoolNumber(
+            sid=f"PN{sids[last]:032x}",
+            phone_number=phone(last),
+            country=number_country,
+            calling_code=number_code,
+            reserved=not draw(mostly),
+            voice=draw(mostly),
+            sms=draw(mostly),
+            participants=draw(st.integers(0, 2)),
+        )
+        pool.append(number)
+    some = st.lists(st.integers(0, 9).map(phone), max_size=5)
+    key = draw(st.sampled_from(["+14155550199", phone(0)]))
+    person = Person(key, country, code, tuple(draw(some)), frozenset(draw(some)))
+    return person, draw(st.sampled_from(Mode)), draw(st.sampled_from(NumberSelectionBehavior)), pool
+
+
+def may_serve(person: Person, number: PoolNumber) -> bool:
+    if person.calling_code != number.calling_code:
+        return False
+    if person.calling_code != 1 or None in (person.country, number.country):
+        return True
+    return number.country in {person.country, *(["US"] if person.country in GETS_US_NUMBERS else [])}
+
+
+def expected(
+    person: Person, mode: Mode, behavior: NumberSelectionBehavior, pool: list[PoolNumber]
+) -> list[str] | Code:
+    if not pool:
+        return problems.EMPTY_POOL
+    rules: list[tuple[Code, Callable[[PoolNumber], bool]]] = [
+        (problems.NO_PROXY_FOR_COUNTRY, lambda number: may_serve(person, number)),
+        (problems.NO_VOICE_PROXY, lambda number: number.voice or mode == "message-only"),
+        (problems.NO_MESSAGE_PROXY, lambda number: number.sms or mode == "voice-only"),
+        (problems.ONLY_RESERVED, lambda number: not number.reserved),
+        (problems.NO_UNUSED_PROXY, lambda number: number.phone_number not in {person.key, *person.taken}),
+    ]
+    for code, rule in rules:
+        pool = [number for number in pool if rule(number)]
+        if not pool:
+            return code
+    order = []
+    while pool:
+        best = pick(person, behavior, pool)
+        order.append(best.sid)
+        pool = [number for number in pool if number is not best]
+    return order
+
+
+def pick(person: Person, behavior: NumberSelectionBehavior, pool: list[PoolNumber]) -> PoolNumber:
+    """The one best number: each wish narrows the pool if it leaves any."""
+    known = [number for number in pool if number.phone_number in person.history]
+    new = [number for number in pool if number not in known]
+    if behavior == "prefer-sticky" and known:
+        return min(known, key=lambda number: person.history.index(number.phone_number))
+    if behavior == "avoid-sticky" and not new:
+        return max(known, key=lambda number: person.history.index(number.phone_number))
+    own = [number for number in new if number.country == person.country and person.country]
+    pool = own or new
+    lightest = min(number.participants for number in pool)
+    return min((number for number in pool if number.participants == lightest), key=lambda number: number.sid)
+
+
+@settings(max_examples=400)
+@given(cases())
+def test_rank_agrees_with_a_search_by_brute_force(case: Case) -> None:
+    """Candidates, their order and every refusal are what the rules say when they are tried one by one."""
+    answer = rank(*case)
+    event(f"refused {answer.code.number}" if isinstance(answer, Refusal) else f"{len(answer)} candidates")
+    got = answer.code if isinstance(answer, Refusal) else [number.sid for number in answer]
+    assert got == expected(*case)
+
+
+@given(cases(), st.randoms(use_true_random=False))
+def test_the_order_of_the_pool_does_not_matter(case: Case, random: Random) -> None:
+    """The same pool read in another order gives the same answer."""
+    person, mode, behavior, pool = case
+    shuffled = random.sample(pool, len(pool))
+    assert rank(person, mode, behavior, shuffled) == rank(person, mode, behavior, pool)
+
+
+@given(cases())
+def test_no_forbidden_number_is_ever_offered(case: Case) -> None:
+    """No candidate is reserved, taken, the person's own or of another calling code, and each could be asked for."""
+    person, mode, _, _ = case
+    answer = rank(*case)
+    for number in [] if isinstance(answer, Refusal) else answer:
+        assert not number.reserved
+        assert number.phone_number not in person.taken
+        assert number.phone_number != person.key
+        assert number.calling_code == person.calling_code
+        assert check_explicit(person, mode, number) is None
+
+
+@given(cases())
+def test_both_behaviors_offer_the_same_numbers(case: Case) -> None:
+    """Sticky is about order only: known numbers all before, or all after, the new ones, and never fewer."""
+    person, mode, _, pool = case
+    prefer, avoid = rank(person, mode, PREFER, pool), rank(person, mode, AVOID, pool)
+    if isinstance(prefer, Refusal) or isinstance(avoid, Refusal):
+        assert prefer == avoid
+        return
+    known = [number for number in prefer if number.phone_number in person.history]
+    new = [number for number in prefer if number.phone_number not in person.history]
+    assert prefer == known + new
+    assert avoid == new + known[::-1]
