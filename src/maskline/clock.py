@@ -1,0 +1,49 @@
+"""The only door to time. Everything that needs an instant or a pause is given a Clock; tests give a fake one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from maskline.domain.model import Instant
+
+
+class Clock(Protocol):
+    """Wall time for what is stored, uptime for what is measured."""
+
+    def now(self) -> Instant:
+        """Microseconds UTC since 1970."""
+
+    def uptime(self) -> float:
+        """Seconds that go on through suspends and never step: whether a sender was frozen shows here."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Pause the calling task."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Pause until `event` is set or the time is over; whether it was set."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> Instant:
+        return Instant(time.time_ns() // 1000)
+
+    def uptime(self) -> float:
+        return time.clock_gettime(_BOOTTIME)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+# CLOCK_BOOTTIME counts suspends; where it is missing (macOS) the monotonic clock is the nearest.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -1,0 +1,1 @@
+"""SQL: plain functions of a transaction. Knows the domain and nothing else."""

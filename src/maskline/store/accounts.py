@@ -1,0 +1,77 @@
+"""Accounts and their auth tokens: kept as a keyed digest to compare, and sealed to sign with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskline.domain.ids import AccountSid
+from maskline.domain.model import Instant
+from maskline.store.engine import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """`token_digest` is compared, `token_sealed` signs; the previous token stays good until the next rotation."""
+
+    sid: AccountSid
+    friendly_name: str
+    token_digest: str
+    token_sealed: str
+    previous_digest: str | None
+    created_at: Instant
+    updated_at: Instant
+
+
+_COLUMNS = "sid, friendly_name, token_digest, token_sealed, previous_digest, created_at, updated_at"
+
+
+def insert_account(tx: Tx, account: Account) -> None:
+    """Add an account."""
+    tx.execute(
+        f"INSERT INTO accounts ({_COLUMNS}) VALUES (:sid, :name, :digest, :sealed, NULL, :at, :at)",
+        {
+            "sid": account.sid,
+            "name": account.friendly_name,
+            "digest": account.token_digest,
+            "sealed": account.token_sealed,
+            "at": account.created_at,
+        },
+    )
+
+
+def find_account(tx: Tx, sid: str) -> Account | None:
+    """The account with this SID."""
+    row = tx.execute(f"SELECT {_COLUMNS} FROM accounts WHERE sid = :sid", {"sid": sid}).fetchone()
+    return Account(*row) if row else None
+
+
+def list_accounts(tx: Tx) -> list[Account]:
+    """All accounts, the oldest first."""
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM accounts ORDER BY created_at, sid").fetchall()
+    return [Account(*row) for row in rows]
+
+
+def replace_token(tx: Tx, sid: str, digest: str, sealed: str, *, keep_previous: bool) -> bool:
+    """Give the account a new token; False if there is no such account."""
+    previous = "token_digest" if keep_previous else "NULL"
+    changed = tx.execute(
+        f"UPDATE accounts SET previous_digest = {previous}, token_digest = :digest, token_sealed = :sealed,"
+        " updated_at = :now WHERE sid = :sid",
+        {"sid": sid, "digest": digest, "sealed": sealed, "now": tx.now},
+    )
+    return changed.rowcount == 1
+
+
+def find_meta(tx: Tx, name: str) -> str | None:
+    """A fact about this database, such as the id of the key its secrets are sealed with."""
+    row = tx.execute("SELECT value FROM meta WHERE name = :name", {"name": name}).fetchone()
+    return str(row[0]) if row else None
+
+
+def put_meta(tx: Tx, name: str, value: str) -> None:
+    """Write down a fact about this database."""
+    tx.execute(
+        "INSERT INTO meta (name, value) VALUES (:name, :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        {"name": name, "value": value},
+    )

@@ -1,0 +1,104 @@
+"""What a store offers: `read`, `write` and `batch`, each a plain synchronous function run in one transaction.
+
+No `await` fits inside such a function, so no network call can sit in a transaction; it may be run again after a
+conflict, so it must be deterministic: SIDs, keys and instants are made before and come in as arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+
+from maskline.domain.model import Instant
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+MOST_ITEMS = 256
+"""The most items of one function that one commit carries."""
+
+MOST_WAITING = 2000
+"""With this many accepts waiting, a further one is refused (503) before anything is stored."""
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached or written now. Nothing of what was asked is stored."""
+
+
+class Cursor(Protocol):
+    """What `execute` gives: rows to fetch, and how many were changed."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Tx:
+    """One transaction.
+
+    `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs.
+    A function sets `wake` to have the workers woken after the commit; the start of sends reports in `oldest_us`
+    and `started` how far behind it is, so that the writer can slow what comes in.
+    """
+
+    __slots__ = ("execute", "idle_close_us", "now", "oldest_us", "started", "wake")
+
+    def __init__(self, execute: Callable[..., Cursor], now: Instant, idle_close_us: int) -> None:
+        self.execute = execute
+        self.now = now
+        self.idle_close_us = idle_close_us
+        self.wake = False
+        self.oldest_us = 0
+        self.started = 0
+
+
+class Turn(IntEnum):
+    """The order in which one round of the writer serves what waits: first what frees, last what adds."""
+
+    OUTCOME = 0
+    START = 1
+    RECEIVE = 2
+    WRITE = 3
+    ACCEPT = 4
+
+
+class Batched(Generic[ItemT, ResultT]):
+    """A hot write: a function of a batch, which answers each item with its result or with the exception it gets."""
+
+    __slots__ = ("fn", "turn")
+
+    def __init__(self, turn: Turn, fn: Callable[[Tx, list[ItemT]], Sequence[ResultT | Exception]]) -> None:
+        self.turn = turn
+        self.fn = fn
+
+
+def batched(
+    turn: Turn,
+) -> Callable[[Callable[[Tx, list[ItemT]], Sequence[ResultT | Exception]]], Batched[ItemT, ResultT]]:
+    """Declare a function of a batch, and in which turn it is served."""
+    return lambda fn: Batched(turn, fn)
+
+
+class Store(Protocol):
+    """A database behind three verbs. What is returned has been committed (reads: was one snapshot)."""
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `fn` on one snapshot."""
+
+    async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `fn` and commit. What it raises is raised here, with nothing of it stored."""
+
+    async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
+        """Hand one item to a hot write; it is run and committed with whatever else waits."""
+
+    def subscribe(self) -> asyncio.Event:
+        """An event that is set after each commit that asked for workers to be woken."""
+
+    def overloaded(self) -> bool:
+        """Whether so many accepts wait that a further one would be refused."""

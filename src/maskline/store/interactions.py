@@ -1,0 +1,88 @@
+"""Interactions as they are read and deleted. What writes them is hot: `accept`, `receive`, `record`, `receipts`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
+from maskline.domain.model import Instant, Interaction, Leg
+from maskline.domain.problems import Problem
+from maskline.store.engine import Tx
+from maskline.store.pages import Page, Seek, fetch_page, key_params
+
+_COLUMNS = (
+    "service_sid, session_sid, sid, type, data, participant_sid, inbound_participant_sid, inbound_resource_sid,"
+    " inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at"
+)
+
+
+def _leg(participant_sid: str | None, resource_sid: str | None, status: int | None) -> Leg | None:
+    if participant_sid is None or resource_sid is None or status is None:
+        return None
+    return Leg(ParticipantSid(participant_sid), resource_sid, status)
+
+
+def _interaction(row: tuple[Any, ...]) -> Interaction:
+    return Interaction(
+        service_sid=ServiceSid(row[0]),
+        session_sid=SessionSid(row[1]),
+        sid=InteractionSid(row[2]),
+        type=row[3],
+        data=row[4],
+        participant_sid=row[5],
+        inbound=_leg(*row[6:9]),
+        outbound=_leg(*row[9:12]),
+        created_at=Instant(instant_of(row[2])),
+        updated_at=row[12],
+    )
+
+
+def load_interaction(
+    tx: Tx, service_sid: str, session_sid: str, sid: str, participant_sid: str | None = None
+) -> Interaction:
+    """The Interaction; given a Participant, only if it is one of their MessageInteractions. Raises 20404."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
+        (service_sid, session_sid, sid),
+    ).fetchone()
+    if row is None or (participant_sid is not None and row[5] != participant_sid):
+        raise Problem(problems.NOT_FOUND)
+    return _interaction(row)
+
+
+def list_interactions(
+    tx: Tx, service_sid: str, session_sid: str, seek: Seek, participant_sid: str | None = None
+) -> Page[Interaction]:
+    """A page of the Session's Interactions; given a Participant, of their MessageInteractions."""
+    only = "" if participant_sid is None else "AND participant_sid = :participant"
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM interactions WHERE service_sid = :service AND session_sid = :session {only}"
+            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            {
+                "service": service_sid,
+                "session": session_sid,
+                "participant": participant_sid,
+                "limit": limit,
+                **key_params(seek),
+            },
+        ).fetchall()
+
+    return fetch_page(fetch, ["sid"], seek, _interaction)
+
+
+def delete_interaction(tx: Tx, interaction: Interaction) -> None:
+    """Remove it for good. Raises 20009 while its message is still in the outbox."""
+    if interaction.outbound is not None:
+        waiting = tx.execute(
+            "SELECT 1 FROM outbox WHERE order_key = ? AND interaction_sid = ?",
+            (interaction.outbound.participant_sid, interaction.sid),
+        ).fetchone()
+        if waiting:
+            raise Problem(problems.NOT_YET_COMPLETE)
+    tx.execute(
+        "DELETE FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
+        (interaction.service_sid, interaction.session_sid, interaction.sid),
+    )

@@ -1,0 +1,144 @@
+"""The number directory and the pools: which number is whose, who carries it, in which Service's pool it is.
+
+Always read inside the transaction that decides by it, never from a cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.model import ProxyNumber
+from maskline.domain.problems import Problem
+from maskline.store.engine import Tx
+from maskline.store.pages import Page, Seek, fetch_page, key_params
+
+MOST_UNRESERVED, MOST_RESERVED = 500, 5000
+
+_COLUMNS = (
+    "sid, phone_number, account_sid, carrier_account, service_sid, friendly_name, iso_country, calling_code,"
+    " voice, sms, mms, is_reserved, in_use, participants, created_at, updated_at"
+)
+
+
+def _number(row: tuple[Any, ...]) -> ProxyNumber:
+    values: list[Any] = list(row)
+    values[8:12] = map(bool, row[8:12])
+    return ProxyNumber(*values)
+
+
+def find_number(tx: Tx, phone_number: str) -> ProxyNumber | None:
+    """The directory's row for an E.164 number."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM numbers WHERE phone_number = :number", {"number": phone_number}
+    ).fetchone()
+    return _number(row) if row else None
+
+
+def find_number_by_sid(tx: Tx, sid: str) -> ProxyNumber | None:
+    """The directory's row for a PN SID."""
+    row = tx.execute(f"SELECT {_COLUMNS} FROM numbers WHERE sid = :sid", {"sid": sid}).fetchone()
+    return _number(row) if row else None
+
+
+def insert_number(tx: Tx, number: ProxyNumber) -> None:
+    """Add a number to the directory."""
+    places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
+    tx.execute(
+        f"INSERT INTO numbers ({_COLUMNS}) VALUES ({places})",
+        {name: getattr(number, name) for name in ProxyNumber.__slots__},
+    )
+
+
+def list_numbers(tx: Tx, account_sid: str | None = None) -> list[ProxyNumber]:
+    """The directory, or one account's part of it, in order of number."""
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM numbers WHERE :account IS NULL OR account_sid = :account ORDER BY phone_number",
+        {"account": account_sid},
+    ).fetchall()
+    return [_number(row) for row in rows]
+
+
+def load_pool_number(tx: Tx, service_sid: str, sid: str) -> ProxyNumber:
+    """A member of the pool. Raises 20404."""
+    number = find_number_by_sid(tx, sid)
+    if number is None or number.service_sid != service_sid:
+        raise Problem(problems.NOT_FOUND)
+    return number
+
+
+def list_pool(tx: Tx, service_sid: str, seek: Seek) -> Page[ProxyNumber]:
+    """A page of the pool, the last added first."""
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
+            {"service": service_sid, "limit": limit, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["created_at", "sid"], seek, _number)
+
+
+def load_pool(tx: Tx, service_sid: str, *, reserved: bool) -> list[ProxyNumber]:
+    """The whole pool, with or without its reserved numbers."""
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND is_reserved <= :reserved",
+        {"service": service_sid, "reserved": int(reserved)},
+    ).fetchall()
+    return [_number(row) for row in rows]
+
+
+def _refuse_full_pool(tx: Tx, service_sid: str, reserved: bool) -> None:
+    (count,) = tx.execute(
+        "SELECT count(*) FROM numbers WHERE service_sid = :service AND is_reserved = :reserved",
+        {"service": service_sid, "reserved": int(reserved)},
+    ).fetchone()
+    if count >= (MOST_RESERVED if reserved else MOST_UNRESERVED):
+        raise Problem(problems.POOL_FULL)
+
+
+def join_pool(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool) -> None:
+    """Put a number of the account into the pool. Raises 80104, 80101, 80622."""
+    if number.service_sid == service_sid:
+        raise Problem(problems.NUMBER_ALREADY_IN_SERVICE)
+    if number.service_sid is not None:
+        raise Problem(problems.NUMBER_IN_OTHER_SERVICE)
+    _refuse_full_pool(tx, service_sid, reserved)
+    tx.execute(
+        "UPDATE numbers SET service_sid = :service, is_reserved = :reserved, in_use = 0, participants = 0,"
+        " created_at = :now, updated_at = :now WHERE sid = :sid",
+        {"service": service_sid, "reserved": int(reserved), "now": tx.now, "sid": number.sid},
+    )
+
+
+def set_reserved(tx: Tx, number: ProxyNumber, *, reserved: bool) -> None:
+    """Mark a pool member reserved or not. Raises 80622 when the pool has no room for one more of that kind."""
+    if number.is_reserved == reserved:
+        return
+    assert number.service_sid is not None
+    _refuse_full_pool(tx, number.service_sid, reserved)
+    tx.execute(
+        "UPDATE numbers SET is_reserved = :reserved, updated_at = :now WHERE sid = :sid",
+        {"reserved": int(reserved), "now": tx.now, "sid": number.sid},
+    )
+
+
+def leave_pool(tx: Tx, number: ProxyNumber) -> None:
+    """Take a number out of its pool. Raises 80611 while an active Session uses it."""
+    left = tx.execute(
+        "UPDATE numbers SET service_sid = NULL, is_reserved = 0, participants = 0, updated_at = :now"
+        " WHERE sid = :sid AND in_use = 0",
+        {"sid": number.sid, "now": tx.now},
+    )
+    if left.rowcount == 0:
+        raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)
+
+
+def count_use(tx: Tx, phone_number: str, *, sessions: int, participants: int) -> None:
+    """Raise or lower a number's counters: active Sessions that use it, and their active participants on it."""
+    tx.execute(
+        "UPDATE numbers SET in_use = in_use + :sessions, participants = participants + :participants"
+        " WHERE phone_number = :number",
+        {"sessions": sessions, "participants": participants, "number": phone_number},
+    )

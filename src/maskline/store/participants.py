@@ -1,0 +1,255 @@
+"""Participants and the people behind them: who is on which proxy number, and the one place where that is decided.
+
+A person's row is locked first and serialises their creates; the unique index on active pairs is the last judge.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit
+from maskline.domain.model import Participant, ProxyNumber, Session, SessionStatus
+from maskline.domain.phone import Phone
+from maskline.domain.problems import Problem
+from maskline.domain.session import as_of
+from maskline.store.engine import Tx
+from maskline.store.numbers import count_use, find_number, find_number_by_sid
+from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, make_session
+
+MOST_PARTICIPANTS = 2
+MOST_HISTORY = 500
+
+_COLUMNS = (
+    "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
+    " proxy_identifier_sid, deleted_at, created_at, updated_at"
+)
+
+
+class Outdated(Exception):
+    """Every number of the ranked list has been taken meanwhile: rank again on a new snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewParticipant:
+    """A participant to be added. `choice`: the ranked SIDs of candidate numbers, or why there is none."""
+
+    participant: Participant
+    phone: Phone
+    proxy_identifier: str | None
+    proxy_identifier_sid: str | None
+    choice: list[str] | Refusal
+
+
+def find_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant | None:
+    """The Participant with this SID in this Session, deleted or not."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND sid = :sid AND session_sid = :session",
+        {"service": service_sid, "sid": sid, "session": session_sid},
+    ).fetchone()
+    return Participant(*row) if row else None
+
+
+def load_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant:
+    """As `find_participant`. Raises 20404."""
+    participant = find_participant(tx, service_sid, session_sid, sid)
+    if participant is None:
+        raise Problem(problems.NOT_FOUND)
+    return participant
+
+
+def list_participants(tx: Tx, service_sid: str, session_sid: str, seek: Seek) -> Page[Participant]:
+    """A page of the Session's Participants, deleted ones included."""
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session"
+            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            {"service": service_sid, "session": session_sid, "limit": limit, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["sid"], seek, lambda row: Participant(*row))
+
+
+def pool_number(number: ProxyNumber) -> PoolNumber:
+    """What the choice needs to know of a pool number."""
+    return PoolNumber(
+        sid=number.sid,
+        phone_number=number.phone_number,
+        country=number.iso_country,
+        calling_code=number.calling_code,
+        reserved=number.is_reserved,
+        voice=number.voice,
+        sms=number.sms,
+        participants=number.participants,
+    )
+
+
+def load_person(tx: Tx, service_sid: str, phone: Phone, key: str) -> Person:
+    """What is known of a person in this Service: numbers had before, and those in use as of now."""
+    row = tx.execute(
+        "SELECT history FROM people WHERE service_sid = :service AND identifier_key = :key",
+        {"service": service_sid, "key": key},
+    ).fetchone()
+    columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
+    rows = tx.execute(
+        f"SELECT p.proxy_identifier, {columns} FROM participants p JOIN sessions s ON s.service_sid = p.service_sid"
+        " AND s.sid = p.session_sid WHERE p.service_sid = :service AND p.identifier_key = :key AND p.active = 1",
+        {"service": service_sid, "key": key},
+    ).fetchall()
+    taken = frozenset(
+        row[0]
+        for row in rows
+        if as_of(make_session(row[1:]), tx.now, tx.idle_close_us).status is not SessionStatus.CLOSED
+    )
+    return Person(
+        key=key,
+        country=phone.country,
+        calling_code=phone.calling_code,
+        history=tuple(json.loads(row[0])) if row else (),
+        taken=taken,
+    )
+
+
+def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -> Participant:
+    """Give a person a proxy number in `session` and insert the Participant, in one go.
+
+    Checks in the order of the specification's section 4. Raises Outdated, and 80607, 80103, 80612, 80609, 80301,
+    80606, 80605, 80402, 80604 and what `choice` refuses.
+    """
+    person = new.participant
+    if session.status is SessionStatus.CLOSED:
+        raise Problem(problems.SESSION_CLOSED)
+    tx.execute(
+        "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
+        (person.service_sid, person.identifier_key),
+    )
+    close_expired_of_person(tx, person.service_sid, person.identifier_key)
+    _refuse_if_known(tx, session, person)
+    number = _explicit(tx, session, new, account_sid) if _is_explicit(new) else _first_free(tx, new)
+    sessions = 0 if _session_uses(tx, session, number.phone_number) else 1
+    participant = Participant(
+        service_sid=person.service_sid,
+        sid=person.sid,
+        session_sid=session.sid,
+        identifier=person.identifier,
+        identifier_key=person.identifier_key,
+        friendly_name=person.friendly_name,
+        proxy_identifier=number.phone_number,
+        proxy_identifier_sid=number.sid,
+        deleted_at=None,
+        created_at=person.created_at,
+        updated_at=person.updated_at,
+    )
+    places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
+    tx.execute(
+        f"INSERT INTO participants ({_COLUMNS}, active) VALUES ({places}, 1)",
+        {name: getattr(participant, name) for name in Participant.__slots__},
+    )
+    count_use(tx, number.phone_number, sessions=sessions, participants=1)
+    _remember(tx, participant)
+    return participant
+
+
+def _refuse_if_known(tx: Tx, session: Session, person: Participant) -> None:
+    others = tx.execute(
+        "SELECT identifier_key, deleted_at FROM participants WHERE service_sid = ? AND session_sid = ?",
+        (session.service_sid, session.sid),
+    ).fetchall()
+    if (person.identifier_key, None) in others:
+        raise Problem(problems.PARTICIPANT_ALREADY_IN_SESSION)
+    if any(key == person.identifier_key for key, _ in others):
+        raise Problem(problems.PARTICIPANT_WAS_DELETED)
+    if sum(deleted_at is None for _, deleted_at in others) >= MOST_PARTICIPANTS:
+        raise Problem(problems.TOO_MANY_PARTICIPANTS)
+
+
+def _is_explicit(new: NewParticipant) -> bool:
+    return new.proxy_identifier is not None or new.proxy_identifier_sid is not None
+
+
+def _explicit(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -> ProxyNumber:
+    by_value = find_number(tx, new.proxy_identifier) if new.proxy_identifier is not None else None
+    by_sid = (
+        find_number_by_sid(tx, new.proxy_identifier_sid) if new.proxy_identifier_sid is not None else None
+    )
+    if new.proxy_identifier_sid is not None and (by_sid is None or by_sid.account_sid != account_sid):
+        raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND)
+    if new.proxy_identifier is not None and (by_value is None or by_value.account_sid != account_sid):
+        raise Problem(problems.PROXY_NOT_OWNED)
+    if by_value and by_sid and by_value.sid != by_sid.sid:
+        raise Problem(problems.PAIR_INVALID, "ProxyIdentifier and ProxyIdentifierSid name two numbers")
+    number = by_value or by_sid
+    assert number is not None
+    if number.service_sid != session.service_sid:
+        raise Problem(problems.PROXY_NOT_IN_SERVICE)
+    person = load_person(tx, session.service_sid, new.phone, new.participant.identifier_key)
+    refusal = check_explicit(person, session.mode, pool_number(number))
+    if refusal is not None:
+        raise Problem(refusal.code, refusal.detail)
+    return number
+
+
+def _first_free(tx: Tx, new: NewParticipant) -> ProxyNumber:
+    if isinstance(new.choice, Refusal):
+        raise Problem(new.choice.code, new.choice.detail)
+    person = new.participant
+    taken = {
+        row[0]
+        for row in tx.execute(
+            "SELECT proxy_identifier FROM participants"
+            " WHERE service_sid = ? AND identifier_key = ? AND active = 1",
+            (person.service_sid, person.identifier_key),
+        ).fetchall()
+    }
+    for sid in new.choice:
+        number = find_number_by_sid(tx, sid)
+        if (
+            number is not None
+            and number.service_sid == person.service_sid
+            and not number.is_reserved
+            and number.phone_number not in taken
+        ):
+            return number
+    raise Outdated
+
+
+def _session_uses(tx: Tx, session: Session, phone_number: str) -> bool:
+    return (
+        tx.execute(
+            "SELECT 1 FROM participants WHERE service_sid = ? AND session_sid = ? AND proxy_identifier = ?"
+            " AND active = 1",
+            (session.service_sid, session.sid, phone_number),
+        ).fetchone()
+        is not None
+    )
+
+
+def _remember(tx: Tx, participant: Participant) -> None:
+    key = (participant.service_sid, participant.identifier_key)
+    (history,) = tx.execute(
+        "SELECT history FROM people WHERE service_sid = ? AND identifier_key = ?", key
+    ).fetchone()
+    number = participant.proxy_identifier
+    numbers = [number, *(had for had in json.loads(history) if had != number)][:MOST_HISTORY]
+    tx.execute(
+        "UPDATE people SET history = ? WHERE service_sid = ? AND identifier_key = ?",
+        (json.dumps(numbers), *key),
+    )
+
+
+def delete_participant(tx: Tx, session: Session, participant: Participant) -> None:
+    """Delete softly: the row stays with its date, the pair is free at once. Raises 20404 for one deleted before."""
+    deleted = tx.execute(
+        "UPDATE participants SET active = 0, deleted_at = :now, updated_at = :now"
+        " WHERE service_sid = :service AND sid = :sid AND deleted_at IS NULL",
+        {"now": tx.now, "service": participant.service_sid, "sid": participant.sid},
+    )
+    if deleted.rowcount == 0:
+        raise Problem(problems.NOT_FOUND)
+    if session.status is not SessionStatus.CLOSED:
+        last = not _session_uses(tx, session, participant.proxy_identifier)
+        count_use(tx, participant.proxy_identifier, sessions=-int(last), participants=-1)

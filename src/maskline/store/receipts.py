@@ -1,0 +1,87 @@
+"""T4: delivery reports. A report merges into the leg it is about; one that finds none waits in the outbox and is
+retried, since a carrier may report before its own answer to the send has been recorded. Hot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskline.domain import problems
+from maskline.domain.model import SECOND, Instant
+from maskline.domain.phone import mask
+from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
+from maskline.store.engine import Turn, Tx, batched
+from maskline.store.events import insert_event
+from maskline.store.record import merge_leg
+
+
+@dataclass(slots=True)
+class Receipt:
+    """A carrier's report. `number` is ours, and tells the Service; `carrier_id` names the message, with its account."""
+
+    number: str
+    carrier_id: str
+    status: int
+
+
+_FIND = """
+SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
+CROSS JOIN interactions i ON i.service_sid = n.service_sid AND i.carrier_id = ?2
+WHERE n.phone_number = ?1"""
+
+_PARK = """
+INSERT INTO outbox (order_key, seq, topic, state, carrier_account, number, due_at, expires_at, account_sid, service_sid,
+       session_sid, interaction_sid, message_sid, recipient, payload)
+VALUES (?, ?, 'receipt', 0, '', '', ?, ?, '', '', '', '', '', ?, '')
+ON CONFLICT DO NOTHING"""
+
+
+@batched(Turn.OUTCOME)
+def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
+    """Merge each report, or keep it for later; True if its message was found."""
+    return [_merge(tx, item) for item in items]
+
+
+def _merge(tx: Tx, item: Receipt) -> bool:
+    found = _apply(tx, item.number, item.carrier_id, item.status)
+    if not found:
+        # The status is the row's place: one row for each status that was reported, however often.
+        due_at = next_receipt_at(tx.now, 1)
+        expires_at = tx.now + RECEIPT_LIFE_S * SECOND
+        tx.execute(_PARK, (item.carrier_id, item.status, due_at, expires_at, item.number))
+        tx.wake = True
+    return found
+
+
+def _apply(tx: Tx, number: str, carrier_id: str, status: int) -> bool:
+    legs = tx.execute(_FIND, (number, carrier_id)).fetchall()
+    for service_sid, session_sid, sid in legs:
+        merge_leg(tx, service_sid, session_sid, sid, status, None)
+    return bool(legs)
+
+
+def retry_receipts(tx: Tx, event_sids: list[str]) -> Instant | None:
+    """Look again for the messages of waiting reports, one for each SID at most. Returns when the next one is due."""
+    rows = tx.execute(
+        "SELECT order_key, seq, attempts, expires_at, recipient FROM outbox WHERE topic = 'receipt' AND state <> 2"
+        " AND carrier_account = '' AND number = '' AND due_at <= ? ORDER BY due_at LIMIT ?",
+        (tx.now, len(event_sids)),
+    ).fetchall()
+    for event_sid, (carrier_id, status, attempts, expires_at, number) in zip(event_sids, rows, strict=False):
+        found = _apply(tx, number, carrier_id, status)
+        if found or expires_at <= tx.now:
+            tx.execute("DELETE FROM outbox WHERE order_key = ? AND seq = ?", (carrier_id, status))
+        else:
+            tx.execute(
+                "UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE order_key = ? AND seq = ?",
+                (min(next_receipt_at(tx.now, attempts + 2), expires_at), carrier_id, status),
+            )
+        if not found and expires_at <= tx.now:
+            owner = tx.execute("SELECT account_sid FROM numbers WHERE phone_number = ?", (number,)).fetchone()
+            if owner is not None:
+                insert_event(tx, event_sid, owner[0], problems.RECEIPT_UNMATCHED, f"for {mask(number)}")
+    due = tx.execute(
+        "SELECT due_at FROM outbox WHERE topic = 'receipt' AND state <> 2 AND carrier_account = '' AND number = ''"
+        " ORDER BY due_at LIMIT 1"
+    ).fetchone()
+    return Instant(due[0]) if due else None

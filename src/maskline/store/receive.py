@@ -1,0 +1,173 @@
+"""T1 of an inbound message: from a carrier's word to a durable relay, or to an event that says why there is none. Hot.
+
+The carrier is answered only after this has been committed; what it sends again stops at `received`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import Participant
+from maskline.domain.phone import mask
+from maskline.domain.problems import Code
+from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
+from maskline.store.accept import INSERT_SEND, TOUCH_SESSION
+from maskline.store.engine import Turn, Tx, batched
+from maskline.store.events import insert_event
+from maskline.store.sessions import SESSION_COLUMNS, make_session
+
+QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
+
+
+@dataclass(slots=True)
+class NewInbound:
+    """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key."""
+
+    carrier_account: str
+    carrier_id: str
+    to: str
+    sender: str
+    data: str
+    payload: str
+    validity_us: int
+    sid: str
+    inbound_sid: str
+    outbound_sid: str
+    event_sid: str
+
+
+@dataclass(slots=True)
+class Received:
+    """What became of it. `interaction_sid` is None if there is no relay; `known` is False for a number that is not
+    in any pool, `repeated` for what the carrier had brought before.
+    """
+
+    interaction_sid: str | None = None
+    known: bool = True
+    repeated: bool = False
+
+
+_PARTICIPANT = (
+    "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
+    " proxy_identifier_sid, deleted_at, created_at, updated_at"
+)
+
+_INSERT_RELAY = """
+INSERT INTO interactions (service_sid, session_sid, sid, type, data, inbound_participant_sid, inbound_resource_sid,
+       inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at)
+VALUES (?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+@batched(Turn.RECEIVE)
+def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Exception]:
+    """Take each message in: relay it, or write down why not."""
+    return [_receive(tx, item) for item in items]
+
+
+def _receive(tx: Tx, item: NewInbound) -> Received:
+    number = tx.execute(
+        "SELECT account_sid, service_sid FROM numbers WHERE phone_number = ?", (item.to,)
+    ).fetchone()
+    if number is None or number[1] is None:
+        return Received(known=False)
+    taken = tx.execute(
+        "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (item.carrier_account, item.carrier_id, tx.now),
+    )
+    if taken.rowcount == 0:
+        return Received(repeated=True)
+    account_sid, service_sid = number
+    match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
+        case Route() as route:
+            return _relay(tx, item, account_sid, route)
+        case OutOfSession(code):
+            _event(tx, item, account_sid, service_sid, None, code)
+        case Refused(code, session):
+            _event(tx, item, account_sid, service_sid, session.sid, code)
+    return Received()
+
+
+def _event(
+    tx: Tx, item: NewInbound, account_sid: str, service_sid: str, session_sid: str | None, code: Code
+) -> None:
+    detail = f"from {mask(item.sender)} to {mask(item.to)}"
+    insert_event(
+        tx, item.event_sid, account_sid, code, detail, service_sid=service_sid, session_sid=session_sid
+    )
+
+
+def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Match | None:
+    """The active pair of a proxy number and a sender, its Session and partner; None if there is none."""
+    row = tx.execute(
+        f"SELECT {_PARTICIPANT} FROM participants"
+        " WHERE service_sid = ? AND identifier_key = ? AND proxy_identifier = ? AND active = 1",
+        (service_sid, sender, proxy_number),
+    ).fetchone()
+    if row is None:
+        return None
+    writer = Participant(*row)
+    session: Any = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?",
+        (service_sid, writer.session_sid),
+    ).fetchone()
+    partner = tx.execute(
+        f"SELECT {_PARTICIPANT} FROM participants"
+        " WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL",
+        (service_sid, writer.session_sid, writer.sid),
+    ).fetchone()
+    return Match(make_session(session), writer, Participant(*partner) if partner else None)
+
+
+def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received:
+    session, partner = route.session, route.partner
+    (seq,) = tx.execute(
+        "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", (session.service_sid, session.sid)
+    ).fetchone()
+    carrier = tx.execute(
+        "SELECT carrier_account FROM numbers WHERE phone_number = ?", (partner.proxy_identifier,)
+    ).fetchone()
+    held = (
+        tx.execute("SELECT 1 FROM outbox WHERE order_key = ? LIMIT 1", (partner.sid,)).fetchone() is not None
+    )
+    expires_at = tx.now + item.validity_us
+    tx.execute(TOUCH_SESSION, (seq + 1, tx.now, session.service_sid, session.sid))
+    tx.execute(
+        _INSERT_RELAY,
+        (
+            session.service_sid,
+            session.sid,
+            item.sid,
+            item.data,
+            route.sender.sid,
+            item.inbound_sid,
+            DELIVERED,
+            partner.sid,
+            item.outbound_sid,
+            QUEUED,
+            tx.now,
+        ),
+    )
+    tx.execute(
+        INSERT_SEND,
+        (
+            partner.sid,
+            seq + 1,
+            int(held),
+            carrier[0] if carrier else "",
+            partner.proxy_identifier,
+            expires_at if held else tx.now,
+            expires_at,
+            account_sid,
+            session.service_sid,
+            session.sid,
+            item.sid,
+            item.outbound_sid,
+            partner.identifier_key,
+            item.payload,
+        ),
+    )
+    if not held:
+        tx.wake = True
+    return Received(interaction_sid=item.sid)

@@ -1,0 +1,169 @@
+"""T3: what became of a hand-over. Hot.
+
+The outbox row is changed only by the worker that owns it; the leg takes the merged status and the carrier's id from a
+late outcome, too. Whatever ends a row makes the next of its order key due, in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from maskline.domain import problems
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import OnUncertain
+from maskline.store.engine import Turn, Tx, batched
+from maskline.store.events import insert_event
+
+UNKNOWN, SENT, FAILED = (
+    int(MessageStatus.DELIVERY_UNKNOWN),
+    int(MessageStatus.SENT),
+    int(MessageStatus.FAILED),
+)
+
+
+class Fate(StrEnum):
+    """What is known of a hand-over."""
+
+    SENT = "sent"
+    REJECTED = "rejected"
+    RETRY = "retry"
+    """The carrier certainly did not take it: again at `retry_at`."""
+    GIVEN_BACK = "given back"
+    """It was never written to the wire: again at once, and the attempt does not count."""
+    UNCERTAIN = "uncertain"
+    """Nobody can know whether the carrier took it: the Service's `on_uncertain` decides."""
+    ASK = "ask"
+    """As UNCERTAIN, of a carrier that can be asked: the row keeps its place until the answer."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One outcome. `run` is the worker's; `carrier_id` is the carrier's own id of the message, with its account."""
+
+    order_key: str
+    seq: int
+    run: str
+    account_sid: str
+    service_sid: str
+    session_sid: str
+    interaction_sid: str
+    fate: Fate
+    event_sid: str
+    carrier_id: str | None = None
+    retry_at: int = 0
+
+
+@dataclass(slots=True)
+class Recorded:
+    """The leg as it is now, for whoever waits for it. `final`: the message has left the outbox."""
+
+    interaction_sid: str
+    status: int
+    updated_at: int
+    final: bool
+
+
+_FINISH = "DELETE FROM outbox WHERE order_key = ? AND seq = ?"
+_NEXT = "SELECT seq, state FROM outbox WHERE order_key = ? ORDER BY seq LIMIT 1"
+_RELEASE = "UPDATE outbox SET state = 0, due_at = ? WHERE order_key = ? AND seq = ?"
+_MERGE = """
+UPDATE interactions SET outbound_status = max(outbound_status, ?1), carrier_id = coalesce(carrier_id, ?2),
+       updated_at = max(updated_at, ?3)
+WHERE service_sid = ?4 AND session_sid = ?5 AND sid = ?6
+RETURNING outbound_status, updated_at"""
+
+
+def finish(tx: Tx, order_key: str, seq: int) -> None:
+    """Take a row out of the outbox and make the next of its order key due."""
+    tx.execute(_FINISH, (order_key, seq))
+    following = tx.execute(_NEXT, (order_key,)).fetchone()
+    if following is not None and following[1] == 1:
+        tx.execute(_RELEASE, (tx.now, order_key, following[0]))
+        tx.wake = True
+
+
+def merge_leg(
+    tx: Tx, service_sid: str, session_sid: str, sid: str, status: int, carrier_id: str | None
+) -> tuple[int, int] | None:
+    """Merge a report into the outbound leg and return (status, updated_at); None if the Interaction is gone."""
+    row: tuple[int, int] | None = tx.execute(
+        _MERGE, (status, carrier_id, tx.now, service_sid, session_sid, sid)
+    ).fetchone()
+    return row
+
+
+@batched(Turn.OUTCOME)
+def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
+    """Write each outcome down and move its outbox row on."""
+    return [_record(tx, item) for item in items]
+
+
+def _record(tx: Tx, item: Outcome) -> Recorded:
+    row = tx.execute(
+        "SELECT owner, attempts, expires_at FROM outbox WHERE order_key = ? AND seq = ? AND state = 2",
+        (item.order_key, item.seq),
+    ).fetchone()
+    own = row is not None and row[0] == item.run
+    fate = item.fate
+    if fate is Fate.UNCERTAIN and own:
+        fate = _decide(tx, item, expires_at=row[2])
+    status, final = 0, True
+    match fate:
+        case Fate.SENT:
+            status = SENT
+        case Fate.REJECTED:
+            status = FAILED
+        case Fate.UNCERTAIN:
+            status = UNKNOWN
+        case Fate.RETRY | Fate.GIVEN_BACK | Fate.ASK:
+            final = False
+    if own:
+        if final:
+            finish(tx, item.order_key, item.seq)
+        else:
+            _put_back(tx, item, fate, expires_at=row[2])
+    leg = merge_leg(tx, item.service_sid, item.session_sid, item.interaction_sid, status, item.carrier_id)
+    if fate is Fate.UNCERTAIN and own:
+        where = {
+            "service_sid": item.service_sid,
+            "session_sid": item.session_sid,
+            "interaction_sid": item.interaction_sid,
+        }
+        insert_event(tx, item.event_sid, item.account_sid, problems.DELIVERY_UNKNOWN, **where)
+    if item.carrier_id is not None:
+        hasten_receipts(tx, item.carrier_id)
+    known, updated_at = leg or (status, tx.now)
+    return Recorded(item.interaction_sid, known, updated_at, final)
+
+
+def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:
+    """What the Service wants done with an uncertain message. Past its validity, none is sent again."""
+    if expires_at <= tx.now:
+        return Fate.UNCERTAIN
+    row = tx.execute("SELECT settings FROM services WHERE sid = ?", (item.service_sid,)).fetchone()
+    resend = row is not None and json.loads(row[0]).get("on_uncertain") == OnUncertain.RESEND
+    return Fate.RETRY if resend else Fate.UNCERTAIN
+
+
+def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
+    state, due_at, undo = 0, max(item.retry_at, tx.now), 0
+    if fate is Fate.ASK:
+        state = 3
+    elif fate is Fate.GIVEN_BACK:
+        due_at, undo = tx.now, 1
+    # Past its validity it would only wait to fail: let it come due then.
+    tx.execute(
+        "UPDATE outbox SET state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = attempts - ?"
+        " WHERE order_key = ? AND seq = ?",
+        (state, min(due_at, expires_at), undo, item.order_key, item.seq),
+    )
+    tx.wake = True
+
+
+def hasten_receipts(tx: Tx, carrier_id: str) -> None:
+    """Make due what the carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
+    hastened = tx.execute("UPDATE outbox SET due_at = ? WHERE order_key = ?", (tx.now, carrier_id))
+    if hastened.rowcount:
+        tx.wake = True

@@ -1,0 +1,176 @@
+"""The sandbox carrier's books: handsets and what reached them, scripts, and what the carrier has still to bring.
+
+It stands for somebody else's computer, so nothing here is joined with the tables of the product.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maskline.domain.sandbox import (
+    BEHAVIOURS,
+    Abilities,
+    Answer,
+    Behaviour,
+    Handed,
+    HandOver,
+    HandsetMessage,
+    Outcome,
+    Todo,
+)
+from maskline.store.engine import Turn, Tx, batched
+from maskline.store.pages import Page, Seek, fetch_page, key_params
+
+_COLUMNS = "reference, sid, account_sid, direction, from_number, to_number, body, media, status, handovers, created_at"
+
+_TAKE = """
+INSERT INTO sandbox_messages (account_sid, reference, sid, direction, from_number, to_number, body, media, status,
+       handovers, created_at)
+VALUES (?, ?, ?, 'to_handset', ?, ?, ?, ?, ?, 1, ?)
+ON CONFLICT (account_sid, reference) DO UPDATE SET handovers = handovers + 1, status = excluded.status"""
+
+_ADD_TODO = "INSERT INTO sandbox_todo (due_at, sid, kind, payload) VALUES (?, ?, ?, ?)"
+
+
+@batched(Turn.RECEIVE)
+def hand_over(tx: Tx, items: list[HandOver]) -> list[Handed | Exception]:
+    """Write each hand-over into the books, as its handset is scripted, before the sandbox answers."""
+    return [_hand_over(tx, item) for item in items]
+
+
+def _hand_over(tx: Tx, item: HandOver) -> Handed:
+    known = find_taken(tx, item.account_sid, item.reference)
+    if known is not None and find_abilities(tx, item.account_sid).carrier_keys:
+        return Handed(known, Answer.ACCEPTED, 0, ())
+    behaviour, delay_ms = _script(tx, item.account_sid, item.to_number)
+    if behaviour.status is not None:
+        tx.execute(
+            _TAKE,
+            (
+                item.account_sid,
+                item.reference,
+                item.sid,
+                item.from_number,
+                item.to_number,
+                item.body,
+                item.media,
+                behaviour.status,
+                tx.now,
+            ),
+        )
+    report_delay_ms = behaviour.report_delay_ms
+    if delay_ms is not None and report_delay_ms and not behaviour.answer_delay_ms:
+        report_delay_ms = delay_ms
+    early: list[Todo] = []
+    for i, status in enumerate(behaviour.reports):
+        payload = json.dumps({"number": item.from_number, "carrier_id": item.sid, "status": int(status)})
+        todo = Todo(tx.now + report_delay_ms * 1000, f"{item.sid}{i}", "receipt", payload)
+        tx.execute(_ADD_TODO, (todo.due_at, todo.sid, todo.kind, todo.payload))
+        if not report_delay_ms:
+            early.append(todo)
+    answer_delay_ms = behaviour.answer_delay_ms
+    if answer_delay_ms and delay_ms is not None:
+        answer_delay_ms = delay_ms
+    return Handed(item.sid, behaviour.answer, answer_delay_ms, tuple(early))
+
+
+def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | None]:
+    """How the next send to this handset goes; uses up one of its `Times`."""
+    row = tx.execute(
+        "SELECT outcome, delay_ms, times_left FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?",
+        (account_sid, to_number),
+    ).fetchone()
+    if row is None:
+        return BEHAVIOURS[Outcome.DELIVER], None
+    outcome, delay_ms, times_left = row
+    if times_left is not None:
+        if times_left > 1:
+            change = "UPDATE sandbox_behaviour SET times_left = times_left - 1"
+        else:
+            change = "DELETE FROM sandbox_behaviour"
+        tx.execute(f"{change} WHERE account_sid = ? AND to_number = ?", (account_sid, to_number))
+    return BEHAVIOURS[Outcome(outcome)], delay_ms
+
+
+def find_taken(tx: Tx, account_sid: str, reference: str) -> str | None:
+    """The sandbox's SID of the message that was handed over under this reference."""
+    row = tx.execute(
+        "SELECT sid FROM sandbox_messages WHERE account_sid = ? AND reference = ?", (account_sid, reference)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def set_script(
+    tx: Tx, account_sid: str, to_number: str, outcome: Outcome, delay_ms: int | None, times: int | None
+) -> None:
+    """Script the next `times` sends to a handset (None: all until changed)."""
+    tx.execute(
+        "INSERT INTO sandbox_behaviour (account_sid, to_number, outcome, delay_ms, times_left)"
+        " VALUES (?, ?, ?, ?, ?) ON CONFLICT (account_sid, to_number) DO UPDATE SET outcome = excluded.outcome,"
+        " delay_ms = excluded.delay_ms, times_left = excluded.times_left",
+        (account_sid, to_number, outcome.value, delay_ms, times),
+    )
+
+
+def find_abilities(tx: Tx, account_sid: str) -> Abilities:
+    """What this account's sandbox can do; by default nothing beyond sending and reporting."""
+    row = tx.execute(
+        "SELECT carrier_keys, look_up FROM sandbox_abilities WHERE account_sid = ?", (account_sid,)
+    ).fetchone()
+    return Abilities(bool(row[0]), bool(row[1])) if row else Abilities()
+
+
+def set_abilities(tx: Tx, account_sid: str, abilities: Abilities) -> None:
+    """Switch what this account's sandbox can do."""
+    tx.execute(
+        "INSERT INTO sandbox_abilities (account_sid, carrier_keys, look_up) VALUES (?, ?, ?)"
+        " ON CONFLICT (account_sid) DO UPDATE SET carrier_keys = excluded.carrier_keys, look_up = excluded.look_up",
+        (account_sid, int(abilities.carrier_keys), int(abilities.look_up)),
+    )
+
+
+def add_text(tx: Tx, message: HandsetMessage, todo: Todo) -> None:
+    """A handset has written; `todo` brings it to the server, now or after a restart."""
+    tx.execute(
+        f"INSERT INTO sandbox_messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        tuple(getattr(message, name) for name in HandsetMessage.__slots__),
+    )
+    tx.execute(_ADD_TODO, (todo.due_at, todo.sid, todo.kind, todo.payload))
+
+
+def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None]:
+    """What is due to be brought, and when the next after these is."""
+    rows = tx.execute(
+        "SELECT due_at, sid, kind, payload FROM sandbox_todo ORDER BY due_at, sid LIMIT ?", (most + 1,)
+    ).fetchall()
+    due = [Todo(*row) for row in rows[:most] if row[0] <= tx.now]
+    return due, rows[len(due)][0] if len(rows) > len(due) else None
+
+
+def done_todos(tx: Tx, todos: list[Todo]) -> None:
+    """These have been brought and acknowledged."""
+    for todo in todos:
+        tx.execute("DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?", (todo.due_at, todo.sid))
+
+
+def list_handset_messages(
+    tx: Tx, account_sid: str, seek: Seek, filters: dict[str, str]
+) -> Page[HandsetMessage]:
+    """A page of what went to and from handsets. Filters: `to`, `from_`, `handset` (either), `direction`."""
+    conditions = {
+        "to": "to_number = :to",
+        "from_": "from_number = :from_",
+        "handset": "CASE direction WHEN 'to_handset' THEN to_number ELSE from_number END = :handset",
+        "direction": "direction = :direction",
+    }
+    only = "".join(f" AND {conditions[name]}" for name in filters)
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM sandbox_messages WHERE account_sid = :account{only} AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
+            {"account": account_sid, "limit": limit, **filters, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["reference"], seek, lambda row: HandsetMessage(*row))

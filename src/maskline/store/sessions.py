@@ -1,0 +1,317 @@
+"""Sessions: rows, their names, their end.
+
+`active` of the participants and the counters of their numbers change in the same transaction as the status.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.ids import canonical, is_sid
+from maskline.domain.model import Mode, ProxyNumber, Session, SessionStatus
+from maskline.domain.problems import Problem
+from maskline.domain.session import NEVER, as_of, limit_of
+from maskline.store.engine import Tx
+from maskline.store.pages import Page, Seek, fetch_page, key_params
+
+SESSION_COLUMNS = (
+    "service_sid, sid, unique_name, status, closed_reason, mode, ttl, expiry_at, started_at, ended_at,"
+    " last_interaction_at, active_from_at, created_at, updated_at"
+)
+_NAMES = [name.strip() for name in SESSION_COLUMNS.split(",")]
+
+
+def make_session(row: tuple[Any, ...]) -> Session:
+    """A Session from a row of SESSION_COLUMNS, as it was written down."""
+    values: list[Any] = list(row)
+    values[3], values[5] = SessionStatus(row[3]), Mode(row[5])
+    return Session(*values)
+
+
+def _params(tx: Tx, session: Session) -> dict[str, Any]:
+    params = {name: getattr(session, name) for name in _NAMES}
+    limit = limit_of(session, tx.idle_close_us)
+    params["check_at"] = None if session.status is SessionStatus.CLOSED or limit >= NEVER else limit
+    return params
+
+
+def find_session(tx: Tx, service_sid: str, sid: str) -> Session | None:
+    """The Session as it is now: one that is past its limit is closed, written down or not."""
+    row = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND sid = :sid",
+        {"service": service_sid, "sid": sid},
+    ).fetchone()
+    return as_of(make_session(row), tx.now, tx.idle_close_us) if row else None
+
+
+def load_session(tx: Tx, service_sid: str, sid: str) -> Session:
+    """The Session with this SID as it is now. Raises 20404."""
+    session = find_session(tx, service_sid, canonical(sid))
+    if session is None:
+        raise Problem(problems.NOT_FOUND)
+    return session
+
+
+def take_session(tx: Tx, service_sid: str, sid: str) -> Session:
+    """The Session to be changed. One that is past its limit is first written down as closed. Raises 20404."""
+    row = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND sid = :sid",
+        {"service": service_sid, "sid": canonical(sid)},
+    ).fetchone()
+    if row is None:
+        raise Problem(problems.NOT_FOUND)
+    session = make_session(row)
+    now_session = as_of(session, tx.now, tx.idle_close_us)
+    if now_session is not session:
+        write_closed(tx, now_session)
+    return now_session
+
+
+def load_session_by_name(tx: Tx, service_sid: str, sid_or_name: str) -> Session:
+    """The Session with this SID or, failing that, this UniqueName, as it is now. Raises 20404."""
+    if is_sid(sid_or_name, "KC"):
+        session = find_session(tx, service_sid, canonical(sid_or_name))
+        if session is not None:
+            return session
+    row = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND unique_name = :name",
+        {"service": service_sid, "name": sid_or_name},
+    ).fetchone()
+    if row is None:
+        raise Problem(problems.NOT_FOUND)
+    return as_of(make_session(row), tx.now, tx.idle_close_us)
+
+
+def insert_session(tx: Tx, session: Session) -> None:
+    """Add a Session. Raises 80603 if its name is taken."""
+    if session.unique_name is not None:
+        taken = tx.execute(
+            "SELECT 1 FROM sessions WHERE service_sid = :service AND unique_name = :name",
+            {"service": session.service_sid, "name": session.unique_name},
+        ).fetchone()
+        if taken:
+            raise Problem(problems.SESSION_NAME_TAKEN)
+    places = ", ".join(f":{name}" for name in _NAMES)
+    tx.execute(
+        f"INSERT INTO sessions ({SESSION_COLUMNS}, check_at) VALUES ({places}, :check_at)",
+        _params(tx, session),
+    )
+
+
+def write_session(tx: Tx, session: Session) -> None:
+    """Write a changed Session; its participants are untouched."""
+    changes = ", ".join(f"{name} = :{name}" for name in [*_NAMES[2:], "check_at"])
+    tx.execute(
+        f"UPDATE sessions SET {changes} WHERE service_sid = :service_sid AND sid = :sid", _params(tx, session)
+    )
+
+
+def list_sessions(tx: Tx, service_sid: str, seek: Seek) -> Page[Session]:
+    """A page of the Service's Sessions as they are now."""
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
+            {"service": service_sid, "limit": limit, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["sid"], seek, lambda row: as_of(make_session(row), tx.now, tx.idle_close_us))
+
+
+# The end of a Session
+
+
+def _count_out(tx: Tx, service_sid: str, session_sid: str, sign: int) -> None:
+    """Lower (-1) or raise (+1) the counters of the numbers that the Session's participants are on."""
+    rows = tx.execute(
+        "SELECT proxy_identifier, count(*) FROM participants WHERE service_sid = :service"
+        " AND session_sid = :session AND deleted_at IS NULL GROUP BY proxy_identifier",
+        {"service": service_sid, "session": session_sid},
+    ).fetchall()
+    for number, count in rows:
+        # Only while it is in this pool: a number that left and joined another has begun counting anew.
+        tx.execute(
+            "UPDATE numbers SET in_use = in_use + :sign, participants = participants + :count"
+            " WHERE phone_number = :number AND service_sid = :service",
+            {"sign": sign, "count": sign * count, "number": number, "service": service_sid},
+        )
+
+
+def write_closed(tx: Tx, session: Session) -> None:
+    """Write down that `session`, active until now, is closed as it says: its pairs and counters are freed."""
+    key = {"service": session.service_sid, "session": session.sid}
+    _count_out(tx, session.service_sid, session.sid, -1)
+    tx.execute(
+        "UPDATE participants SET active = 0 WHERE service_sid = :service AND session_sid = :session", key
+    )
+    write_session(tx, session)
+
+
+def write_reopened(tx: Tx, session: Session) -> None:
+    """Write down that `session`, closed until now, is active again. Raises 80604 and 80605."""
+    key = {"service": session.service_sid, "session": session.sid}
+    for identifier_key, number in tx.execute(
+        "SELECT identifier_key, proxy_identifier FROM participants"
+        " WHERE service_sid = :service AND session_sid = :session AND deleted_at IS NULL",
+        key,
+    ).fetchall():
+        close_expired_of_person(tx, session.service_sid, identifier_key)
+        pair = {"service": session.service_sid, "key": identifier_key, "number": number}
+        if not tx.execute(
+            "SELECT 1 FROM numbers WHERE phone_number = :number AND service_sid = :service", pair
+        ).fetchone():
+            raise Problem(problems.PROXY_NOT_IN_SERVICE)
+        if tx.execute(
+            "SELECT 1 FROM participants WHERE service_sid = :service AND identifier_key = :key"
+            " AND proxy_identifier = :number AND active = 1",
+            pair,
+        ).fetchone():
+            raise Problem(problems.PAIR_IN_USE)
+    tx.execute(
+        "UPDATE participants SET active = 1"
+        " WHERE service_sid = :service AND session_sid = :session AND deleted_at IS NULL",
+        key,
+    )
+    _count_out(tx, session.service_sid, session.sid, +1)
+    write_session(tx, session)
+
+
+def _close_if_expired(tx: Tx, rows: list[tuple[Any, ...]]) -> int:
+    closed = 0
+    for row in rows:
+        session = make_session(row)
+        now_session = as_of(session, tx.now, tx.idle_close_us)
+        if now_session is not session:
+            write_closed(tx, now_session)
+            closed += 1
+    return closed
+
+
+def close_expired_of_person(tx: Tx, service_sid: str, identifier_key: str) -> None:
+    """Write down the end of every Session past its limit that holds this person."""
+    rows = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND sid IN (SELECT session_sid"
+        " FROM participants WHERE service_sid = :service AND identifier_key = :key AND active = 1)",
+        {"service": service_sid, "key": identifier_key},
+    ).fetchall()
+    _close_if_expired(tx, rows)
+
+
+def close_expired_on_number(tx: Tx, number: ProxyNumber) -> None:
+    """Write down the end of every Session past its limit that uses this number."""
+    rows = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE check_at <= :now AND service_sid = :service AND EXISTS ("
+        "SELECT 1 FROM participants p WHERE p.service_sid = sessions.service_sid AND p.session_sid = sessions.sid"
+        " AND p.proxy_identifier = :number AND p.active = 1)",
+        {"now": tx.now, "service": number.service_sid, "number": number.phone_number},
+    ).fetchall()
+    _close_if_expired(tx, rows)
+
+
+def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
+    """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
+    if not numbers or not any(number.in_use for number in numbers):
+        return numbers
+    ended: dict[str, list[int]] = {}
+    for row in tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE check_at <= :now AND service_sid = :service",
+        {"now": tx.now, "service": numbers[0].service_sid},
+    ).fetchall():
+        session = make_session(row)
+        if as_of(session, tx.now, tx.idle_close_us) is session:
+            continue
+        for number, count in tx.execute(
+            "SELECT proxy_identifier, count(*) FROM participants WHERE service_sid = :service"
+            " AND session_sid = :session AND active = 1 GROUP BY proxy_identifier",
+            {"service": session.service_sid, "session": session.sid},
+        ).fetchall():
+            less = ended.setdefault(number, [0, 0])
+            less[0] += 1
+            less[1] += count
+    return [
+        replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
+        for number in numbers
+        for less in [ended.get(number.phone_number, [0, 0])]
+    ]
+
+
+def sweep_sessions(tx: Tx, most: int) -> int:
+    """Look at up to `most` Sessions whose `check_at` has come; close them, or set when to look again."""
+    rows = tx.execute(
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE check_at <= :now ORDER BY check_at LIMIT :most",
+        {"now": tx.now, "most": most},
+    ).fetchall()
+    for row in rows:
+        session = make_session(row)
+        now_session = as_of(session, tx.now, tx.idle_close_us)
+        if now_session is session:
+            write_session(tx, session)
+        else:
+            write_closed(tx, now_session)
+    return len(rows)
+
+
+# Deleting
+
+
+def delete_session(tx: Tx, session: Session) -> None:
+    """Make a Session and all below it unreachable and free its name and numbers; `purge_step` removes the rest."""
+    if session.status is not SessionStatus.CLOSED:
+        _count_out(tx, session.service_sid, session.sid, -1)
+    key = {"service": session.service_sid, "session": session.sid}
+    cancel_unstarted(tx, session.service_sid, session.sid)
+    tx.execute("DELETE FROM participants WHERE service_sid = :service AND session_sid = :session", key)
+    tx.execute("DELETE FROM sessions WHERE service_sid = :service AND sid = :session", key)
+    tx.execute("INSERT INTO purges VALUES (:service, :session) ON CONFLICT DO NOTHING", key)
+
+
+def cancel_unstarted(tx: Tx, service_sid: str, session_sid: str) -> None:
+    """Drop what has not been started of the Session's sends."""
+    tx.execute(
+        "DELETE FROM outbox WHERE state <> 2 AND order_key IN"
+        " (SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session)",
+        {"service": service_sid, "session": session_sid},
+    )
+
+
+def purge_step(tx: Tx, most: int) -> bool:
+    """Remove up to `most` rows below something deleted; False once there is nothing left to remove."""
+    row = tx.execute(
+        "SELECT service_sid, session_sid FROM purges ORDER BY service_sid, session_sid LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return False
+    service_sid, session_sid = row
+    key = {"service": service_sid, "session": session_sid, "most": most}
+    one = "AND session_sid = :session" if session_sid else ""
+    gone = tx.execute(
+        "DELETE FROM interactions WHERE service_sid = :service AND (session_sid, sid) IN (SELECT session_sid, sid"
+        f" FROM interactions WHERE service_sid = :service {one} LIMIT :most)",
+        key,
+    ).rowcount
+    if gone == 0 and not session_sid:
+        gone = _purge_sessions(tx, service_sid, most)
+    if gone == 0:
+        tx.execute("DELETE FROM purges WHERE service_sid = :service AND session_sid = :session", key)
+    return True
+
+
+def _purge_sessions(tx: Tx, service_sid: str, most: int) -> int:
+    rows = tx.execute(
+        "SELECT sid FROM sessions WHERE service_sid = ? LIMIT ?", (service_sid, most)
+    ).fetchall()
+    for (session_sid,) in rows:
+        cancel_unstarted(tx, service_sid, session_sid)
+        tx.execute(
+            "DELETE FROM participants WHERE service_sid = ? AND session_sid = ?", (service_sid, session_sid)
+        )
+        tx.execute("DELETE FROM sessions WHERE service_sid = ? AND sid = ?", (service_sid, session_sid))
+    people = tx.execute(
+        "DELETE FROM people WHERE service_sid = :service AND identifier_key IN"
+        " (SELECT identifier_key FROM people WHERE service_sid = :service LIMIT :most)",
+        {"service": service_sid, "most": most},
+    ).rowcount
+    return len(rows) + people

@@ -1,0 +1,55 @@
+"""What the secret key is for: digests to compare secrets with, and a seal for secrets that must be used again.
+
+Each purpose has a key of its own, derived from the one in the settings, so that none can stand in for another.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+class WrongKey(Exception):
+    """What is stored was made under another secret key."""
+
+
+class Vault:
+    """`secret_key`: 64 hexadecimal digits. `key_id` names the key without telling it."""
+
+    def __init__(self, secret_key: str) -> None:
+        if len(secret_key) != 64:
+            raise ValueError("the secret key must be 64 hexadecimal digits")
+        master = bytes.fromhex(secret_key)
+        self.key_id = self._derive(master, b"key id").hex()[:16]
+        self._digest_key = self._derive(master, b"digest")
+        self._seal = AESGCM(self._derive(master, b"seal"))
+
+    @staticmethod
+    def _derive(master: bytes, purpose: bytes) -> bytes:
+        return hmac.digest(master, b"maskline " + purpose, "sha256")
+
+    def digest(self, secret: str) -> str:
+        """A keyed digest. Our secrets are random and long, so a fast one is as good as a slow one."""
+        return hmac.new(self._digest_key, secret.encode(), hashlib.sha256).hexdigest()
+
+    def matches(self, secret: str, digest: str) -> bool:
+        """Whether `digest` is this secret's, in constant time."""
+        return hmac.compare_digest(self.digest(secret), digest)
+
+    def seal(self, secret: str, context: str) -> str:
+        """Encrypt (AES-256-GCM). `context`, such as an account's SID, must be given again to open it."""
+        nonce = os.urandom(12)
+        return base64.b64encode(nonce + self._seal.encrypt(nonce, secret.encode(), context.encode())).decode()
+
+    def open(self, sealed: str, context: str) -> str:
+        """Decrypt. Raises WrongKey."""
+        raw = base64.b64decode(sealed)
+        try:
+            return self._seal.decrypt(raw[:12], raw[12:], context.encode()).decode()
+        except InvalidTag:
+            raise WrongKey("it was sealed under another secret key") from None
