@@ -1,0 +1,116 @@
+"""What a carrier is to maskline: it takes a message once and says what became of it, and it brings events.
+
+A carrier says what it can do (`Capabilities`), and fails in one way only: `CarrierError`, with a kind that says
+whether the message may have been taken. The policies of the vendor are the vendor's to enforce.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from maskline.domain.interaction import MessageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to hand over. `sid` is our own SID of it, and its key where the carrier takes keys."""
+
+    sid: str
+    account_sid: str
+    from_: str
+    to: str
+    body: str
+    media: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The carrier has it, under this id of its own. None: it said yes without one (GARBLED): sent, never repeated."""
+
+    carrier_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A message that somebody sent to a number of ours."""
+
+    carrier_account: str
+    carrier_id: str
+    to: str
+    from_: str
+    body: str
+    media: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a carrier says later of a message: `number` is ours, `carrier_id` the carrier's id of the message."""
+
+    carrier_account: str
+    number: str
+    carrier_id: str
+    status: MessageStatus
+
+
+CarrierEvent = Inbound | Report
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the carrier can do. `carrier_keys`: a repeat under the same key is not sent twice. `look_up`: it can be
+    asked whether it took a message.
+    """
+
+    sms: bool = True
+    mms: bool = False
+    voice: bool = False
+    receipts: bool = False
+    carrier_keys: bool = False
+    look_up: bool = False
+
+
+class Kind(Enum):
+    """Kinds of failure, by what may have happened to the message."""
+
+    UNREACHABLE = "unreachable"
+    """DNS, connect, TLS, pool time-out: certainly not taken; retry."""
+    THROTTLED = "throttled"
+    """Certainly not taken; retry after what the carrier asks."""
+    REJECTED = "rejected"
+    """Certainly refused, for good."""
+    OPTED_OUT = "opted out"
+    """Refused because the recipient has opted out."""
+    MISCONFIGURED = "misconfigured"
+    """The account's credentials are refused: nothing of this account can be sent until that is mended."""
+    UNCERTAIN = "uncertain"
+    """It may have been taken: time-out or close after the first byte, 5xx."""
+
+
+class CarrierError(Exception):
+    """A hand-over that did not succeed. `detail` is for the log and holds no body and no full number."""
+
+    def __init__(self, kind: Kind, detail: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class Carrier(Protocol):
+    """One account at one carrier."""
+
+    name: str
+
+    async def capabilities(self, account_sid: str) -> Capabilities:
+        """What it can do for this account."""
+
+    async def send(self, message: Outgoing) -> Accepted:
+        """Hand the message over once. Raises CarrierError."""
+
+    async def look_up(self, message: Outgoing) -> Accepted | None:
+        """Whether it took this message: its id, or None if it does not know it. Raises CarrierError.
+
+        Called only where `capabilities` says that it can be asked.
+        """

@@ -1,0 +1,30 @@
+"""A message from a carrier's word to the partner's handset: received (T1), and from there the path of any message."""
+
+from __future__ import annotations
+
+from maskline.carriers.base import Inbound
+from maskline.domain.phone import identifier_key
+from maskline.flows.messages import SendOptions, carrier_key, encode_data, encode_payload
+from maskline.mint import Mint
+from maskline.store.engine import Store
+from maskline.store.receive import NewInbound, Received, receive_messages
+
+
+async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:
+    """Take a message in for good; the carrier may be acknowledged once this returns."""
+    return await store.batch(
+        receive_messages,
+        NewInbound(
+            carrier_account=message.carrier_account,
+            carrier_id=carrier_key(message.carrier_account, message.carrier_id),
+            to=identifier_key(message.to),
+            sender=identifier_key(message.from_),
+            data=encode_data(message.body),
+            payload=encode_payload(message.body, message.media),
+            validity_us=options.validity_us,
+            sid=mint.sid("KI"),
+            inbound_sid=mint.sid("SM"),
+            outbound_sid=mint.sid("SM"),
+            event_sid=mint.sid("NO"),
+        ),
+    )

@@ -1,0 +1,325 @@
+"""A message from the API's word to its outcome: accepted (T1), started (T2), handed over, recorded (T3).
+
+Between two transactions the process may die at any point. Before T2 nothing was sent; between T2 and T3 nobody can
+know, and the row says so; after T3 it is over. See ARCHITECTURE.md, path A.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from maskline.carriers.base import Accepted, Carrier, CarrierError, Kind, Outgoing
+from maskline.clock import Clock
+from maskline.domain import problems
+from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import SECOND, Instant, Interaction, Leg
+from maskline.domain.problems import Code
+from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
+from maskline.mint import Mint
+from maskline.store.accept import NewMessage, accept_messages
+from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.events import insert_event
+from maskline.store.idempotency import Key
+from maskline.store.interactions import load_interaction
+from maskline.store.record import Fate, Outcome, Recorded, record_outcomes
+from maskline.store.start import Failed, Started
+
+SEND_DEADLINE_S = 10.0
+MARK_LIFE_S = 5.0
+MOST_WAITERS = 1000
+ASK_AGAIN_S = 5
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Payload(msgspec.Struct, array_like=True):
+    """What an outbox row keeps for the carrier."""
+
+    body: str
+    media: tuple[str, ...] = ()
+
+
+_decode_payload = msgspec.json.Decoder(Payload).decode
+
+
+def encode_payload(body: str, media: tuple[str, ...] = ()) -> str:
+    """A message as an outbox row keeps it."""
+    return _encode(Payload(body, media)).decode()
+
+
+def encode_data(body: str) -> str:
+    """A message as an Interaction's `data` shows it: compact JSON, non-ASCII kept."""
+    return _encode({"body": body}).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """The operator's settings: how long a POST waits for the carrier, and how long a message may wait to be sent."""
+
+    wait_s: float
+    validity_us: int
+
+
+@dataclass(slots=True)
+class Made:
+    """The answer to a create: the Interaction as far as it got, or as it is now if its key had made it before."""
+
+    interaction: Interaction
+    replayed: bool
+
+
+class Messages:
+    """The flow. `carriers` are the accounts that messages can be handed to from this process; empty: none is."""
+
+    def __init__(
+        self, store: Store, clock: Clock, mint: Mint, carriers: Mapping[str, Carrier], options: SendOptions
+    ) -> None:
+        self.carriers = carriers
+        self._store = store
+        self._clock = clock
+        self._mint = mint
+        self._options = options
+        self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
+        self._paused_until: dict[str, Instant] = {}
+
+    # T1
+
+    async def create(
+        self,
+        account_sid: str,
+        service_sid: str,
+        session_sid: str,
+        participant_sid: str,
+        body: str,
+        key: Key | None,
+    ) -> Made:
+        """Accept a message to one Participant, and wait a moment for the carrier's first answer.
+
+        Raises 20404, 80607, 80910, 20409, 20503.
+        """
+        sid = self._mint.sid("KI")
+        item = NewMessage(
+            account_sid=account_sid,
+            service_sid=service_sid,
+            session_sid=session_sid,
+            participant_sid=participant_sid,
+            sid=sid,
+            message_sid=self._mint.sid("SM"),
+            data=encode_data(body),
+            payload=encode_payload(body),
+            validity_us=self._options.validity_us,
+            key=key,
+        )
+        waiter = self._expect(sid)
+        try:
+            accepted = await self._store.batch(accept_messages, item)
+            if accepted.replayed:
+                stored = await self._store.read(
+                    load_interaction, service_sid, session_sid, accepted.sid, participant_sid
+                )
+                return Made(stored, replayed=True)
+            outcome = None
+            if (
+                waiter is not None
+                and not accepted.held
+                and accepted.carrier_account not in self._paused_until
+            ):
+                outcome = await waiter
+        finally:
+            self._waiters.pop(sid, None)
+        status, updated_at = outcome or (int(MessageStatus.QUEUED), accepted.at)
+        participant = ParticipantSid(participant_sid)
+        interaction = Interaction(
+            service_sid=ServiceSid(service_sid),
+            session_sid=SessionSid(session_sid),
+            sid=InteractionSid(sid),
+            participant_sid=participant,
+            type="message",
+            data=item.data,
+            inbound=None,
+            outbound=Leg(participant, item.message_sid, status),
+            created_at=Instant(instant_of(sid)),
+            updated_at=Instant(updated_at),
+        )
+        return Made(interaction, replayed=False)
+
+    def _expect(self, sid: str) -> asyncio.Future[tuple[int, int] | None] | None:
+        """Something to wait on for the message's first outcome; None if there is nothing to wait for."""
+        if not self.carriers or self._options.wait_s <= 0 or len(self._waiters) >= MOST_WAITERS:
+            return None
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[tuple[int, int] | None] = loop.create_future()
+        self._waiters[sid] = waiter
+        loop.call_later(self._options.wait_s, _give_up, waiter)
+        return waiter
+
+    def settle(self, outcome: Recorded | Failed) -> None:
+        """Tell whoever waits for this message what became of it."""
+        waiter = self._waiters.get(outcome.interaction_sid)
+        if waiter is None or waiter.done():
+            return
+        if isinstance(outcome, Failed):
+            waiter.set_result((int(MessageStatus.FAILED), outcome.updated_at))
+        else:
+            waiter.set_result((outcome.status, outcome.updated_at) if outcome.final else None)
+
+    # Between T2 and T3
+
+    def is_paused(self, carrier_account: str) -> bool:
+        """Whether this account's credentials were refused and it is not yet time to try one message again."""
+        until = self._paused_until.get(carrier_account)
+        return until is not None and self._clock.now() < until
+
+    def slots(self, carrier_account: str, free: int) -> int:
+        """How many of `free` slots this account may use now; a paused one tries a single message each minute."""
+        if carrier_account not in self._paused_until:
+            return free
+        return 0 if self.is_paused(carrier_account) else min(free, 1)
+
+    async def hand_over(self, row: Started, mark: float) -> Outcome:
+        """Hand a started message to its carrier, once, and say what became of it. Raises nothing.
+
+        `mark` is the uptime when it was started: a process that was frozen since then must not send what another
+        may have judged meanwhile.
+        """
+        outcome = Outcome(
+            order_key=row.order_key,
+            seq=row.seq,
+            run="",
+            account_sid=row.account_sid,
+            service_sid=row.service_sid,
+            session_sid=row.session_sid,
+            interaction_sid=row.interaction_sid,
+            fate=Fate.UNCERTAIN,
+            event_sid=self._mint.sid("NO"),
+        )
+        carrier = self.carriers.get(row.carrier_account)
+        if carrier is None:  # left behind by a run that had this account; nobody can be asked
+            return outcome
+        payload = _decode_payload(row.payload)
+        message = Outgoing(
+            sid=row.message_sid,
+            account_sid=row.account_sid,
+            from_=row.number,
+            to=row.recipient,
+            body=payload.body,
+            media=payload.media,
+        )
+        if row.ask:
+            await self._ask(carrier, message, row, outcome)
+            return outcome
+        if self._clock.uptime() - mark > MARK_LIFE_S:
+            outcome.fate = Fate.GIVEN_BACK
+            return outcome
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                accepted = await carrier.send(message)
+        except CarrierError as error:
+            await self._classify(carrier, row, error, outcome)
+        except TimeoutError:
+            await self._classify(carrier, row, CarrierError(Kind.UNCERTAIN, "no answer in time"), outcome)
+        except Exception:
+            # A defect of ours, and it may have happened after the message was out.
+            _log.exception("send.defect", carrier=carrier.name, message=row.message_sid)
+            await self._classify(carrier, row, CarrierError(Kind.UNCERTAIN, "defect"), outcome)
+        else:
+            await self._resume(carrier, row)
+            _sent(carrier, accepted, outcome)
+        return outcome
+
+    async def _classify(self, carrier: Carrier, row: Started, error: CarrierError, outcome: Outcome) -> None:
+        _log.info(
+            "send.failed", carrier=carrier.name, kind=error.kind.value, attempt=row.attempts, why=error.detail
+        )
+        now = self._clock.now()
+        outcome.retry_at = next_send_at(now, max(row.attempts, 1), error.retry_after_s)
+        match error.kind:
+            case Kind.UNREACHABLE | Kind.THROTTLED:
+                outcome.fate = Fate.RETRY
+            case Kind.REJECTED | Kind.OPTED_OUT:
+                outcome.fate = Fate.REJECTED
+            case Kind.MISCONFIGURED:
+                outcome.fate = Fate.GIVEN_BACK
+                await self._pause(carrier, row, now)
+            case Kind.UNCERTAIN:
+                await self.judge(carrier, row, outcome)
+
+    async def _pause(self, carrier: Carrier, row: Started, now: Instant) -> None:
+        """Hold this account's sends back. One message tries again each minute; the first success resumes it."""
+        first = carrier.name not in self._paused_until
+        self._paused_until[carrier.name] = Instant(now + CREDENTIALS_RETRY_S * SECOND)
+        if first:
+            _log.error("carrier.paused", carrier=carrier.name)
+            await self._tell(row, problems.CARRIER_PAUSED, carrier)
+
+    async def _resume(self, carrier: Carrier, row: Started) -> None:
+        if self._paused_until.pop(carrier.name, None) is not None:
+            _log.warning("carrier.resumed", carrier=carrier.name)
+            await self._tell(row, problems.CARRIER_RESUMED, carrier)
+
+    async def _tell(self, row: Started, code: Code, carrier: Carrier) -> None:
+        try:
+            await self._store.write(
+                insert_event, self._mint.sid("NO"), row.account_sid, code, f"carrier account {carrier.name}"
+            )
+        except StoreUnavailable:
+            _log.warning("event.lost", code=code.number, carrier=carrier.name)
+
+    async def judge(self, carrier: Carrier, row: Started, outcome: Outcome) -> None:
+        """What to do about a hand-over of unknown outcome, by what its carrier can do."""
+        capabilities = await carrier.capabilities(row.account_sid)
+        if capabilities.carrier_keys:
+            outcome.fate = Fate.RETRY  # under the same key, the carrier will not send it twice
+        elif capabilities.look_up:
+            outcome.fate = Fate.ASK
+        else:
+            outcome.fate = Fate.UNCERTAIN
+
+    async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
+        capabilities = await carrier.capabilities(row.account_sid)
+        outcome.retry_at = next_send_at(self._clock.now(), max(row.attempts, 1))
+        if not capabilities.look_up:
+            await self.judge(carrier, row, outcome)
+            return
+        try:
+            async with asyncio.timeout(SEND_DEADLINE_S):
+                accepted = await carrier.look_up(message)
+        except (CarrierError, TimeoutError):
+            if self._clock.now() < row.expires_at:
+                outcome.fate = Fate.ASK
+                outcome.retry_at = Instant(self._clock.now() + ASK_AGAIN_S * SECOND)
+            return
+        # That the carrier does not know it permits no second send by itself: the Service's setting decides.
+        if accepted is not None:
+            _sent(carrier, accepted, outcome)
+
+    # T3
+
+    async def record(self, outcome: Outcome, run: str) -> None:
+        """Write the outcome down, and tell whoever waits for it."""
+        outcome.run = run
+        recorded = await self._store.batch(record_outcomes, outcome)
+        self.settle(recorded)
+
+
+def _sent(carrier: Carrier, accepted: Accepted, outcome: Outcome) -> None:
+    outcome.fate = Fate.SENT
+    if accepted.carrier_id is not None:
+        outcome.carrier_id = carrier_key(carrier.name, accepted.carrier_id)
+
+
+def _give_up(waiter: asyncio.Future[tuple[int, int] | None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def carrier_key(carrier_account: str, carrier_id: str) -> str:
+    """A carrier's id of a message as it is stored: unique over all carrier accounts."""
+    return f"{carrier_account}/{carrier_id}"

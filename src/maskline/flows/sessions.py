@@ -1,0 +1,252 @@
+"""Sessions and their participants: create, update, close, re-open, delete; and the assignment of proxy numbers.
+
+Choosing is done in two steps. A reader ranks all candidates on its own snapshot, off the writer's path; the write takes
+the first whose pair is still free, under the person's lock. Only when the whole list has been taken meanwhile is it
+ranked anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from maskline.clock import Clock
+from maskline.domain import problems
+from maskline.domain.assign import Refusal, rank
+from maskline.domain.ids import ParticipantSid, ServiceSid, SessionSid
+from maskline.domain.model import (
+    Instant,
+    Interaction,
+    Mode,
+    NumberSelectionBehavior,
+    Participant,
+    Session,
+    SessionStatus,
+)
+from maskline.domain.phone import Phone, identifier_key
+from maskline.domain.problems import Problem
+from maskline.domain.session import close, reopen, transition
+from maskline.store.engine import Store, Tx
+from maskline.store.idempotency import Key, claim_or_replay
+from maskline.store.interactions import delete_interaction, load_interaction
+from maskline.store.numbers import load_pool
+from maskline.store.participants import (
+    MOST_PARTICIPANTS,
+    NewParticipant,
+    Outdated,
+    add_participant,
+    delete_participant,
+    load_participant,
+    load_person,
+    pool_number,
+)
+from maskline.store.services import load_service
+from maskline.store.sessions import (
+    delete_session,
+    insert_session,
+    load_session,
+    take_session,
+    write_closed,
+    write_reopened,
+    write_session,
+)
+
+CHOOSE_S = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A participant as a request asks for it."""
+
+    sid: ParticipantSid
+    identifier: str
+    phone: Phone
+    friendly_name: str | None
+    proxy_identifier: str | None
+    proxy_identifier_sid: str | None
+
+
+def _participant(wanted: Wanted, service_sid: str, session_sid: str, at: Instant) -> Participant:
+    return Participant(
+        service_sid=ServiceSid(service_sid),
+        sid=wanted.sid,
+        session_sid=SessionSid(session_sid),
+        identifier=wanted.identifier,
+        identifier_key=identifier_key(wanted.identifier),
+        friendly_name=wanted.friendly_name,
+        proxy_identifier="",
+        proxy_identifier_sid=None,
+        deleted_at=None,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+def choose(
+    tx: Tx, service_sid: str, behavior: NumberSelectionBehavior, mode: Mode, wanted: Wanted
+) -> list[str] | Refusal:
+    """The SIDs of the numbers that this participant could be given, best first, or why there is none."""
+    person = load_person(tx, service_sid, wanted.phone, identifier_key(wanted.identifier))
+    ranked = rank(
+        person, mode, behavior, [pool_number(n) for n in load_pool(tx, service_sid, reserved=False)]
+    )
+    if isinstance(ranked, Refusal):
+        # Why not, exactly, takes the reserved numbers too.
+        ranked = rank(
+            person, mode, behavior, [pool_number(n) for n in load_pool(tx, service_sid, reserved=True)]
+        )
+    return ranked if isinstance(ranked, Refusal) else [number.sid for number in ranked]
+
+
+def _plan(
+    tx: Tx,
+    account_sid: str,
+    service_sid: str,
+    mode: Mode | None,
+    session_sid: str,
+    wanted: list[Wanted],
+    at: Instant,
+) -> list[NewParticipant]:
+    service = load_service(tx, account_sid, service_sid)
+    if mode is None:
+        mode = load_session(tx, service.sid, session_sid).mode
+    return [
+        NewParticipant(
+            participant=_participant(one, service.sid, session_sid, at),
+            phone=one.phone,
+            proxy_identifier=one.proxy_identifier,
+            proxy_identifier_sid=one.proxy_identifier_sid,
+            choice=[]
+            if one.proxy_identifier is not None or one.proxy_identifier_sid is not None
+            else choose(tx, service.sid, service.number_selection_behavior, mode, one),
+        )
+        for one in wanted
+    ]
+
+
+class Sessions:
+    """The flow of everything that gives people numbers."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(
+        self, account_sid: str, session: Session, wanted: list[Wanted], key: Key | None, *, own_ttl: bool
+    ) -> Session:
+        """Make a Session with its participants, all or nothing; without `own_ttl` it takes the Service's.
+
+        Raises Replayed, 20404, 80603, 80609, 80623 and what assignment refuses.
+        """
+        if len(wanted) > MOST_PARTICIPANTS:
+            raise Problem(problems.TOO_MANY_PARTICIPANTS)
+
+        def write(tx: Tx, plan: list[NewParticipant]) -> Session:
+            service = load_service(tx, account_sid, session.service_sid)
+            claim_or_replay(tx, key, session.sid)
+            made = session if own_ttl else replace(session, ttl=service.default_ttl)
+            if made.status is SessionStatus.CLOSED:
+                made = replace(
+                    close(replace(made, status=SessionStatus.OPEN), tx.now), updated_at=made.updated_at
+                )
+            insert_session(tx, made)
+            for new in plan:
+                add_participant(tx, made, new, account_sid)
+            return made
+
+        return await self._choosing(
+            write, account_sid, session.service_sid, session.mode, session.sid, wanted
+        )
+
+    async def add(
+        self, account_sid: str, service_sid: str, session_sid: str, wanted: Wanted, key: Key | None
+    ) -> Participant:
+        """Add a participant to a Session. Raises Replayed, 20404 and what `add_participant` does."""
+
+        def write(tx: Tx, plan: list[NewParticipant]) -> Participant:
+            service = load_service(tx, account_sid, service_sid)
+            session = take_session(tx, service.sid, session_sid)
+            claim_or_replay(tx, key, wanted.sid)
+            return add_participant(tx, session, plan[0], account_sid)
+
+        return await self._choosing(write, account_sid, service_sid, None, session_sid, [wanted])
+
+    async def _choosing(
+        self,
+        write: Callable[[Tx, list[NewParticipant]], T],
+        account_sid: str,
+        service_sid: str,
+        mode: Mode | None,
+        session_sid: str,
+        wanted: list[Wanted],
+    ) -> T:
+        began = self._clock.uptime()
+        while True:
+            plan: list[NewParticipant] = []
+            if wanted:
+                at = self._clock.now()
+                plan = await self._store.read(_plan, account_sid, service_sid, mode, session_sid, wanted, at)
+            try:
+                return await self._store.write(write, plan)
+            except Outdated:
+                if self._clock.uptime() - began > CHOOSE_S:
+                    raise Problem(problems.PARTICIPANT_BUSY) from None
+
+
+def change_session(
+    tx: Tx,
+    account_sid: str,
+    service_sid: str,
+    sid: str,
+    status: SessionStatus | None,
+    changes: dict[str, Any],
+) -> Session:
+    """Update a Session: its status, and `ttl` and `expiry_at` in the same go.
+
+    Raises 20404, 80607 for a closed one that is not re-opened, 80608, 80604, 80605.
+    """
+    service = load_service(tx, account_sid, service_sid)
+    session = take_session(tx, service.sid, sid)
+    meaning = transition(session, status) if status is not None else "stay"
+    if meaning == "reopen":
+        changed = replace(reopen(session, tx.now), **changes)
+        write_reopened(tx, changed)
+        return changed
+    if session.status is SessionStatus.CLOSED:
+        if changes or status is None:
+            raise Problem(problems.SESSION_CLOSED)
+        return session
+    changed = replace(session, **changes, updated_at=Instant(max(tx.now, session.updated_at)))
+    if meaning == "close":
+        changed = close(changed, tx.now)
+        write_closed(tx, changed)
+        return changed
+    if meaning == "start":
+        changed = replace(changed, status=SessionStatus.IN_PROGRESS, started_at=changed.started_at or tx.now)
+    write_session(tx, changed)
+    return changed
+
+
+def remove_session(tx: Tx, account_sid: str, service_sid: str, sid: str) -> None:
+    """Delete a Session with its Participants and Interactions. Raises 20404."""
+    service = load_service(tx, account_sid, service_sid)
+    delete_session(tx, take_session(tx, service.sid, sid))
+
+
+def remove_participant(tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str) -> None:
+    """Delete a participant softly. Raises 20404, also for one deleted before."""
+    service = load_service(tx, account_sid, service_sid)
+    session = take_session(tx, service.sid, session_sid)
+    delete_participant(tx, session, load_participant(tx, service.sid, session.sid, sid))
+
+
+def remove_interaction(tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str) -> Interaction:
+    """Delete an Interaction for good. Raises 20404, 20009."""
+    service = load_service(tx, account_sid, service_sid)
+    session = load_session(tx, service.sid, session_sid)
+    interaction = load_interaction(tx, service.sid, session.sid, sid)
+    delete_interaction(tx, interaction)
+    return interaction

@@ -1,0 +1,153 @@
+"""The worker: starts what is due, hands it over, records what became of it; and sweeps.
+
+One task starts (T2) while slots are free; each started message has a task of its own. A slot is free again only when
+its outcome is stored, so at most `slots` messages of an account can be uncertain after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from maskline.clock import Clock
+from maskline.domain.model import SECOND
+from maskline.flows.messages import Messages
+from maskline.flows.retention import Sweeper
+from maskline.mint import Mint
+from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.receipts import retry_receipts
+from maskline.store.start import Started, StartRequest, start_sends, take_orphans
+
+SLOTS = 64
+POLL_S = 1.0
+SWEEP_S = 5.0
+STOP_S = 15.0
+EVENTS = 8
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Delivers for this process. `run` names this life of it: what another life had started is judged, not sent."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        mint: Mint,
+        messages: Messages,
+        sweeper: Sweeper,
+        *,
+        run: str,
+        slots: int = SLOTS,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._mint = mint
+        self._messages = messages
+        self._sweeper = sweeper
+        self._run = run
+        self._free = dict.fromkeys(messages.carriers, slots)
+        self._lane = ("", "")
+        self._wake = store.subscribe()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Judge what an earlier run left behind, then begin."""
+        while orphans := await self._store.write(take_orphans, self._run, 256):
+            for row in orphans:
+                await self._finish(row, self._clock.uptime())
+        self._loops = [
+            asyncio.create_task(self._start_loop(), name="start"),
+            asyncio.create_task(self._receipt_loop(), name="receipts"),
+            asyncio.create_task(self._sweep_loop(), name="sweep"),
+        ]
+
+    @property
+    def is_running(self) -> bool:
+        """Whether every loop lives: what `/readyz` asks."""
+        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    async def stop(self) -> None:
+        """Start nothing more, and give what is being sent a while to end and be recorded."""
+        self._stopping = True
+        self._wake.set()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=STOP_S)
+
+    async def _start_loop(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            pause_s = POLL_S
+            try:
+                pause_s = await self._start_due()
+            except StoreUnavailable as error:
+                _log.warning("worker.store_unavailable", error=str(error))
+            except Exception:
+                _log.exception("worker.defect")
+            if pause_s > 0:
+                await self._clock.wait(self._wake, pause_s)
+
+    async def _start_due(self) -> float:
+        """One T2. Returns how long nothing more can be due, in seconds."""
+        free = {name: self._messages.slots(name, count) for name, count in self._free.items()}
+        if not any(free.values()):
+            return POLL_S
+        mark = self._clock.uptime()
+        request = StartRequest(self._run, free, self._lane, [self._mint.sid("NO") for _ in range(EVENTS)])
+        starts = await self._store.batch(start_sends, request)
+        self._lane = starts.lane
+        for failed in starts.failed:
+            self._messages.settle(failed)
+        for row in starts.started:
+            self._free[row.carrier_account] -= 1
+            task = asyncio.create_task(self._deliver(row, mark))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        if starts.started or starts.failed:
+            return 0
+        if starts.next_due_at is None:
+            return POLL_S
+        return min(POLL_S, max(0, starts.next_due_at - self._clock.now()) / SECOND)
+
+    async def _deliver(self, row: Started, mark: float) -> None:
+        try:
+            await self._finish(row, mark)
+        finally:
+            self._free[row.carrier_account] += 1
+            self._wake.set()
+
+    async def _finish(self, row: Started, mark: float) -> None:
+        outcome = await self._messages.hand_over(row, mark)
+        while True:
+            try:
+                await self._messages.record(outcome, self._run)
+            except Exception:
+                # The carrier has answered; the outcome must not be lost while this process lives.
+                _log.exception("worker.record_failed")
+                await self._clock.sleep(POLL_S)
+            else:
+                return
+
+    async def _receipt_loop(self) -> None:
+        while True:
+            try:
+                await self._store.write(retry_receipts, [self._mint.sid("NO") for _ in range(64)])
+            except Exception:
+                _log.exception("worker.receipts_failed")
+            await self._clock.sleep(POLL_S)
+
+    async def _sweep_loop(self) -> None:
+        while True:
+            try:
+                for failed in await self._sweeper.sweep():
+                    self._messages.settle(failed)
+            except Exception:
+                _log.exception("worker.sweep_failed")
+            await self._clock.sleep(SWEEP_S)
