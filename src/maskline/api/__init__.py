@@ -1,0 +1,1 @@
+"""HTTP in Twilio's shape: parse, call one flow, render."""

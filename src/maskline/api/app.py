@@ -1,0 +1,83 @@
+"""The route table, one list, and the ASGI callables around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from maskline.api.context import Context
+from maskline.api.http import Resource
+from maskline.api.interactions import Interactions, MessageInteractions
+from maskline.api.middleware import Edge
+from maskline.api.numbers import Numbers
+from maskline.api.ops import Ops
+from maskline.api.participants import Participants
+from maskline.api.sandbox import Sandbox
+from maskline.api.services import Services
+from maskline.api.sessions import Sessions
+from maskline.domain import problems
+from maskline.domain.problems import Problem
+
+Checks = dict[str, Callable[[], bool]]
+
+DOCS_URL = "https://www.twilio.com/docs/errors/"
+
+
+async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise Problem(problems.NOT_FOUND)
+
+
+def _edge(context: Context, routes: list[Route]) -> ASGIApp:
+    router = Router(routes=routes, redirect_slashes=False, default=_not_found)
+    return Edge(router, context.mint, DOCS_URL)
+
+
+def build_app(context: Context, checks: Checks) -> ASGIApp:
+    """Everything that the main port serves. The router tries its routes in order, so the hot ones come first."""
+    auth = context.auth
+    messages, interactions = MessageInteractions(context), Interactions(context)
+    participants, sessions = Participants(context), Sessions(context)
+    numbers, services = Numbers(context), Services(context)
+    ops = Ops(context.store, checks, details=False)
+    service = "/v1/Services/{service}"
+    session = service + "/Sessions/{session}"
+    participant = session + "/Participants/{participant}"
+    table = {
+        participant + "/MessageInteractions": Resource(auth, post=messages.create, get=messages.list),
+        participant + "/MessageInteractions/{sid}": Resource(auth, get=messages.fetch),
+        session + "/Participants": Resource(auth, post=participants.create, get=participants.list),
+        session + "/Participants/{sid}": Resource(auth, get=participants.fetch, delete=participants.delete),
+        session + "/Interactions": Resource(auth, get=interactions.list),
+        session + "/Interactions/{sid}": Resource(auth, get=interactions.fetch, delete=interactions.delete),
+        service + "/Sessions": Resource(auth, post=sessions.create, get=sessions.list),
+        service + "/Sessions/{sid}": Resource(
+            auth, get=sessions.fetch, post=sessions.update, delete=sessions.delete
+        ),
+        service + "/PhoneNumbers": Resource(auth, post=numbers.create, get=numbers.list),
+        service + "/PhoneNumbers/{sid}": Resource(
+            auth, get=numbers.fetch, post=numbers.update, delete=numbers.delete
+        ),
+        service + "/Settings": Resource(auth, get=services.fetch_settings, post=services.update_settings),
+        "/v1/Services": Resource(auth, post=services.create, get=services.list),
+        "/v1/Services/{sid}": Resource(
+            auth, get=services.fetch, post=services.update, delete=services.delete
+        ),
+        "/healthz": Resource(None, get=ops.health),
+        "/readyz": Resource(None, get=ops.ready),
+    }
+    if context.sandbox is not None:
+        sandbox = Sandbox(context, context.sandbox)
+        table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
+        table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
+    return _edge(context, [Route(path, resource) for path, resource in table.items()])
+
+
+def build_ops_app(context: Context, checks: Checks) -> ASGIApp:
+    """What the ops port serves: health, with details."""
+    ops = Ops(context.store, checks, details=True)
+    return _edge(
+        context,
+        [Route("/healthz", Resource(None, get=ops.health)), Route("/readyz", Resource(None, get=ops.ready))],
+    )

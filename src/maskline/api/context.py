@@ -1,0 +1,47 @@
+"""What the handlers work with: built once by the composition root, handed to every module of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskline.api.http import Authenticator
+from maskline.api.render import Renderer
+from maskline.carriers.sandbox import SandboxCarrier
+from maskline.clock import Clock
+from maskline.domain import problems
+from maskline.domain.ids import canonical, is_sid
+from maskline.domain.problems import Code, Problem
+from maskline.flows.messages import Messages
+from maskline.flows.sessions import Sessions
+from maskline.mint import Mint
+from maskline.store.engine import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`sandbox` is None where the sandbox carrier is off."""
+
+    store: Store
+    clock: Clock
+    mint: Mint
+    auth: Authenticator
+    render: Renderer
+    sessions: Sessions
+    messages: Messages
+    sandbox: SandboxCarrier | None
+
+
+_MALFORMED: dict[str, Code] = {
+    "KS": problems.NOT_FOUND,
+    "KC": problems.SESSION_SID_INVALID,
+    "KP": problems.PARTICIPANT_SID_INVALID,
+    "KI": problems.INTERACTION_SID_INVALID,
+    "PN": problems.PHONE_NUMBER_SID_INVALID,
+}
+
+
+def sid_in_path(text: str, prefix: str) -> str:
+    """A SID of this kind as it is stored. Raises the code that Twilio has for a malformed one of its kind."""
+    if not is_sid(text, prefix):
+        raise Problem(_MALFORMED[prefix])
+    return canonical(text)

@@ -1,0 +1,202 @@
+"""Parameters: reading them off the wire with limits on size, number and time, and turning each into what it means.
+
+Absent and empty are different: an absent field is left alone on update, an empty one clears what may be cleared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.types import Receive, Scope
+
+from maskline.domain import problems
+from maskline.domain.model import SECOND, Instant
+from maskline.domain.problems import Problem
+
+MOST_BYTES = 65_536
+MOST_FIELDS = 100
+BODY_S = 10.0
+MOST_TTL = 2_147_483_647
+
+E = TypeVar("E", bound=StrEnum)
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+
+
+def _invalid(detail: str) -> Problem:
+    return Problem(problems.PARAMETER_INVALID, detail)
+
+
+class Params:
+    """The parameters of one request; those of the body win over those of the query."""
+
+    __slots__ = ("_query", "_values")
+
+    def __init__(self, query: dict[str, list[str]], form: dict[str, list[str]]) -> None:
+        self._query = query
+        self._values = {**query, **form} if query else form
+
+    def all(self) -> dict[str, list[str]]:
+        """Every parameter, by name."""
+        return self._values
+
+    def has(self, name: str) -> bool:
+        """Whether it was given, if only as an empty text."""
+        return name in self._values
+
+    def query(self, name: str) -> str | None:
+        """A parameter of the query string."""
+        values = self._query.get(name)
+        return values[-1] if values else None
+
+    def text(self, name: str, most: int | None = None) -> str | None:
+        """A text of at most `most` characters, or None if absent. Raises 80701."""
+        values = self._values.get(name)
+        if not values:
+            return None
+        text = values[-1]
+        if most is not None and len(text) > most:
+            raise _invalid(f"{name} (at most {most} characters)")
+        return text
+
+    def required(self, name: str, most: int | None = None) -> str:
+        """A text that must be there and not be empty. Raises 80701."""
+        text = self.text(name, most)
+        if not text:
+            raise _invalid(f"{name} is required")
+        return text
+
+    def texts(self, name: str) -> list[str]:
+        """Every value of a repeated parameter."""
+        return self._values.get(name, [])
+
+    def integer(self, name: str, least: int, most: int) -> int | None:
+        """A whole number within bounds. Raises 80701."""
+        text = self.text(name)
+        if text is None:
+            return None
+        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+            raise _invalid(f"{name} (a whole number from {least} to {most})")
+        return int(text)
+
+    def boolean(self, name: str) -> bool | None:
+        """`true` or `false` in any letter case, or 1 or 0. Raises 80701."""
+        text = self.text(name)
+        if text is None:
+            return None
+        value = {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+        if value is None:
+            raise _invalid(f"{name} (true or false)")
+        return value
+
+    def choice(self, name: str, kind: type[E], **also: E) -> E | None:
+        """A word of an enumeration in any letter case; `also` has further spellings. Raises 80701."""
+        text = self.text(name)
+        if text is None:
+            return None
+        word = text.lower()
+        for member in kind:
+            if member.value == word:
+                return member
+        if (other := also.get(word.replace("-", "_"))) is not None:
+            return other
+        raise _invalid(f"{name} (one of {', '.join(member.value for member in kind)})")
+
+    def url(self, name: str, most: int = 4000) -> str | None:
+        """An http or https URL; an empty text clears (""). Raises 80701."""
+        text = self.text(name, most)
+        if not text:
+            return text
+        try:
+            parts = urlsplit(text)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or any(ord(character) <= 32 for character in text):
+            raise _invalid(f"{name} (an absolute http or https URL)")
+        return text
+
+    def instant(self, name: str) -> Instant | None:
+        """A date: RFC 3339 with or without fraction and offset, or a bare date as midnight UTC. Raises 80701."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            at = datetime.fromisoformat(text)
+        except ValueError:
+            raise _invalid(f"{name} (an ISO 8601 date such as 2026-07-30T20:00:00Z)") from None
+        if at.tzinfo is None:
+            if not _DATE.fullmatch(text):
+                raise _invalid(f"{name} (an instant needs a time zone, such as Z)")
+            at = at.replace(tzinfo=UTC)
+        return Instant(int(at.timestamp()) * SECOND)
+
+
+async def read_params(scope: Scope, receive: Receive, content_type: bytes | None) -> Params:
+    """Read a request's parameters. Raises 80701 (encoding), 20408, 20413, 20415."""
+    query = _parse(scope["query_string"], "the query string")
+    if scope["method"] != "POST":
+        return Params(query, {})
+    body = await _read_body(receive)
+    if not body:
+        return Params(query, {})
+    if (
+        content_type is None
+        or content_type.split(b";", 1)[0].strip().lower() != b"application/x-www-form-urlencoded"
+    ):
+        raise Problem(problems.UNSUPPORTED_MEDIA_TYPE)
+    return Params(query, _parse(body, "the body"))
+
+
+async def _read_body(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        try:
+            async with asyncio.timeout(BODY_S):
+                parts = [body]
+                size = len(body)
+                while message.get("more_body"):
+                    message = await receive()
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > MOST_BYTES:
+                        break
+                    parts.append(part)
+                body = b"".join(parts)
+        except TimeoutError:
+            raise Problem(problems.BODY_TOO_SLOW, headers={"Connection": "close"}) from None
+        if size > MOST_BYTES:
+            raise Problem(problems.BODY_TOO_LARGE, headers={"Connection": "close"})
+    if len(body) > MOST_BYTES:
+        raise Problem(problems.BODY_TOO_LARGE)
+    return body
+
+
+def _parse(raw: bytes, what: str) -> dict[str, list[str]]:
+    if not raw:
+        return {}
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii"),
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
+    except UnicodeDecodeError:
+        raise _invalid(f"{what} is not valid UTF-8, percent-encoded") from None
+    except ValueError:
+        raise Problem(problems.BODY_TOO_LARGE, "too many fields") from None
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        if "\0" in value or "\0" in name:
+            raise _invalid(f"{what} holds U+0000")
+        values.setdefault(name, []).append(value)
+    return values

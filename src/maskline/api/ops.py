@@ -1,0 +1,38 @@
+"""/healthz: the process lives. /readyz: the database answers, its schema is right, the worker (if any) runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from maskline.api.http import Answer, Request
+from maskline.store.accounts import find_meta
+from maskline.store.engine import Store, StoreUnavailable
+
+
+class Ops:
+    """The handlers. With `details` (the ops port) it says what is not ready."""
+
+    def __init__(self, store: Store, checks: dict[str, Callable[[], bool]], *, details: bool) -> None:
+        self._store = store
+        self._checks = checks
+        self._details = details
+
+    async def health(self, _: Request) -> Answer:
+        return Answer({"status": "ok"})
+
+    async def ready(self, _: Request) -> Answer:
+        found = {
+            "database": await self._database(),
+            **{name: check() for name, check in self._checks.items()},
+        }
+        good = all(found.values())
+        content: dict[str, object] = {"status": "ok" if good else "unavailable"}
+        if self._details:
+            content["checks"] = found
+        return Answer(content, 200 if good else 503)
+
+    async def _database(self) -> bool:
+        try:
+            return await self._store.read(find_meta, "schema_version") is not None
+        except StoreUnavailable:
+            return False

@@ -1,0 +1,90 @@
+"""Lists on the wire: reading `PageSize`, `Page` and `PageToken`, and the `meta` that clients follow onward."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from maskline.api.forms import Params
+from maskline.domain import problems
+from maskline.domain.problems import Problem
+from maskline.store.pages import Page, Seek
+
+DEFAULT_SIZE, MOST_SIZE = 50, 1000
+
+_NUMBER = re.compile(r"[+-]?\d{1,18}")
+
+
+def parse_seek(params: Params) -> Seek:
+    """Where the page begins. A size out of range is clamped, one that is no number refused (80701)."""
+    size = _integer(params, "PageSize", DEFAULT_SIZE)
+    token = params.query("PageToken")
+    if not token:
+        return Seek(min(max(size, 1), MOST_SIZE))
+    try:
+        back, *key = msgspec.json.decode(
+            base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=list[Any]
+        )
+        if not key or not all(isinstance(part, str | int) for part in key) or not isinstance(back, bool):
+            raise ValueError
+    except (ValueError, binascii.Error, msgspec.DecodeError):
+        raise Problem(problems.PARAMETER_INVALID, "PageToken (follow next_page_url as it stands)") from None
+    return Seek(min(max(size, 1), MOST_SIZE), tuple(key), back)
+
+
+def _integer(params: Params, name: str, default: int) -> int:
+    text = params.query(name)
+    if text is None or text == "":
+        return default
+    if not _NUMBER.fullmatch(text):
+        raise Problem(problems.PARAMETER_INVALID, f"{name} (a whole number)")
+    return int(text)
+
+
+def _token(back: bool, key: tuple[Any, ...]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([back, *key])).decode().rstrip("=")
+
+
+def render_page(
+    name: str,
+    url: str,
+    params: Params,
+    seek: Seek,
+    page: Page[Any],
+    render: Callable[[Any], dict[str, Any]],
+    key: Callable[[Any], tuple[Any, ...]],
+    filters: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """The envelope: the rows under `name`, and `meta`. `key` is what a row is ordered by."""
+    number = max(0, _integer(params, "Page", 0))
+
+    def at(index: int, token: str | None) -> str:
+        query: dict[str, Any] = {**(filters or {}), "PageSize": seek.size, "Page": index}
+        if token is not None:
+            query["PageToken"] = token
+        return f"{url}?{urlencode(query)}"
+
+    token = params.query("PageToken") or None
+    following = previous = None
+    if page.older and page.rows:
+        following = at(number + 1, _token(False, key(page.rows[-1])))
+    if page.newer and page.rows:
+        previous = at(max(0, number - 1), _token(True, key(page.rows[0])))
+    return {
+        name: [render(row) for row in page.rows],
+        "meta": {
+            "page": number,
+            "page_size": seek.size,
+            "first_page_url": at(0, None),
+            "previous_page_url": previous,
+            "url": at(number, token),
+            "next_page_url": following,
+            "key": name,
+        },
+    }

@@ -1,0 +1,193 @@
+"""Domain values in Twilio's JSON: exact field names, GMT dates in whole seconds, absolute URLs under the public one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.interaction import WORDS
+from maskline.domain.model import SECOND, Interaction, Leg, Participant, ProxyNumber, Service, Session
+from maskline.domain.problems import Problem
+
+Json = dict[str, Any]
+
+
+@lru_cache(maxsize=4096)
+def _date(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def render_date(at: int | None) -> str | None:
+    """An instant as Twilio writes it."""
+    return None if at is None else _date(at // SECOND)
+
+
+def render_problem(problem: Problem, path: str, docs_url: str) -> Json:
+    """An error body. What was not found is named by its path, without host and version."""
+    message = problem.message
+    if problem.code is problems.NOT_FOUND:
+        message = f"The requested resource {path.removeprefix('/v1')} {problem.code.sentence}"
+    return {
+        "code": problem.code.number,
+        "message": message,
+        "more_info": f"{docs_url}{problem.code.number}",
+        "status": problem.status,
+    }
+
+
+class Renderer:
+    """Renders under one public URL, which comes from the settings; no header of a request decides it."""
+
+    def __init__(self, public_url: str) -> None:
+        self._root = public_url.rstrip("/")
+        self._services = f"{self._root}/v1/Services"
+
+    def url(self, path: str) -> str:
+        """The public URL of a path of ours."""
+        return self._root + path
+
+    def service(self, service: Service) -> Json:
+        url = f"{self._services}/{service.sid}"
+        return {
+            "sid": service.sid,
+            "unique_name": service.unique_name,
+            "account_sid": service.account_sid,
+            "chat_instance_sid": service.chat_instance_sid,
+            "callback_url": service.callback_url,
+            "default_ttl": service.default_ttl,
+            "number_selection_behavior": service.number_selection_behavior,
+            "geo_match_level": service.geo_match_level,
+            "intercept_callback_url": service.intercept_callback_url,
+            "out_of_session_callback_url": service.out_of_session_callback_url,
+            "date_created": render_date(service.created_at),
+            "date_updated": render_date(service.updated_at),
+            "url": url,
+            "links": {
+                "sessions": f"{url}/Sessions",
+                "phone_numbers": f"{url}/PhoneNumbers",
+                "short_codes": f"{url}/ShortCodes",
+            },
+        }
+
+    def settings(self, service: Service, values: Json) -> Json:
+        return {
+            "account_sid": service.account_sid,
+            "service_sid": service.sid,
+            **values,
+            "url": f"{self._services}/{service.sid}/Settings",
+        }
+
+    def phone_number(self, number: ProxyNumber) -> Json:
+        return {
+            "sid": number.sid,
+            "account_sid": number.account_sid,
+            "service_sid": number.service_sid,
+            "date_created": render_date(number.created_at),
+            "date_updated": render_date(number.updated_at),
+            "phone_number": number.phone_number,
+            "friendly_name": number.friendly_name,
+            "iso_country": number.iso_country,
+            "capabilities": render_capabilities(number),
+            "url": f"{self._services}/{number.service_sid}/PhoneNumbers/{number.sid}",
+            "is_reserved": number.is_reserved,
+            "in_use": number.in_use,
+        }
+
+    def session(self, session: Session, account_sid: str) -> Json:
+        url = f"{self._services}/{session.service_sid}/Sessions/{session.sid}"
+        return {
+            "sid": session.sid,
+            "service_sid": session.service_sid,
+            "account_sid": account_sid,
+            "date_started": render_date(session.started_at),
+            "date_ended": render_date(session.ended_at),
+            "date_last_interaction": render_date(session.last_interaction_at),
+            "date_expiry": render_date(session.expiry_at),
+            "unique_name": session.unique_name,
+            "status": session.status,
+            "closed_reason": session.closed_reason,
+            "ttl": session.ttl,
+            "mode": session.mode,
+            "date_created": render_date(session.created_at),
+            "date_updated": render_date(session.updated_at),
+            "url": url,
+            "links": {"interactions": f"{url}/Interactions", "participants": f"{url}/Participants"},
+        }
+
+    def participant(self, participant: Participant, account_sid: str) -> Json:
+        url = self._participant(participant.service_sid, participant.session_sid, participant.sid)
+        return {
+            "sid": participant.sid,
+            "session_sid": participant.session_sid,
+            "service_sid": participant.service_sid,
+            "account_sid": account_sid,
+            "friendly_name": participant.friendly_name,
+            "identifier": participant.identifier,
+            "proxy_identifier": participant.proxy_identifier,
+            "proxy_identifier_sid": participant.proxy_identifier_sid,
+            "date_deleted": render_date(participant.deleted_at),
+            "date_created": render_date(participant.created_at),
+            "date_updated": render_date(participant.updated_at),
+            "url": url,
+            "links": {"message_interactions": f"{url}/MessageInteractions"},
+        }
+
+    def interaction(self, interaction: Interaction, account_sid: str) -> Json:
+        url = f"{self._services}/{interaction.service_sid}/Sessions/{interaction.session_sid}/Interactions"
+        return {**_interaction(interaction, account_sid), "url": f"{url}/{interaction.sid}"}
+
+    def message_interaction(self, interaction: Interaction, account_sid: str) -> Json:
+        participant_sid = interaction.participant_sid or ""
+        url = self._participant(interaction.service_sid, interaction.session_sid, participant_sid)
+        return {
+            **_interaction(interaction, account_sid),
+            "participant_sid": participant_sid,
+            "url": f"{url}/MessageInteractions/{interaction.sid}",
+        }
+
+    def _participant(self, service_sid: str, session_sid: str, sid: str) -> str:
+        return f"{self._services}/{service_sid}/Sessions/{session_sid}/Participants/{sid}"
+
+
+def render_capabilities(number: ProxyNumber) -> Json:
+    """Both sets of keys that clients know: the short ones, and one for each direction."""
+    return {
+        "fax": False,
+        "mms": number.mms,
+        "sms": number.sms,
+        "voice": number.voice,
+        "mms_inbound": number.mms,
+        "mms_outbound": number.mms,
+        "sms_inbound": number.sms,
+        "sms_outbound": number.sms,
+        "voice_inbound": number.voice,
+        "voice_outbound": number.voice,
+    }
+
+
+def _interaction(interaction: Interaction, account_sid: str) -> Json:
+    kind = "Message" if interaction.type == "message" else "Call"
+    return {
+        "sid": interaction.sid,
+        "session_sid": interaction.session_sid,
+        "service_sid": interaction.service_sid,
+        "account_sid": account_sid,
+        "data": interaction.data,
+        "type": interaction.type,
+        **_leg("inbound", interaction.inbound, kind),
+        **_leg("outbound", interaction.outbound, kind),
+        "date_created": render_date(interaction.created_at),
+        "date_updated": render_date(interaction.updated_at),
+    }
+
+
+def _leg(side: str, leg: Leg | None, kind: str) -> Json:
+    return {
+        f"{side}_participant_sid": leg.participant_sid if leg else None,
+        f"{side}_resource_sid": leg.resource_sid if leg else None,
+        f"{side}_resource_status": WORDS[leg.status] if leg else None,
+        f"{side}_resource_type": kind if leg else None,
+        f"{side}_resource_url": None,
+    }

@@ -1,0 +1,136 @@
+"""/sandbox: the handsets of the sandbox carrier, for the account that asks: text, look, script."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from maskline.api.context import Context
+from maskline.api.http import Answer, Request
+from maskline.api.pages import parse_seek, render_page
+from maskline.api.render import render_date
+from maskline.carriers import sandbox
+from maskline.domain import problems
+from maskline.domain.phone import identifier_key
+from maskline.domain.problems import Problem
+from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome
+from maskline.store.engine import Tx
+from maskline.store.numbers import find_number
+from maskline.store.sandbox import find_abilities, list_handset_messages, set_abilities, set_script
+
+MOST_NUMBER, MOST_BODY, MOST_MEDIA, MOST_URL = 191, 1600, 10, 4000
+MOST_DELAY_MS, MOST_TIMES = 600_000, 1_000_000_000
+
+
+def _render(message: HandsetMessage) -> dict[str, Any]:
+    return {
+        "sid": message.sid,
+        "from": message.from_number,
+        "to": message.to_number,
+        "body": message.body,
+        "media": json.loads(message.media),
+        "direction": message.direction,
+        "status": message.status,
+        "handovers": message.handovers,
+        "date_created": render_date(message.created_at),
+    }
+
+
+def _reachable(tx: Tx, account_sid: str, number: str) -> bool:
+    """Whether this is a sandbox number in a pool of this account."""
+    found = find_number(tx, number)
+    return (
+        found is not None
+        and found.account_sid == account_sid
+        and found.service_sid is not None
+        and found.carrier_account == sandbox.NAME
+    )
+
+
+class Sandbox:
+    """The handlers. The sandbox must be on."""
+
+    def __init__(self, context: Context, carrier: sandbox.SandboxCarrier) -> None:
+        self._c = context
+        self._carrier = carrier
+
+    async def text(self, request: Request) -> Answer:
+        params = request.params
+        from_ = identifier_key(params.required("From", MOST_NUMBER))
+        to = identifier_key(params.required("To", MOST_NUMBER))
+        body = params.text("Body", MOST_BODY) or ""
+        media = params.texts("MediaUrl")
+        if not body and not media:
+            raise Problem(problems.PARAMETER_INVALID, "Body or MediaUrl is required")
+        if len(media) > MOST_MEDIA or any(len(url) > MOST_URL for url in media):
+            raise Problem(problems.PARAMETER_INVALID, f"MediaUrl (at most {MOST_MEDIA})")
+        if not await self._c.store.read(_reachable, request.account_sid, to):
+            raise Problem(problems.NOT_FOUND)
+        message = await self._carrier.text(request.account_sid, from_, to, body, media)
+        return Answer(_render(message), 201)
+
+    async def list(self, request: Request) -> Answer:
+        seek = parse_seek(request.params)
+        filters: dict[str, str] = {}
+        shown: dict[str, str] = {}
+        for parameter, name in (
+            ("To", "to"),
+            ("From", "from_"),
+            ("Handset", "handset"),
+            ("Direction", "direction"),
+        ):
+            if value := request.params.query(parameter):
+                shown[parameter] = value
+                filters[name] = value if name == "direction" else identifier_key(value)
+        page = await self._c.store.read(list_handset_messages, request.account_sid, seek, filters)
+        url = self._c.render.url("/sandbox/messages")
+        return Answer(
+            render_page(
+                "messages",
+                url,
+                request.params,
+                seek,
+                page,
+                _render,
+                lambda row: (row.reference,),
+                filters=shown,
+            )
+        )
+
+    async def script(self, request: Request) -> Answer:
+        params, account_sid = request.params, request.account_sid
+        to = params.text("To", MOST_NUMBER)
+        outcome = params.choice("Outcome", Outcome)
+        keys, look_up = params.boolean("CarrierKeys"), params.boolean("LookUp")
+        delay_ms = params.integer("DelayMs", 0, MOST_DELAY_MS)
+        times = params.integer("Times", 1, MOST_TIMES)
+        if (not to or outcome is None) and keys is None and look_up is None:
+            raise Problem(
+                problems.PARAMETER_INVALID, "To and Outcome, or CarrierKeys, or LookUp are required"
+            )
+        if bool(to) != (outcome is not None):
+            raise Problem(problems.PARAMETER_INVALID, "To and Outcome go together")
+
+        def write(tx: Tx) -> Abilities:
+            if to and outcome is not None:
+                set_script(tx, account_sid, identifier_key(to), outcome, delay_ms, times)
+            abilities = find_abilities(tx, account_sid)
+            changed = Abilities(
+                abilities.carrier_keys if keys is None else keys,
+                abilities.look_up if look_up is None else look_up,
+            )
+            if changed != abilities:
+                set_abilities(tx, account_sid, changed)
+            return changed
+
+        abilities = await self._c.store.write(write)
+        return Answer(
+            {
+                "to": identifier_key(to) if to else None,
+                "outcome": outcome,
+                "delay_ms": delay_ms,
+                "times": times,
+                "carrier_keys": abilities.carrier_keys,
+                "look_up": abilities.look_up,
+            }
+        )

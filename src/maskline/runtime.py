@@ -1,0 +1,324 @@
+"""The composition root: builds everything, starts it in order, stops it in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from maskline.api.app import build_app, build_ops_app
+from maskline.api.auth import BasicAuth
+from maskline.api.context import Context
+from maskline.api.render import Renderer
+from maskline.carriers import sandbox
+from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Report
+from maskline.clock import Clock, SystemClock
+from maskline.domain.ids import AccountSid
+from maskline.domain.model import DAY, SECOND
+from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
+from maskline.flows import inbound, receipts
+from maskline.flows.messages import Messages, SendOptions
+from maskline.flows.retention import Sweeper
+from maskline.flows.sessions import Sessions
+from maskline.mint import Mint, secret
+from maskline.settings import Settings
+from maskline.store import sandbox as books
+from maskline.store.accounts import (
+    Account,
+    find_account,
+    find_meta,
+    insert_account,
+    list_accounts,
+    put_meta,
+    replace_token,
+)
+from maskline.store.engine import Store, Tx
+from maskline.store.sqlite import SqliteStore
+from maskline.vault import Vault
+from maskline.worker import Worker
+
+DATABASE = "maskline.db"
+KEY_FILE = "secret.key"
+ACCOUNT_FILE = "account.env"
+BACKLOG = 2048
+DRAIN_S = 10
+
+_log = structlog.get_logger(__name__)
+
+
+class WrongDatabase(Exception):
+    """The secret key given is not the one that this database was made with."""
+
+
+class StoreLedger:
+    """The sandbox's books, kept in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def hand_over(self, item: HandOver) -> Handed:
+        return await self._store.batch(books.hand_over, item)
+
+    async def add_text(self, message: HandsetMessage, todo: Todo) -> None:
+        await self._store.write(books.add_text, message, todo)
+
+    async def abilities(self, account_sid: str) -> Abilities:
+        return await self._store.read(books.find_abilities, account_sid)
+
+    async def find_taken(self, account_sid: str, reference: str) -> str | None:
+        return await self._store.read(books.find_taken, account_sid, reference)
+
+    async def due(self, most: int) -> tuple[list[Todo], int | None]:
+        return await self._store.read(books.due_todos, most)
+
+    async def done(self, todos: list[Todo]) -> None:
+        await self._store.write(books.done_todos, todos)
+
+
+def open_vault(settings: Settings) -> Vault:
+    """The vault over the secret key: the one given, else the one in the data directory, made at first use."""
+    if settings.secret_key is not None:
+        return Vault(settings.secret_key)
+    path = Path(settings.data) / KEY_FILE
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        write_private(path, secrets.token_hex(32) + "\n")
+    return Vault(path.read_text().strip())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    part = path.with_suffix(".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: bool = True) -> SqliteStore:
+    """The opened database. Raises AlreadyServed, SchemaTooNew, WrongDatabase."""
+    store = SqliteStore(
+        Path(settings.data) / DATABASE,
+        clock,
+        idle_close_us=settings.idle_close_days * DAY,
+        serve=serve,
+    )
+    await store.open()
+
+    def check_key(tx: Tx) -> bool:
+        known = find_meta(tx, "key_id")
+        if known is None:
+            put_meta(tx, "key_id", vault.key_id)
+        return known in (None, vault.key_id)
+
+    if not await store.write(check_key):
+        await store.close()
+        raise WrongDatabase("this database was made with another secret key; give the one it was made with")
+    return store
+
+
+def new_account(mint: Mint, vault: Vault, clock: Clock, sid: str | None, token: str, name: str) -> Account:
+    """An account with this token."""
+    account_sid = AccountSid(sid or mint.sid("AC"))
+    now = clock.now()
+    digest, sealed = vault.digest(token), vault.seal(token, account_sid)
+    return Account(account_sid, name, digest, sealed, None, now, now)
+
+
+async def ensure_account(store: Store, settings: Settings, mint: Mint, vault: Vault, clock: Clock) -> str:
+    """The first account's SID: taken from the settings as given, or made at the first start and written to a file."""
+    given_sid, given_token = settings.account_sid, settings.auth_token
+    token = given_token or secret()
+    account = new_account(mint, vault, clock, given_sid, token, "first account")
+
+    def ensure(tx: Tx) -> tuple[str, bool]:
+        if given_sid is None:
+            if existing := list_accounts(tx):
+                return existing[0].sid, False
+        elif (known := find_account(tx, given_sid)) is not None:
+            if not vault.matches(token, known.token_digest):
+                replace_token(tx, given_sid, account.token_digest, account.token_sealed, keep_previous=False)
+            return given_sid, False
+        insert_account(tx, account)
+        return account.sid, True
+
+    sid, made = await store.write(ensure)
+    if made and given_sid is None:
+        text = f"MASKLINE_ACCOUNT_SID={sid}\nMASKLINE_AUTH_TOKEN={token}\n"
+        write_private(Path(settings.data) / ACCOUNT_FILE, text)
+    return sid
+
+
+class _Http(uvicorn.Server):
+    """uvicorn without its signal handlers: the runtime stops it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _http(app: object, settings: Settings, *, tls: bool) -> _Http:
+    return _Http(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]  # starlette's ASGI types and uvicorn's are not one
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_S,
+            ssl_certfile=settings.tls_cert if tls else None,
+            ssl_keyfile=settings.tls_key if tls else None,
+        )
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+@dataclass(slots=True)
+class Running:
+    """What a started server tells about itself."""
+
+    url: str
+    ops_url: str | None
+    account_sid: str
+    account_file: Path | None
+    sandbox: bool
+
+
+class Server:
+    """One server process. `start`, then `serve` until `request_stop` or a signal, then everything is closed."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> Running:
+        """Open the database, start the worker, listen. Raises AlreadyServed, SchemaTooNew, WrongDatabase, OSError."""
+        settings, clock = self.settings, self._clock
+        mint = Mint(clock)
+        vault = open_vault(settings)
+        main_socket = _listen(settings.host, settings.port)
+        try:
+            self._store = store = await open_store(settings, clock, vault)
+        except BaseException:
+            main_socket.close()
+            raise
+        account_sid = await ensure_account(store, settings, mint, vault, clock)
+        port = main_socket.getsockname()[1]
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        scheme = "https" if settings.tls_cert else "http"
+        url = settings.public_url or f"{scheme}://{host}:{port}"
+
+        options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
+
+        async def bring(event: CarrierEvent) -> None:
+            match event:
+                case Inbound():
+                    await inbound.receive(store, mint, options, event)
+                case Report():
+                    await receipts.report(store, event)
+
+        carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
+        carriers: Mapping[str, Carrier] = (
+            {carrier.name: carrier} if carrier and settings.role == "all" else {}
+        )
+        messages = Messages(store, clock, mint, carriers, options)
+        self._worker: Worker | None = None
+        if settings.role == "all":
+            sweeper = Sweeper(store, clock, mint)
+            run = mint.sid("RN")
+            self._worker = Worker(store, clock, mint, messages, sweeper, run=run, slots=settings.send_slots)
+            await self._worker.start()
+            if carrier is not None:
+                self._tasks.append(asyncio.create_task(carrier.run(), name="sandbox"))
+        context = Context(
+            store=store,
+            clock=clock,
+            mint=mint,
+            auth=BasicAuth(store, vault, clock),
+            render=Renderer(url),
+            sessions=Sessions(store, clock),
+            messages=messages,
+            sandbox=carrier,
+        )
+        worker = self._worker
+        checks = {"worker": lambda: worker.is_running} if worker is not None else {}
+        self._https = [_http(build_app(context, checks), settings, tls=True)]
+        self._sockets = [main_socket]
+        ops_url = None
+        if (ops_socket := self._listen_ops(port)) is not None:
+            self._https.append(_http(build_ops_app(context, checks), settings, tls=False))
+            self._sockets.append(ops_socket)
+            ops_url = f"http://127.0.0.1:{ops_socket.getsockname()[1]}"
+        self._serving = [
+            asyncio.create_task(http.serve(sockets=[listener]))
+            for http, listener in zip(self._https, self._sockets, strict=True)
+        ]
+        while not all(http.started for http in self._https):
+            if any(task.done() for task in self._serving):
+                raise RuntimeError("the HTTP server did not start")
+            await asyncio.sleep(0.005)
+        file = Path(settings.data) / ACCOUNT_FILE
+        return Running(
+            url=url,
+            ops_url=ops_url,
+            account_sid=account_sid,
+            account_file=file if settings.account_sid is None and file.exists() else None,
+            sandbox=carrier is not None,
+        )
+
+    def _listen_ops(self, port: int) -> socket.socket | None:
+        wanted = self.settings.ops_port
+        if wanted is None:
+            wanted = 0 if self.settings.port == 0 else port + 1
+        try:
+            return _listen("127.0.0.1", wanted)
+        except (OSError, OverflowError):
+            if self.settings.ops_port is not None:
+                raise
+            _log.warning("ops.port_taken", port=wanted)
+            return None
+
+    def request_stop(self) -> None:
+        """Ask `serve` to stop."""
+        self._stop.set()
+
+    async def serve(self) -> None:
+        """Run until asked to stop, by `request_stop`, SIGINT or SIGTERM; then stop in order."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._stop.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop in reverse: first what brings work in, then what does it, then the database."""
+        for http in self._https:
+            http.should_exit = True
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        if self._worker is not None:
+            await self._worker.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._store.close()

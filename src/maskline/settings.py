@@ -1,0 +1,147 @@
+"""Every setting: name, default, and a sentence. A flag beats the environment, which beats `maskline.toml`."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROLES = ("all", "api", "worker")
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message says which and what to do."""
+
+
+def _setting(default: Any, sentence: str) -> Any:
+    return field(default=default, metadata={"sentence": sentence})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One server's settings. In the environment each is `MASKLINE_` and its name in capitals."""
+
+    data: str = _setting(
+        "maskline-data", "Directory of the embedded database, the secret key and the first account."
+    )
+    host: str = _setting("127.0.0.1", "Address that the server listens on.")
+    port: int = _setting(8080, "Port of the API; 0 takes a free one.")
+    ops_port: int | None = _setting(
+        None, "Port of health and readiness with details, on loopback; default: PORT+1."
+    )
+    role: str = _setting("all", "What this process does: all, api (accepts and delivers nothing) or worker.")
+    workers: int = _setting(1, "Processes; more than 1 needs PostgreSQL.")
+    tls_cert: str | None = _setting(None, "File of the TLS certificate chain; goes with tls_key.")
+    tls_key: str | None = _setting(None, "File of the TLS private key.")
+    account_sid: str | None = _setting(None, "SID of the first account; made at first start unless given.")
+    auth_token: str | None = _setting(
+        None, "Auth token of the first account; made at first start unless given."
+    )
+    secret_key: str | None = _setting(
+        None, "64 hexadecimal digits that seal secrets; default: DATA/secret.key."
+    )
+    database_url: str | None = _setting(None, "postgresql://… (a later release); default: SQLite under DATA.")
+    public_url: str | None = _setting(
+        None, "Prefix of every URL that is handed out; default: http://HOST:PORT."
+    )
+    sandbox: bool = _setting(True, "The sandbox carrier: on while no other carrier account is configured.")
+    send_wait_ms: int = _setting(
+        1000, "How long a POST of a MessageInteraction waits for the carrier's first answer."
+    )
+    send_validity_s: int = _setting(14400, "A message that could not be handed over by then is failed.")
+    send_slots: int = _setting(64, "Messages in flight at one carrier account at a time.")
+    idle_close_days: int = _setting(
+        90, "Sessions without Ttl and DateExpiry close after so long without use; 0: never."
+    )
+
+
+def _read(name: str, kind: Any, value: Any) -> Any:
+    """A value as its setting's type. Raises SettingsError."""
+    if value is None or not isinstance(value, str):
+        good = value is None or isinstance(
+            value, bool if "bool" in str(kind) else int if "int" in str(kind) else str
+        )
+        if not good:
+            raise SettingsError(f"{name}: {value!r} is not what this setting takes")
+        return value
+    if "bool" in str(kind):
+        word = value.lower()
+        if word in ("1", "true", "yes", "on"):
+            return True
+        if word in ("0", "false", "no", "off"):
+            return False
+        raise SettingsError(f"{name}: {value!r} is neither true nor false")
+    if "int" in str(kind):
+        try:
+            return int(value)
+        except ValueError:
+            raise SettingsError(f"{name}: {value!r} is not a whole number") from None
+    return value
+
+
+def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
+    """Put the settings together. Raises SettingsError for one that is unknown or cannot be used."""
+    known = {entry.name: entry for entry in dataclasses.fields(Settings)}
+    values: dict[str, Any] = {}
+    if file is not None and file.exists():
+        try:
+            content = tomllib.loads(file.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file.name}: {error}") from None
+        for name, value in content.items():
+            if name not in known:
+                raise SettingsError(f"{file.name}: there is no setting {name!r}")
+            values[name] = _read(f"{file.name}: {name}", known[name].type, value)
+    for name, entry in known.items():
+        variable = f"MASKLINE_{name.upper()}"
+        if environment.get(variable):
+            values[name] = _read(variable, entry.type, environment[variable])
+    values.update({name: value for name, value in flags.items() if value is not None})
+    settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    if settings.role not in ROLES:
+        raise SettingsError(f"role: {settings.role!r} is not one of {', '.join(ROLES)}")
+    if settings.database_url is not None:
+        raise SettingsError("database_url: PostgreSQL comes in a later release; leave it out to use SQLite")
+    if settings.workers != 1:
+        raise SettingsError("workers: on SQLite one process owns the database; leave workers at 1")
+    if settings.role == "worker":
+        raise SettingsError(
+            "role: on SQLite one server owns the database; use role all, or api to accept only"
+        )
+    if (settings.account_sid is None) != (settings.auth_token is None):
+        raise SettingsError("account_sid and auth_token go together: give both or neither")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingsError("tls_cert and tls_key go together: give both or neither")
+    for name, least in (
+        ("send_wait_ms", 0),
+        ("send_validity_s", 1),
+        ("send_slots", 1),
+        ("idle_close_days", 0),
+    ):
+        if getattr(settings, name) < least:
+            raise SettingsError(f"{name}: must be at least {least}")
+    key = settings.secret_key
+    if key is not None and (len(key) != 64 or set(key.lower()) - set("0123456789abcdef")):
+        raise SettingsError("secret_key: must be 64 hexadecimal digits (openssl rand -hex 32 makes one)")
+    if settings.account_sid is not None and not _is_account(settings.account_sid):
+        raise SettingsError("account_sid: must be AC and 32 lower-case hexadecimal digits")
+    url = settings.public_url
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise SettingsError("public_url: must begin with http:// or https://")
+
+
+def _is_account(sid: str) -> bool:
+    return len(sid) == 34 and sid.startswith("AC") and not set(sid[2:]) - set("0123456789abcdef")
+
+
+def sentences() -> list[tuple[str, Any, str]]:
+    """(name, default, sentence) of every setting, for help and docs."""
+    return [(entry.name, entry.default, entry.metadata["sentence"]) for entry in dataclasses.fields(Settings)]

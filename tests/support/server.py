@@ -1,0 +1,162 @@
+"""A real maskline server in a process of its own, on a free port, and a small client to talk to it.
+
+The client writes the wire format that the official helper libraries write.
+"""
+
+import base64
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+ACCOUNT_SID = "AC" + "a1" * 16
+AUTH_TOKEN = "b2" * 16
+
+Form = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+
+@dataclass
+class Reply:
+    """An answer: `status`, lower-case `headers`, and the decoded JSON in `json` (None if there is no body)."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.raw) if self.raw else None
+
+
+class Api:
+    """Talks to a server as one account. A list as a form value repeats the parameter. Safe to use from threads."""
+
+    def __init__(self, url: str, account_sid: str = ACCOUNT_SID, token: str = AUTH_TOKEN) -> None:
+        self.url = url
+        self.account_sid = account_sid
+        self.token = token
+        self._address = urlsplit(url)
+        self._local = threading.local()
+        self._auth = "Basic " + base64.b64encode(f"{account_sid}:{token}".encode()).decode()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        form: Form | None = None,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: bool = True,
+    ) -> Reply:
+        sent = dict(headers or {})
+        if auth:
+            sent.setdefault("Authorization", self._auth)
+        if form is not None:
+            pairs = form.items() if isinstance(form, Mapping) else form
+            body = urlencode(list(pairs), doseq=True).encode()
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        if path.startswith("http"):
+            path = (
+                path[len(self.url) :]
+                if path.startswith(self.url)
+                else urlsplit(path)._replace(scheme="", netloc="").geturl()
+            )
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(
+                self._address.hostname or "", self._address.port, timeout=30
+            )
+        try:
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            raw = response.read()
+        except BaseException:
+            connection.close()
+            self._local.connection = None
+            raise
+        return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, raw)
+
+    def get(self, path: str, **kwargs: Any) -> Reply:
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str, form: Form | None = None, **kwargs: Any) -> Reply:
+        return self.request("POST", path, form, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> Reply:
+        return self.request("DELETE", path, **kwargs)
+
+    def make(self, path: str, form: Form | None = None, **kwargs: Any) -> Any:
+        """POST what must succeed, and give its JSON."""
+        reply = self.post(path, form, **kwargs)
+        assert reply.status in (200, 201), (reply.status, reply.raw)
+        return reply.json
+
+
+@dataclass
+class RealServer:
+    """A server process. `kill` is kill -9; `start` again uses the same data."""
+
+    data: Path
+    args: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=lambda: [sys.executable, "-m", "maskline"])
+    url: str = ""
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "RealServer":
+        environment = {
+            **os.environ,
+            "MASKLINE_ACCOUNT_SID": ACCOUNT_SID,
+            "MASKLINE_AUTH_TOKEN": AUTH_TOKEN,
+            **self.environment,
+        }
+        with (self.data.parent / f"{self.data.name}.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*self.command, "serve", "--data", str(self.data), "--port", "0", *self.args],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if found := re.search(r"(https?://\S+)", line):
+                self.url = found[1]
+                break
+        else:
+            raise RuntimeError(f"the server did not start: {self.log()[-2000:]}")
+        # Nobody reads on: the pipe must not fill.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        return self
+
+    def log(self) -> str:
+        return (self.data.parent / f"{self.data.name}.log").read_text()
+
+    @property
+    def api(self) -> Api:
+        return Api(self.url)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
