@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import struct
 import threading
+from collections.abc import Iterator
 
 from maskline.clock import Clock
+
+_TAILS = struct.Struct("=Q")
+_TAILS_AT_ONCE = 4096
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -22,8 +27,7 @@ class Mint:
         self._clock = clock
         self._lock = threading.Lock()
         self._last = 0
-        self._random = b""
-        self._offset = 0
+        self._random: Iterator[tuple[int]] = iter(())
 
     def sid(self, prefix: str) -> str:
         """A fresh SID of this kind, greater than every one made before by this process."""
@@ -32,12 +36,12 @@ class Mint:
             # back, it simply goes on counting from the last.
             stamp = (self._clock.now() // 1000) << 12
             self._last = stamp = max(stamp, self._last + 1)
-            if self._offset + 8 > len(self._random):
-                self._random, self._offset = os.urandom(4096), 0
-            tail = int.from_bytes(self._random[self._offset : self._offset + 8]) >> 2
-            self._offset += 8
-        value = (stamp >> 12) << 80 | 0x7 << 76 | (stamp & 0xFFF) << 64 | 0b10 << 62 | tail
-        return f"{prefix}{value:032x}"
+            tail = next(self._random, None)
+            if tail is None:
+                self._random = _TAILS.iter_unpack(os.urandom(_TAILS_AT_ONCE * _TAILS.size))
+                tail = next(self._random)
+        variant_and_tail = 0x8000_0000_0000_0000 | tail[0] >> 2
+        return f"{prefix}{stamp >> 12:012x}7{stamp & 0xFFF:03x}{variant_and_tail:016x}"
 
 
 def secret(length: int = 32) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
 import os
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +33,7 @@ from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint, secret
-from maskline.settings import Settings
+from maskline.settings import Settings, SettingsError
 from maskline.store import sandbox as books
 from maskline.store.accounts import (
     Account,
@@ -59,6 +62,10 @@ class WrongDatabase(Exception):
     """The secret key given is not the one that this database was made with."""
 
 
+class CannotListen(Exception):
+    """The address is taken or is not this machine's."""
+
+
 class StoreLedger:
     """The sandbox's books, kept in the store."""
 
@@ -85,14 +92,32 @@ class StoreLedger:
 
 
 def open_vault(settings: Settings) -> Vault:
-    """The vault over the secret key: the one given, else the one in the data directory, made at first use."""
+    """The vault over the secret key: the one given, else the one in the data directory, made at first use.
+
+    Raises SettingsError for a key file that holds no key, WrongDatabase for one that is gone while its database is not.
+    """
     if settings.secret_key is not None:
         return Vault(settings.secret_key)
     path = Path(settings.data) / KEY_FILE
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        write_private(path, secrets.token_hex(32) + "\n")
-    return Vault(path.read_text().strip())
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # of two that start at once, one makes the key
+        if not path.exists():
+            if (path.parent / DATABASE).exists():
+                raise WrongDatabase(
+                    f"the database is there and its secret key {path} is not;"
+                    " put the key back, or give it as secret_key"
+                )
+            write_private(path, secrets.token_hex(32) + "\n")
+    finally:
+        os.close(directory)
+    try:
+        return Vault(path.read_text().strip())
+    except ValueError:
+        raise SettingsError(
+            f"secret_key: {path} does not hold 64 hexadecimal digits; put the key back"
+        ) from None
 
 
 def write_private(path: Path, text: str) -> None:
@@ -106,8 +131,20 @@ def write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
+def check_tls(settings: Settings) -> None:
+    """Whether the certificate and its key can be used. Raises SettingsError."""
+    if settings.tls_cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"tls_cert and tls_key: not a certificate chain in PEM form and its key: {error}"
+        ) from None
+
+
 async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: bool = True) -> SqliteStore:
-    """The opened database. Raises AlreadyServed, SchemaTooNew, WrongDatabase."""
+    """The opened database. Raises AlreadyServed, SchemaTooNew, StoreUnavailable, WrongDatabase."""
     store = SqliteStore(
         Path(settings.data) / DATABASE,
         clock,
@@ -126,6 +163,21 @@ async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: b
         await store.close()
         raise WrongDatabase("this database was made with another secret key; give the one it was made with")
     return store
+
+
+def write_account_file(settings: Settings, sid: str, token: str) -> None:
+    """Write down the first account's credentials, in a form that a shell can source."""
+    text = f"MASKLINE_ACCOUNT_SID={sid}\nMASKLINE_AUTH_TOKEN={token}\n"
+    write_private(Path(settings.data) / ACCOUNT_FILE, text)
+
+
+def read_account_file(settings: Settings) -> tuple[str, str] | None:
+    """The first account's SID and token; None where the server did not make it."""
+    path = Path(settings.data) / ACCOUNT_FILE
+    if not path.exists():
+        return None
+    lines = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    return lines.get("MASKLINE_ACCOUNT_SID", ""), lines.get("MASKLINE_AUTH_TOKEN", "")
 
 
 def new_account(mint: Mint, vault: Vault, clock: Clock, sid: str | None, token: str, name: str) -> Account:
@@ -155,8 +207,7 @@ async def ensure_account(store: Store, settings: Settings, mint: Mint, vault: Va
 
     sid, made = await store.write(ensure)
     if made and given_sid is None:
-        text = f"MASKLINE_ACCOUNT_SID={sid}\nMASKLINE_AUTH_TOKEN={token}\n"
-        write_private(Path(settings.data) / ACCOUNT_FILE, text)
+        write_account_file(settings, sid, token)
     return sid
 
 
@@ -171,7 +222,7 @@ class _Http(uvicorn.Server):
 def _http(app: object, settings: Settings, *, tls: bool) -> _Http:
     return _Http(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]  # starlette's ASGI types and uvicorn's are not one
+            app,  # type: ignore[arg-type]  # uvicorn's ASGI types are narrower than what it calls
             http="httptools",
             ws="none",
             lifespan="off",
@@ -189,14 +240,23 @@ def _http(app: object, settings: Settings, *, tls: bool) -> _Http:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(
+                f"port {port} on {host} is taken; stop what listens there or choose another"
+            ) from None
+        reason = str(error.strerror).partition(" (")[0]
+        raise CannotListen(f"cannot listen on {host}, port {port}: {reason}") from None
 
 
 @dataclass(slots=True)
 class Running:
-    """What a started server tells about itself."""
+    """What a started server tells about itself. `url` is the public one, `address` where it listens."""
 
     url: str
+    address: str
     ops_url: str | None
     account_sid: str
     account_file: Path | None
@@ -213,21 +273,27 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> Running:
-        """Open the database, start the worker, listen. Raises AlreadyServed, SchemaTooNew, WrongDatabase, OSError."""
+        """Open the database, listen, start the worker.
+
+        Raises SettingsError, AlreadyServed, SchemaTooNew, StoreUnavailable, WrongDatabase, CannotListen, OSError.
+        """
         settings, clock = self.settings, self._clock
+        check_tls(settings)
         mint = Mint(clock)
         vault = open_vault(settings)
-        main_socket = _listen(settings.host, settings.port)
+        self._store = store = await open_store(settings, clock, vault)
+        # The database first: a second server on it is told so, whichever port it wants.
         try:
-            self._store = store = await open_store(settings, clock, vault)
+            main_socket, ops_socket = self._listen()
         except BaseException:
-            main_socket.close()
+            await store.close()
             raise
         account_sid = await ensure_account(store, settings, mint, vault, clock)
         port = main_socket.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         scheme = "https" if settings.tls_cert else "http"
-        url = settings.public_url or f"{scheme}://{host}:{port}"
+        address = f"{scheme}://{host}:{port}"
+        url = settings.public_url or address
 
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
 
@@ -266,7 +332,7 @@ class Server:
         self._https = [_http(build_app(context, checks), settings, tls=True)]
         self._sockets = [main_socket]
         ops_url = None
-        if (ops_socket := self._listen_ops(port)) is not None:
+        if ops_socket is not None:
             self._https.append(_http(build_ops_app(context, checks), settings, tls=False))
             self._sockets.append(ops_socket)
             ops_url = f"http://127.0.0.1:{ops_socket.getsockname()[1]}"
@@ -281,23 +347,28 @@ class Server:
         file = Path(settings.data) / ACCOUNT_FILE
         return Running(
             url=url,
+            address=address,
             ops_url=ops_url,
             account_sid=account_sid,
             account_file=file if settings.account_sid is None and file.exists() else None,
             sandbox=carrier is not None,
         )
 
-    def _listen_ops(self, port: int) -> socket.socket | None:
-        wanted = self.settings.ops_port
+    def _listen(self) -> tuple[socket.socket, socket.socket | None]:
+        """The sockets of the API and of the ops port; without the latter if the default one is taken."""
+        settings = self.settings
+        main_socket = _listen(settings.host, settings.port)
+        wanted = settings.ops_port
         if wanted is None:
-            wanted = 0 if self.settings.port == 0 else port + 1
+            wanted = 0 if settings.port == 0 else settings.port + 1
         try:
-            return _listen("127.0.0.1", wanted)
-        except (OSError, OverflowError):
-            if self.settings.ops_port is not None:
+            return main_socket, _listen("127.0.0.1", wanted)
+        except (CannotListen, OverflowError):
+            if settings.ops_port is not None:
+                main_socket.close()
                 raise
             _log.warning("ops.port_taken", port=wanted)
-            return None
+            return main_socket, None
 
     def request_stop(self) -> None:
         """Ask `serve` to stop."""

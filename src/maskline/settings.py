@@ -61,10 +61,9 @@ class Settings:
 def _read(name: str, kind: Any, value: Any) -> Any:
     """A value as its setting's type. Raises SettingsError."""
     if value is None or not isinstance(value, str):
-        good = value is None or isinstance(
-            value, bool if "bool" in str(kind) else int if "int" in str(kind) else str
-        )
-        if not good:
+        kinds = bool if "bool" in str(kind) else int if "int" in str(kind) else str
+        # To Python a bool is an int; to whoever writes `port = true` it is a slip.
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
             raise SettingsError(f"{name}: {value!r} is not what this setting takes")
         return value
     if "bool" in str(kind):
@@ -128,6 +127,9 @@ def _check(settings: Settings) -> None:
     ):
         if getattr(settings, name) < least:
             raise SettingsError(f"{name}: must be at least {least}")
+    for name in ("port", "ops_port"):
+        if not 0 <= (getattr(settings, name) or 0) <= 65535:
+            raise SettingsError(f"{name}: must be between 0 and 65535")
     key = settings.secret_key
     if key is not None and (len(key) != 64 or set(key.lower()) - set("0123456789abcdef")):
         raise SettingsError("secret_key: must be 64 hexadecimal digits (openssl rand -hex 32 makes one)")

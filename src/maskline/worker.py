@@ -50,6 +50,7 @@ class Worker:
         self._run = run
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
+        self._count = 0
         self._wake = store.subscribe()
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -75,7 +76,8 @@ class Worker:
         """Start nothing more, and give what is being sent a while to end and be recorded."""
         self._stopping = True
         self._wake.set()
-        for loop in self._loops:
+        # The start loop is not cancelled but asked to end: what a T2 under way marks started must also be handed over.
+        for loop in self._loops[1:]:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         if self._sending:
@@ -100,17 +102,20 @@ class Worker:
         if not any(free.values()):
             return POLL_S
         mark = self._clock.uptime()
-        request = StartRequest(self._run, free, self._lane, [self._mint.sid("NO") for _ in range(EVENTS)])
+        self._count += 1
+        events = [self._mint.sid("NO") for _ in range(EVENTS)]
+        request = StartRequest(self._run, free, events, self._count, self._lane)
         starts = await self._store.batch(start_sends, request)
         self._lane = starts.lane
-        for failed in starts.failed:
-            self._messages.settle(failed)
+        for stopped in starts.stopped:
+            self._messages.settle(stopped)
         for row in starts.started:
             self._free[row.carrier_account] -= 1
+            self._messages.note_start(row.carrier_account)
             task = asyncio.create_task(self._deliver(row, mark))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        if starts.started or starts.failed:
+        if starts.started or starts.stopped or starts.more:
             return 0
         if starts.next_due_at is None:
             return POLL_S
@@ -146,8 +151,8 @@ class Worker:
     async def _sweep_loop(self) -> None:
         while True:
             try:
-                for failed in await self._sweeper.sweep():
-                    self._messages.settle(failed)
+                for stopped in await self._sweeper.sweep():
+                    self._messages.settle(stopped)
             except Exception:
                 _log.exception("worker.sweep_failed")
             await self._clock.sleep(SWEEP_S)

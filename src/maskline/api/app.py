@@ -4,38 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from maskline.api.context import Context
+from maskline.api.edge import Edge
 from maskline.api.http import Resource
 from maskline.api.interactions import Interactions, MessageInteractions
-from maskline.api.middleware import Edge
 from maskline.api.numbers import Numbers
 from maskline.api.ops import Ops
 from maskline.api.participants import Participants
+from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
 from maskline.api.services import Services
 from maskline.api.sessions import Sessions
-from maskline.domain import problems
-from maskline.domain.problems import Problem
 
 Checks = dict[str, Callable[[], bool]]
 
 DOCS_URL = "https://www.twilio.com/docs/errors/"
 
 
-async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    raise Problem(problems.NOT_FOUND)
-
-
-def _edge(context: Context, routes: list[Route]) -> ASGIApp:
-    router = Router(routes=routes, redirect_slashes=False, default=_not_found)
-    return Edge(router, context.mint, DOCS_URL)
-
-
-def build_app(context: Context, checks: Checks) -> ASGIApp:
-    """Everything that the main port serves. The router tries its routes in order, so the hot ones come first."""
+def build_app(context: Context, checks: Checks) -> Edge:
+    """Everything that the main port serves."""
     auth = context.auth
     messages, interactions = MessageInteractions(context), Interactions(context)
     participants, sessions = Participants(context), Sessions(context)
@@ -71,13 +58,11 @@ def build_app(context: Context, checks: Checks) -> ASGIApp:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return _edge(context, [Route(path, resource) for path, resource in table.items()])
+    return Edge(Router(table), DOCS_URL)
 
 
-def build_ops_app(context: Context, checks: Checks) -> ASGIApp:
+def build_ops_app(context: Context, checks: Checks) -> Edge:
     """What the ops port serves: health, with details."""
     ops = Ops(context.store, checks, details=True)
-    return _edge(
-        context,
-        [Route("/healthz", Resource(None, get=ops.health)), Route("/readyz", Resource(None, get=ops.ready))],
-    )
+    table = {"/healthz": Resource(None, get=ops.health), "/readyz": Resource(None, get=ops.ready)}
+    return Edge(Router(table), DOCS_URL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from maskline.api.http import Authenticator
@@ -31,6 +32,8 @@ class Context:
     sandbox: SandboxCarrier | None
 
 
+_CANONICAL = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
+
 _MALFORMED: dict[str, Code] = {
     "KS": problems.NOT_FOUND,
     "KC": problems.SESSION_SID_INVALID,
@@ -42,6 +45,8 @@ _MALFORMED: dict[str, Code] = {
 
 def sid_in_path(text: str, prefix: str) -> str:
     """A SID of this kind as it is stored. Raises the code that Twilio has for a malformed one of its kind."""
+    if text[:2] == prefix and _CANONICAL.fullmatch(text) is not None:
+        return text
     if not is_sid(text, prefix):
         raise Problem(_MALFORMED[prefix])
     return canonical(text)

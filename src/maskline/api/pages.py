@@ -18,7 +18,7 @@ from maskline.store.pages import Page, Seek
 
 DEFAULT_SIZE, MOST_SIZE = 50, 1000
 
-_NUMBER = re.compile(r"[+-]?\d{1,18}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def parse_seek(params: Params) -> Seek:
@@ -31,11 +31,16 @@ def parse_seek(params: Params) -> Seek:
         back, *key = msgspec.json.decode(
             base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)), type=list[Any]
         )
-        if not key or not all(isinstance(part, str | int) for part in key) or not isinstance(back, bool):
+        if not key or not all(_fits(part) for part in key) or not isinstance(back, bool):
             raise ValueError
-    except (ValueError, binascii.Error, msgspec.DecodeError):
+    except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
         raise Problem(problems.PARAMETER_INVALID, "PageToken (follow next_page_url as it stands)") from None
     return Seek(min(max(size, 1), MOST_SIZE), tuple(key), back)
+
+
+def _fits(part: Any) -> bool:
+    """Whether a column can be compared with this."""
+    return isinstance(part, str) or (isinstance(part, int) and abs(part) < 2**63)
 
 
 def _integer(params: Params, name: str, default: int) -> int:

@@ -139,12 +139,32 @@ class Renderer:
         return {**_interaction(interaction, account_sid), "url": f"{url}/{interaction.sid}"}
 
     def message_interaction(self, interaction: Interaction, account_sid: str) -> Json:
-        participant_sid = interaction.participant_sid or ""
-        url = self._participant(interaction.service_sid, interaction.session_sid, participant_sid)
+        """The twenty fields of the reference; written out, since the hot path renders it."""
+        leg = interaction.outbound
+        session_sid, service_sid = interaction.session_sid, interaction.service_sid
+        participant_sid = interaction.participant_sid
         return {
-            **_interaction(interaction, account_sid),
+            "sid": interaction.sid,
+            "url": f"{self._services}/{service_sid}/Sessions/{session_sid}/Participants/{participant_sid}"
+            f"/MessageInteractions/{interaction.sid}",
+            "data": interaction.data,
+            "type": interaction.type,
+            "account_sid": account_sid,
+            "service_sid": service_sid,
+            "session_sid": session_sid,
+            "date_created": _date(interaction.created_at // SECOND),
+            "date_updated": _date(interaction.updated_at // SECOND),
             "participant_sid": participant_sid,
-            "url": f"{url}/MessageInteractions/{interaction.sid}",
+            "inbound_resource_sid": None,
+            "inbound_resource_url": None,
+            "inbound_resource_type": None,
+            "outbound_resource_sid": leg.resource_sid if leg else None,
+            "outbound_resource_url": None,
+            "outbound_resource_type": "Message",
+            "inbound_participant_sid": None,
+            "inbound_resource_status": None,
+            "outbound_participant_sid": participant_sid,
+            "outbound_resource_status": WORDS[leg.status] if leg else None,
         }
 
     def _participant(self, service_sid: str, session_sid: str, sid: str) -> str:

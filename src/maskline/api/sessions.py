@@ -15,7 +15,7 @@ from maskline.domain import problems
 from maskline.domain.ids import ServiceSid, SessionSid, instant_of
 from maskline.domain.model import Instant, Mode, Session, SessionStatus
 from maskline.domain.problems import Problem
-from maskline.flows.sessions import Wanted, change_session, remove_session
+from maskline.flows.sessions import Wanted, change_session, refuse_past, remove_session
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Replayed
 from maskline.store.pages import Page, Seek
@@ -42,19 +42,12 @@ def _parse_status(params: Params) -> SessionStatus | None:
     return params.choice("Status", SessionStatus)
 
 
-def _parse_expiry(params: Params, now: Instant) -> Instant | None:
-    at = params.instant("DateExpiry")
-    if at is not None and at <= now:
-        raise Problem(problems.PARAMETER_INVALID, "DateExpiry is in the past")
-    return at
-
-
 def _parse_participants(params: Params, context: Context) -> list[Wanted]:
     wanted: list[Wanted] = []
     for text in params.texts("Participants"):
         try:
             decoded = msgspec.json.decode(text.encode())
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise Problem(problems.PARAMETER_INVALID, "Participants (each a JSON object)") from None
         for one in decoded if isinstance(decoded, list) else [decoded]:
             if not isinstance(one, dict):
@@ -101,7 +94,7 @@ class Sessions:
             closed_reason=None,
             mode=params.choice("Mode", Mode) or Mode.VOICE_AND_MESSAGE,
             ttl=ttl or 0,
-            expiry_at=_parse_expiry(params, now),
+            expiry_at=params.instant("DateExpiry"),
             started_at=None,
             ended_at=None,
             last_interaction_at=None,
@@ -147,7 +140,8 @@ class Sessions:
         if (ttl := params.integer("Ttl", 0, MOST_TTL)) is not None:
             changes["ttl"] = ttl
         if params.has("DateExpiry"):
-            changes["expiry_at"] = _parse_expiry(params, self._c.clock.now())
+            changes["expiry_at"] = params.instant("DateExpiry")
+            refuse_past(changes["expiry_at"], self._c.clock.now())
         params.boolean("FailOnParticipantConflict")
         status = _parse_status(params)
 

@@ -18,7 +18,7 @@ _FORM = re.compile(r"[A-Za-z]{2}[0-9a-fA-F]{32}")
 
 def is_sid(text: str, prefix: str) -> bool:
     """Whether `text` has the form of a SID of this kind; hexadecimal digits may be of either case."""
-    return len(text) == 34 and text.startswith(prefix) and _FORM.fullmatch(text) is not None
+    return len(text) == 34 and text[:2] == prefix and _FORM.fullmatch(text) is not None
 
 
 def canonical(text: str) -> str:

@@ -51,12 +51,20 @@ class Topic(StrEnum):
 
 
 class OutboxState(IntEnum):
-    """How far an outbox row is. Only READY rows are due at `due_at`; a HELD row's `due_at` is its expiry."""
+    """How far an outbox row is."""
 
-    READY = 0
-    HELD = 1
-    STARTED = 2
-    UNCERTAIN = 3
+    FRESH = 0
+    """Nobody has looked at it yet."""
+    WAITING = 1
+    """Due at `due_at`: a retry, or one that was released."""
+    PARKED = 2
+    """Its carrier account or its number cannot send now."""
+    HELD = 3
+    """An earlier row of its order key is unfinished."""
+    STARTED = 4
+    """Its `owner` is at it, or was when it died."""
+    UNCERTAIN = 5
+    """Its hand-over has no known outcome, and the carrier is asked again at `due_at`."""
 
 
 class OnUncertain(StrEnum):

@@ -19,7 +19,8 @@ def next_send_at(now: Instant, attempts: int, retry_after_s: float | None = None
 
     A `Retry-After` of the carrier is honoured when it is longer, up to an hour.
     """
-    wished = int(min(retry_after_s or 0.0, 3600.0) * SECOND)
+    # In this order, what is no number (nan) counts as no wish.
+    wished = int(min(max(0.0, retry_after_s or 0.0), 3600.0) * SECOND)
     return Instant(now + max(_delay(SEND_DELAYS_S, attempts), wished))
 
 

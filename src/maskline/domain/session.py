@@ -85,7 +85,13 @@ def transition(session: Session, to: SessionStatus) -> str:
 
 def close(session: Session, now: Instant) -> Session:
     """Closed by the API at `now`."""
-    return replace(session, status=CLOSED, closed_reason="api", ended_at=now, updated_at=now)
+    return replace(
+        session,
+        status=CLOSED,
+        closed_reason="api",
+        ended_at=now,
+        updated_at=max(now, session.updated_at),
+    )
 
 
 def reopen(session: Session, now: Instant) -> Session:
@@ -98,5 +104,5 @@ def reopen(session: Session, now: Instant) -> Session:
         ended_at=None,
         expiry_at=expiry_at,
         active_from_at=now,
-        updated_at=now,
+        updated_at=max(now, session.updated_at),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskline.carriers.base import Inbound
 from maskline.domain.phone import identifier_key
-from maskline.flows.messages import SendOptions, carrier_key, encode_data, encode_payload
+from maskline.flows.messages import SendOptions, carrier_key, encode_data
 from maskline.mint import Mint
 from maskline.store.engine import Store
 from maskline.store.receive import NewInbound, Received, receive_messages
@@ -19,8 +19,7 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             carrier_id=carrier_key(message.carrier_account, message.carrier_id),
             to=identifier_key(message.to),
             sender=identifier_key(message.from_),
-            data=encode_data(message.body),
-            payload=encode_payload(message.body, message.media),
+            data=encode_data(message.body, message.media),
             validity_us=options.validity_us,
             sid=mint.sid("KI"),
             inbound_sid=mint.sid("SM"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from maskline.carriers.base import Accepted, Carrier, CarrierError, Kind, Outgoing
+from maskline.carriers.base import Accepted, Capabilities, Carrier, CarrierError, Kind, Outgoing
 from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
@@ -28,7 +28,7 @@ from maskline.store.events import insert_event
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
 from maskline.store.record import Fate, Outcome, Recorded, record_outcomes
-from maskline.store.start import Failed, Started
+from maskline.store.start import Started, Stopped
 
 SEND_DEADLINE_S = 10.0
 MARK_LIFE_S = 5.0
@@ -39,24 +39,19 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Payload(msgspec.Struct, array_like=True):
-    """What an outbox row keeps for the carrier."""
+class Data(msgspec.Struct, omit_defaults=True):
+    """A message as an Interaction's `data` shows it, and as its outbox row keeps it for the carrier."""
 
     body: str
     media: tuple[str, ...] = ()
 
 
-_decode_payload = msgspec.json.Decoder(Payload).decode
+_decode_data = msgspec.json.Decoder(Data).decode
 
 
-def encode_payload(body: str, media: tuple[str, ...] = ()) -> str:
-    """A message as an outbox row keeps it."""
-    return _encode(Payload(body, media)).decode()
-
-
-def encode_data(body: str) -> str:
-    """A message as an Interaction's `data` shows it: compact JSON, non-ASCII kept."""
-    return _encode({"body": body}).decode()
+def encode_data(body: str, media: tuple[str, ...] = ()) -> str:
+    """Compact JSON, non-ASCII kept."""
+    return _encode(Data(body, media)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +74,21 @@ class Messages:
     """The flow. `carriers` are the accounts that messages can be handed to from this process; empty: none is."""
 
     def __init__(
-        self, store: Store, clock: Clock, mint: Mint, carriers: Mapping[str, Carrier], options: SendOptions
+        self,
+        store: Store,
+        clock: Clock,
+        mint: Mint,
+        carriers: Mapping[str, Carrier],
+        options: SendOptions,
+        *,
+        deadline_s: float = SEND_DEADLINE_S,
     ) -> None:
         self.carriers = carriers
         self._store = store
         self._clock = clock
         self._mint = mint
         self._options = options
+        self._deadline_s = deadline_s
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
         self._paused_until: dict[str, Instant] = {}
 
@@ -111,9 +114,8 @@ class Messages:
             session_sid=session_sid,
             participant_sid=participant_sid,
             sid=sid,
-            message_sid=self._mint.sid("SM"),
+            message_sid=f"SM{sid[2:]}",
             data=encode_data(body),
-            payload=encode_payload(body),
             validity_us=self._options.validity_us,
             key=key,
         )
@@ -126,11 +128,7 @@ class Messages:
                 )
                 return Made(stored, replayed=True)
             outcome = None
-            if (
-                waiter is not None
-                and not accepted.held
-                and accepted.carrier_account not in self._paused_until
-            ):
+            if waiter is not None:
                 outcome = await waiter
         finally:
             self._waiters.pop(sid, None)
@@ -152,7 +150,9 @@ class Messages:
 
     def _expect(self, sid: str) -> asyncio.Future[tuple[int, int] | None] | None:
         """Something to wait on for the message's first outcome; None if there is nothing to wait for."""
-        if not self.carriers or self._options.wait_s <= 0 or len(self._waiters) >= MOST_WAITERS:
+        if self._options.wait_s <= 0 or len(self._waiters) >= MOST_WAITERS:
+            return None
+        if all(self.is_paused(name) for name in self.carriers):  # or none is here
             return None
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[tuple[int, int] | None] = loop.create_future()
@@ -160,15 +160,11 @@ class Messages:
         loop.call_later(self._options.wait_s, _give_up, waiter)
         return waiter
 
-    def settle(self, outcome: Recorded | Failed) -> None:
-        """Tell whoever waits for this message what became of it."""
+    def settle(self, outcome: Recorded | Stopped) -> None:
+        """Tell whoever waits for this message what became of it: its first answer, or that none comes soon."""
         waiter = self._waiters.get(outcome.interaction_sid)
-        if waiter is None or waiter.done():
-            return
-        if isinstance(outcome, Failed):
-            waiter.set_result((int(MessageStatus.FAILED), outcome.updated_at))
-        else:
-            waiter.set_result((outcome.status, outcome.updated_at) if outcome.final else None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result((outcome.status, outcome.updated_at))
 
     # Between T2 and T3
 
@@ -183,6 +179,14 @@ class Messages:
             return free
         return 0 if self.is_paused(carrier_account) else min(free, 1)
 
+    def note_start(self, carrier_account: str) -> None:
+        """A message of this account has been started. If the account is paused, it is the one of this minute."""
+        if carrier_account in self._paused_until:
+            self._paused_until[carrier_account] = self._next_try()
+
+    def _next_try(self) -> Instant:
+        return Instant(self._clock.now() + CREDENTIALS_RETRY_S * SECOND)
+
     async def hand_over(self, row: Started, mark: float) -> Outcome:
         """Hand a started message to its carrier, once, and say what became of it. Raises nothing.
 
@@ -190,8 +194,7 @@ class Messages:
         may have judged meanwhile.
         """
         outcome = Outcome(
-            order_key=row.order_key,
-            seq=row.seq,
+            id=row.id,
             run="",
             account_sid=row.account_sid,
             service_sid=row.service_sid,
@@ -200,10 +203,18 @@ class Messages:
             fate=Fate.UNCERTAIN,
             event_sid=self._mint.sid("NO"),
         )
+        try:
+            await self._hand_over(row, mark, outcome)
+        except Exception:
+            # A defect of ours. What was known until then stands; without it the row would stay started for ever.
+            _log.exception("send.defect", carrier=row.carrier_account, message=row.message_sid)
+        return outcome
+
+    async def _hand_over(self, row: Started, mark: float, outcome: Outcome) -> None:
         carrier = self.carriers.get(row.carrier_account)
         if carrier is None:  # left behind by a run that had this account; nobody can be asked
-            return outcome
-        payload = _decode_payload(row.payload)
+            return
+        payload = _decode_data(row.payload)
         message = Outgoing(
             sid=row.message_sid,
             account_sid=row.account_sid,
@@ -214,12 +225,12 @@ class Messages:
         )
         if row.ask:
             await self._ask(carrier, message, row, outcome)
-            return outcome
+            return
         if self._clock.uptime() - mark > MARK_LIFE_S:
             outcome.fate = Fate.GIVEN_BACK
-            return outcome
+            return
         try:
-            async with asyncio.timeout(SEND_DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
                 accepted = await carrier.send(message)
         except CarrierError as error:
             await self._classify(carrier, row, error, outcome)
@@ -230,9 +241,8 @@ class Messages:
             _log.exception("send.defect", carrier=carrier.name, message=row.message_sid)
             await self._classify(carrier, row, CarrierError(Kind.UNCERTAIN, "defect"), outcome)
         else:
-            await self._resume(carrier, row)
             _sent(carrier, accepted, outcome)
-        return outcome
+            await self._resume(carrier, row)
 
     async def _classify(self, carrier: Carrier, row: Started, error: CarrierError, outcome: Outcome) -> None:
         _log.info(
@@ -247,14 +257,14 @@ class Messages:
                 outcome.fate = Fate.REJECTED
             case Kind.MISCONFIGURED:
                 outcome.fate = Fate.GIVEN_BACK
-                await self._pause(carrier, row, now)
+                await self._pause(carrier, row)
             case Kind.UNCERTAIN:
                 await self.judge(carrier, row, outcome)
 
-    async def _pause(self, carrier: Carrier, row: Started, now: Instant) -> None:
+    async def _pause(self, carrier: Carrier, row: Started) -> None:
         """Hold this account's sends back. One message tries again each minute; the first success resumes it."""
         first = carrier.name not in self._paused_until
-        self._paused_until[carrier.name] = Instant(now + CREDENTIALS_RETRY_S * SECOND)
+        self._paused_until[carrier.name] = self._next_try()
         if first:
             _log.error("carrier.paused", carrier=carrier.name)
             await self._tell(row, problems.CARRIER_PAUSED, carrier)
@@ -274,31 +284,37 @@ class Messages:
 
     async def judge(self, carrier: Carrier, row: Started, outcome: Outcome) -> None:
         """What to do about a hand-over of unknown outcome, by what its carrier can do."""
-        capabilities = await carrier.capabilities(row.account_sid)
-        if capabilities.carrier_keys:
-            outcome.fate = Fate.RETRY  # under the same key, the carrier will not send it twice
-        elif capabilities.look_up:
-            outcome.fate = Fate.ASK
-        else:
-            outcome.fate = Fate.UNCERTAIN
+        try:
+            outcome.fate = _fate_by(await carrier.capabilities(row.account_sid))
+        except Exception:
+            _log.exception("capabilities.defect", carrier=carrier.name)
+            self._ask_later(row, outcome)
 
     async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
-        capabilities = await carrier.capabilities(row.account_sid)
         outcome.retry_at = next_send_at(self._clock.now(), max(row.attempts, 1))
-        if not capabilities.look_up:
-            await self.judge(carrier, row, outcome)
-            return
         try:
-            async with asyncio.timeout(SEND_DEADLINE_S):
+            async with asyncio.timeout(self._deadline_s):
+                fate = _fate_by(await carrier.capabilities(row.account_sid))
+                if fate is not Fate.ASK:
+                    outcome.fate = fate
+                    return
                 accepted = await carrier.look_up(message)
         except (CarrierError, TimeoutError):
-            if self._clock.now() < row.expires_at:
-                outcome.fate = Fate.ASK
-                outcome.retry_at = Instant(self._clock.now() + ASK_AGAIN_S * SECOND)
+            self._ask_later(row, outcome)
+            return
+        except Exception:
+            _log.exception("look_up.defect", carrier=carrier.name, message=row.message_sid)
+            self._ask_later(row, outcome)
             return
         # That the carrier does not know it permits no second send by itself: the Service's setting decides.
         if accepted is not None:
             _sent(carrier, accepted, outcome)
+
+    def _ask_later(self, row: Started, outcome: Outcome) -> None:
+        """There is no answer yet: until its validity is over, the message keeps its place."""
+        if self._clock.now() < row.expires_at:
+            outcome.fate = Fate.ASK
+            outcome.retry_at = Instant(self._clock.now() + ASK_AGAIN_S * SECOND)
 
     # T3
 
@@ -307,6 +323,12 @@ class Messages:
         outcome.run = run
         recorded = await self._store.batch(record_outcomes, outcome)
         self.settle(recorded)
+
+
+def _fate_by(capabilities: Capabilities) -> Fate:
+    if capabilities.carrier_keys:
+        return Fate.RETRY  # under the same key, the carrier will not send it twice
+    return Fate.ASK if capabilities.look_up else Fate.UNCERTAIN
 
 
 def _sent(carrier: Carrier, accepted: Accepted, outcome: Outcome) -> None:

@@ -10,10 +10,10 @@ from maskline.mint import Mint
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.sessions import purge_step, sweep_sessions
-from maskline.store.start import Failed, fail_expired
+from maskline.store.start import Stopped, fail_expired, find_expired
 
 STEP = 500
-FAIL_STEP = 64
+WALK = 5000
 RECEIVED_LIFE_US = 7 * DAY
 MOST_STEPS = 200
 
@@ -35,21 +35,24 @@ class Sweeper:
         self._clock = clock
         self._mint = mint
         self._key = ("", "")
+        self._outbox = 0
 
-    async def sweep(self) -> list[Failed]:
+    async def sweep(self) -> list[Stopped]:
         """One pass. Returns the messages whose validity has passed, for whoever waits for them."""
-        failed: list[Failed] = []
+        stopped: list[Stopped] = []
         for _ in range(MOST_STEPS):
             if await self._store.write(sweep_sessions, STEP) < STEP:
                 break
         for _ in range(MOST_STEPS):
-            step = await self._store.write(fail_expired, [self._mint.sid("NO") for _ in range(FAIL_STEP)])
-            failed += step
-            if len(step) < FAIL_STEP:
+            late, self._outbox = await self._store.read(find_expired, self._outbox, WALK)
+            for i in range(0, len(late), STEP):
+                step = late[i : i + STEP]
+                stopped += await self._store.write(fail_expired, step, [self._mint.sid("NO") for _ in step])
+            if not self._outbox:
                 break
         for _ in range(MOST_STEPS):
             if not await self._store.write(purge_step, STEP):
                 break
         self._key = await self._store.write(delete_expired_keys, self._key, STEP)
         await self._store.write(delete_old_received, STEP)
-        return failed
+        return stopped

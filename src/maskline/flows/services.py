@@ -108,7 +108,8 @@ def add_number(
         found = number
     if found.account_sid != account_sid:
         raise Problem(problems.NUMBER_NOT_AVAILABLE)
-    claim_or_replay(tx, key, found.sid)
+    # A number that was known before keeps its SID: that it is the one under the key tells of a repeat.
+    claim_or_replay(tx, key, found.sid, fresh=found is number)
     if found is number:
         insert_number(tx, number)
     join_pool(tx, found, service.sid, reserved=reserved)

@@ -69,6 +69,12 @@ class Wanted:
     proxy_identifier_sid: str | None
 
 
+def refuse_past(expiry_at: Instant | None, now: Instant) -> None:
+    """Raise 80701 for an expiry date that has passed. A create asks after its key: a repeat may come later."""
+    if expiry_at is not None and expiry_at <= now:
+        raise Problem(problems.PARAMETER_INVALID, "DateExpiry is in the past")
+
+
 def _participant(wanted: Wanted, service_sid: str, session_sid: str, at: Instant) -> Participant:
     return Participant(
         service_sid=ServiceSid(service_sid),
@@ -147,6 +153,7 @@ class Sessions:
         def write(tx: Tx, plan: list[NewParticipant]) -> Session:
             service = load_service(tx, account_sid, session.service_sid)
             claim_or_replay(tx, key, session.sid)
+            refuse_past(session.expiry_at, session.created_at)
             made = session if own_ttl else replace(session, ttl=service.default_ttl)
             if made.status is SessionStatus.CLOSED:
                 made = replace(

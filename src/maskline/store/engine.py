@@ -47,10 +47,17 @@ class Tx:
     and `started` how far behind it is, so that the writer can slow what comes in.
     """
 
-    __slots__ = ("execute", "idle_close_us", "now", "oldest_us", "started", "wake")
+    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "wake")
 
-    def __init__(self, execute: Callable[..., Cursor], now: Instant, idle_close_us: int) -> None:
+    def __init__(
+        self,
+        execute: Callable[..., Cursor],
+        executemany: Callable[..., Cursor],
+        now: Instant,
+        idle_close_us: int,
+    ) -> None:
         self.execute = execute
+        self.executemany = executemany
         self.now = now
         self.idle_close_us = idle_close_us
         self.wake = False

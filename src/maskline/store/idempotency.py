@@ -36,11 +36,11 @@ class Replayed(Exception):
         self.resource_sid = resource_sid
 
 
-def claim_key(tx: Tx, key: Key, resource_sid: str) -> str | None:
+def claim_key(tx: Tx, key: Key, resource_sid: str, *, fresh: bool = True) -> str | None:
     """Take the key for the resource about to be made, and return None; or return the SID made under it before.
 
-    A row that holds `resource_sid` itself is this request's own, from a transaction that is run again. Raises 20409
-    if the key was used for another request.
+    With `fresh`, `resource_sid` was minted for this request, and a row that holds it is the request's own, from a
+    transaction that is run again. Raises 20409 if the key was used for another request.
     """
     taken = tx.execute(
         "INSERT INTO idempotency (scope, key, operation, request_hash, resource_sid, expires_at)"
@@ -55,7 +55,7 @@ def claim_key(tx: Tx, key: Key, resource_sid: str) -> str | None:
         "SELECT operation, request_hash, resource_sid FROM idempotency WHERE scope = ? AND key = ?",
         (key.scope, key.key),
     ).fetchone()
-    if made == resource_sid:
+    if fresh and made == resource_sid:
         return None
     if (operation, request_hash) != (key.operation, key.request_hash):
         raise Problem(problems.IDEMPOTENCY_CONFLICT)
@@ -67,9 +67,9 @@ def release_key(tx: Tx, key: Key) -> None:
     tx.execute("DELETE FROM idempotency WHERE scope = ? AND key = ?", (key.scope, key.key))
 
 
-def claim_or_replay(tx: Tx, key: Key | None, resource_sid: str) -> None:
+def claim_or_replay(tx: Tx, key: Key | None, resource_sid: str, *, fresh: bool = True) -> None:
     """`claim_key` for a create that is one transaction. Raises Replayed, 20409."""
-    if key is not None and (made := claim_key(tx, key, resource_sid)) is not None:
+    if key is not None and (made := claim_key(tx, key, resource_sid, fresh=fresh)) is not None:
         raise Replayed(made)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
+from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
@@ -75,13 +76,9 @@ def list_interactions(
 
 def delete_interaction(tx: Tx, interaction: Interaction) -> None:
     """Remove it for good. Raises 20009 while its message is still in the outbox."""
-    if interaction.outbound is not None:
-        waiting = tx.execute(
-            "SELECT 1 FROM outbox WHERE order_key = ? AND interaction_sid = ?",
-            (interaction.outbound.participant_sid, interaction.sid),
-        ).fetchone()
-        if waiting:
-            raise Problem(problems.NOT_YET_COMPLETE)
+    # Whatever takes a message out of the outbox raises its leg to at least delivery-unknown in the same transaction.
+    if interaction.outbound is not None and interaction.outbound.status < MessageStatus.DELIVERY_UNKNOWN:
+        raise Problem(problems.NOT_YET_COMPLETE)
     tx.execute(
         "DELETE FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
         (interaction.service_sid, interaction.session_sid, interaction.sid),

@@ -34,6 +34,17 @@ def schema_version(execute: Execute) -> int:
     return int(row[0]) if row else 0
 
 
+def is_behind(version: int) -> bool:
+    """Whether a database of this version lacks migrations. Raises SchemaTooNew."""
+    newest = migrations()[-1][0]
+    if version > newest:
+        raise SchemaTooNew(
+            f"the database has schema {version} and this maskline knows schemas up to {newest};"
+            " start the newer maskline that wrote it, or restore an older backup"
+        )
+    return version < newest
+
+
 def statements(text: str) -> list[str]:
     """The statements of a migration, for SQLite."""
     text = re.sub(r"--[^\n]*", "", text).replace("/*WITHOUT ROWID*/", "WITHOUT ROWID")
@@ -47,17 +58,12 @@ def migrate(execute: Execute, now: Instant) -> int:
         version = schema_version(execute)
         known = migrations()
         newest = known[-1][0]
-        if version > newest:
-            raise SchemaTooNew(
-                f"the database has schema {version} and this maskline knows schemas up to {newest};"
-                " start the newer maskline that wrote it, or restore an older backup"
-            )
-        for number, text in known:
-            if number > version:
-                for statement in statements(text):
-                    execute(statement)
-        for name, value in (("schema_version", newest), ("migrated_at", now)):
-            if version != newest:
+        if is_behind(version):
+            for number, text in known:
+                if number > version:
+                    for statement in statements(text):
+                        execute(statement)
+            for name, value in (("schema_version", newest), ("migrated_at", now)):
                 execute(
                     "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                     (name, str(value)),

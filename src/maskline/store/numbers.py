@@ -108,8 +108,13 @@ def join_pool(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool) 
     tx.execute(
         "UPDATE numbers SET service_sid = :service, is_reserved = :reserved, in_use = 0, participants = 0,"
         " created_at = :now, updated_at = :now WHERE sid = :sid",
-        {"service": service_sid, "reserved": int(reserved), "now": tx.now, "sid": number.sid},
+        {"service": service_sid, "reserved": int(reserved), "now": _later(tx, number), "sid": number.sid},
     )
+
+
+def _later(tx: Tx, number: ProxyNumber) -> int:
+    """Now, or the row's last change if the clock has stepped back since."""
+    return max(tx.now, number.updated_at)
 
 
 def set_reserved(tx: Tx, number: ProxyNumber, *, reserved: bool) -> None:
@@ -120,7 +125,7 @@ def set_reserved(tx: Tx, number: ProxyNumber, *, reserved: bool) -> None:
     _refuse_full_pool(tx, number.service_sid, reserved)
     tx.execute(
         "UPDATE numbers SET is_reserved = :reserved, updated_at = :now WHERE sid = :sid",
-        {"reserved": int(reserved), "now": tx.now, "sid": number.sid},
+        {"reserved": int(reserved), "now": _later(tx, number), "sid": number.sid},
     )
 
 
@@ -129,7 +134,7 @@ def leave_pool(tx: Tx, number: ProxyNumber) -> None:
     left = tx.execute(
         "UPDATE numbers SET service_sid = NULL, is_reserved = 0, participants = 0, updated_at = :now"
         " WHERE sid = :sid AND in_use = 0",
-        {"sid": number.sid, "now": tx.now},
+        {"sid": number.sid, "now": _later(tx, number)},
     )
     if left.rowcount == 0:
         raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)

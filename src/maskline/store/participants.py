@@ -246,7 +246,11 @@ def delete_participant(tx: Tx, session: Session, participant: Participant) -> No
     deleted = tx.execute(
         "UPDATE participants SET active = 0, deleted_at = :now, updated_at = :now"
         " WHERE service_sid = :service AND sid = :sid AND deleted_at IS NULL",
-        {"now": tx.now, "service": participant.service_sid, "sid": participant.sid},
+        {
+            "now": max(tx.now, participant.updated_at),
+            "service": participant.service_sid,
+            "sid": participant.sid,
+        },
     )
     if deleted.rowcount == 0:
         raise Problem(problems.NOT_FOUND)

@@ -30,9 +30,9 @@ CROSS JOIN interactions i ON i.service_sid = n.service_sid AND i.carrier_id = ?2
 WHERE n.phone_number = ?1"""
 
 _PARK = """
-INSERT INTO outbox (order_key, seq, topic, state, carrier_account, number, due_at, expires_at, account_sid, service_sid,
-       session_sid, interaction_sid, message_sid, recipient, payload)
-VALUES (?, ?, 'receipt', 0, '', '', ?, ?, '', '', '', '', '', ?, '')
+INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
+       interaction_sid, message_sid, recipient, payload)
+VALUES ('receipt', 1, ?, ?, ?, ?, ?, '', '', '', '', '', '', '')
 ON CONFLICT DO NOTHING"""
 
 
@@ -63,25 +63,26 @@ def _apply(tx: Tx, number: str, carrier_id: str, status: int) -> bool:
 def retry_receipts(tx: Tx, event_sids: list[str]) -> Instant | None:
     """Look again for the messages of waiting reports, one for each SID at most. Returns when the next one is due."""
     rows = tx.execute(
-        "SELECT order_key, seq, attempts, expires_at, recipient FROM outbox WHERE topic = 'receipt' AND state <> 2"
-        " AND carrier_account = '' AND number = '' AND due_at <= ? ORDER BY due_at LIMIT ?",
+        "SELECT id, order_key, seq, attempts, expires_at, number FROM outbox WHERE topic = 'receipt'"
+        " AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?",
         (tx.now, len(event_sids)),
     ).fetchall()
-    for event_sid, (carrier_id, status, attempts, expires_at, number) in zip(event_sids, rows, strict=False):
+    for event_sid, (row_id, carrier_id, status, attempts, expires_at, number) in zip(
+        event_sids, rows, strict=False
+    ):
         found = _apply(tx, number, carrier_id, status)
         if found or expires_at <= tx.now:
-            tx.execute("DELETE FROM outbox WHERE order_key = ? AND seq = ?", (carrier_id, status))
+            tx.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
         else:
             tx.execute(
-                "UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE order_key = ? AND seq = ?",
-                (min(next_receipt_at(tx.now, attempts + 2), expires_at), carrier_id, status),
+                "UPDATE outbox SET attempts = attempts + 1, due_at = ? WHERE id = ?",
+                (min(next_receipt_at(tx.now, attempts + 2), expires_at), row_id),
             )
         if not found and expires_at <= tx.now:
             owner = tx.execute("SELECT account_sid FROM numbers WHERE phone_number = ?", (number,)).fetchone()
             if owner is not None:
                 insert_event(tx, event_sid, owner[0], problems.RECEIPT_UNMATCHED, f"for {mask(number)}")
     due = tx.execute(
-        "SELECT due_at FROM outbox WHERE topic = 'receipt' AND state <> 2 AND carrier_account = '' AND number = ''"
-        " ORDER BY due_at LIMIT 1"
+        "SELECT due_at FROM outbox WHERE topic = 'receipt' AND state IN (1, 5) ORDER BY due_at LIMIT 1"
     ).fetchone()
     return Instant(due[0]) if due else None

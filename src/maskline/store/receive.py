@@ -30,7 +30,6 @@ class NewInbound:
     to: str
     sender: str
     data: str
-    payload: str
     validity_us: int
     sid: str
     inbound_sid: str
@@ -125,13 +124,6 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
     (seq,) = tx.execute(
         "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", (session.service_sid, session.sid)
     ).fetchone()
-    carrier = tx.execute(
-        "SELECT carrier_account FROM numbers WHERE phone_number = ?", (partner.proxy_identifier,)
-    ).fetchone()
-    held = (
-        tx.execute("SELECT 1 FROM outbox WHERE order_key = ? LIMIT 1", (partner.sid,)).fetchone() is not None
-    )
-    expires_at = tx.now + item.validity_us
     tx.execute(TOUCH_SESSION, (seq + 1, tx.now, session.service_sid, session.sid))
     tx.execute(
         _INSERT_RELAY,
@@ -154,20 +146,17 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
         (
             partner.sid,
             seq + 1,
-            int(held),
-            carrier[0] if carrier else "",
             partner.proxy_identifier,
-            expires_at if held else tx.now,
-            expires_at,
+            tx.now,
+            tx.now + item.validity_us,
             account_sid,
             session.service_sid,
             session.sid,
             item.sid,
             item.outbound_sid,
             partner.identifier_key,
-            item.payload,
+            item.data,
         ),
     )
-    if not held:
-        tx.wake = True
+    tx.wake = True
     return Received(interaction_sid=item.sid)

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import OnUncertain
+from maskline.domain.model import OnUncertain, OutboxState
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 
@@ -21,6 +21,8 @@ UNKNOWN, SENT, FAILED = (
     int(MessageStatus.SENT),
     int(MessageStatus.FAILED),
 )
+
+WAITING, HELD, UNCERTAIN = int(OutboxState.WAITING), int(OutboxState.HELD), int(OutboxState.UNCERTAIN)
 
 
 class Fate(StrEnum):
@@ -42,8 +44,7 @@ class Fate(StrEnum):
 class Outcome:
     """One outcome. `run` is the worker's; `carrier_id` is the carrier's own id of the message, with its account."""
 
-    order_key: str
-    seq: int
+    id: int
     run: str
     account_sid: str
     service_sid: str
@@ -57,17 +58,16 @@ class Outcome:
 
 @dataclass(slots=True)
 class Recorded:
-    """The leg as it is now, for whoever waits for it. `final`: the message has left the outbox."""
+    """The leg as it is now, for whoever waits for it."""
 
     interaction_sid: str
     status: int
     updated_at: int
-    final: bool
 
 
-_FINISH = "DELETE FROM outbox WHERE order_key = ? AND seq = ?"
-_NEXT = "SELECT seq, state FROM outbox WHERE order_key = ? ORDER BY seq LIMIT 1"
-_RELEASE = "UPDATE outbox SET state = 0, due_at = ? WHERE order_key = ? AND seq = ?"
+_FINISH = "DELETE FROM outbox WHERE id = ?"
+_NEXT = "SELECT id, state FROM outbox WHERE order_key = ? AND state <> 0 ORDER BY seq LIMIT 1"
+_RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
 _MERGE = """
 UPDATE interactions SET outbound_status = max(outbound_status, ?1), carrier_id = coalesce(carrier_id, ?2),
        updated_at = max(updated_at, ?3)
@@ -75,12 +75,12 @@ WHERE service_sid = ?4 AND session_sid = ?5 AND sid = ?6
 RETURNING outbound_status, updated_at"""
 
 
-def finish(tx: Tx, order_key: str, seq: int) -> None:
+def finish(tx: Tx, row_id: int, order_key: str) -> None:
     """Take a row out of the outbox and make the next of its order key due."""
-    tx.execute(_FINISH, (order_key, seq))
+    tx.execute(_FINISH, (row_id,))
     following = tx.execute(_NEXT, (order_key,)).fetchone()
-    if following is not None and following[1] == 1:
-        tx.execute(_RELEASE, (tx.now, order_key, following[0]))
+    if following is not None and following[1] == HELD:
+        tx.execute(_RELEASE, (tx.now, following[0]))
         tx.wake = True
 
 
@@ -102,8 +102,7 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 
 def _record(tx: Tx, item: Outcome) -> Recorded:
     row = tx.execute(
-        "SELECT owner, attempts, expires_at FROM outbox WHERE order_key = ? AND seq = ? AND state = 2",
-        (item.order_key, item.seq),
+        "SELECT owner, order_key, expires_at FROM outbox WHERE id = ? AND state = 4", (item.id,)
     ).fetchone()
     own = row is not None and row[0] == item.run
     fate = item.fate
@@ -121,7 +120,7 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
             final = False
     if own:
         if final:
-            finish(tx, item.order_key, item.seq)
+            finish(tx, item.id, row[1])
         else:
             _put_back(tx, item, fate, expires_at=row[2])
     leg = merge_leg(tx, item.service_sid, item.session_sid, item.interaction_sid, status, item.carrier_id)
@@ -135,7 +134,7 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
     if item.carrier_id is not None:
         hasten_receipts(tx, item.carrier_id)
     known, updated_at = leg or (status, tx.now)
-    return Recorded(item.interaction_sid, known, updated_at, final)
+    return Recorded(item.interaction_sid, known, updated_at)
 
 
 def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:
@@ -148,22 +147,24 @@ def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:
 
 
 def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
-    state, due_at, undo = 0, max(item.retry_at, tx.now), 0
+    state, due_at, undo = WAITING, max(item.retry_at, tx.now), 0
     if fate is Fate.ASK:
-        state = 3
+        state = UNCERTAIN
     elif fate is Fate.GIVEN_BACK:
         due_at, undo = tx.now, 1
     # Past its validity it would only wait to fail: let it come due then.
     tx.execute(
         "UPDATE outbox SET state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = attempts - ?"
-        " WHERE order_key = ? AND seq = ?",
-        (state, min(due_at, expires_at), undo, item.order_key, item.seq),
+        " WHERE id = ?",
+        (state, min(due_at, expires_at), undo, item.id),
     )
     tx.wake = True
 
 
 def hasten_receipts(tx: Tx, carrier_id: str) -> None:
     """Make due what the carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
-    hastened = tx.execute("UPDATE outbox SET due_at = ? WHERE order_key = ?", (tx.now, carrier_id))
+    hastened = tx.execute(
+        "UPDATE outbox SET due_at = ? WHERE order_key = ? AND state <> 0", (tx.now, carrier_id)
+    )
     if hastened.rowcount:
         tx.wake = True

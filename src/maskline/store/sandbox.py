@@ -94,9 +94,10 @@ def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | 
 
 
 def find_taken(tx: Tx, account_sid: str, reference: str) -> str | None:
-    """The sandbox's SID of the message that was handed over under this reference."""
+    """The sandbox's SID of the message that was handed over under this reference, and not lost on the way."""
     row = tx.execute(
-        "SELECT sid FROM sandbox_messages WHERE account_sid = ? AND reference = ?", (account_sid, reference)
+        "SELECT sid FROM sandbox_messages WHERE account_sid = ? AND reference = ? AND status <> 'lost'",
+        (account_sid, reference),
     ).fetchone()
     return row[0] if row else None
 

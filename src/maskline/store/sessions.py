@@ -13,6 +13,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import Mode, ProxyNumber, Session, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import NEVER, as_of, limit_of
+from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 
@@ -254,6 +255,19 @@ def sweep_sessions(tx: Tx, most: int) -> int:
     return len(rows)
 
 
+def follow_idle_limit(tx: Tx) -> None:
+    """After a change of the operator's idle limit: `check_at` is a lower bound again, of every Session it concerns."""
+    if find_meta(tx, "idle_close_us") == str(tx.idle_close_us):
+        return
+    last_use = "CASE WHEN last_interaction_at > active_from_at THEN last_interaction_at ELSE active_from_at END"
+    tx.execute(
+        f"UPDATE sessions SET check_at = CASE WHEN :idle > 0 THEN {last_use} + :idle END"
+        " WHERE status <> 'closed' AND ttl = 0 AND expiry_at IS NULL",
+        {"idle": tx.idle_close_us},
+    )
+    put_meta(tx, "idle_close_us", str(tx.idle_close_us))
+
+
 # Deleting
 
 
@@ -269,9 +283,9 @@ def delete_session(tx: Tx, session: Session) -> None:
 
 
 def cancel_unstarted(tx: Tx, service_sid: str, session_sid: str) -> None:
-    """Drop what has not been started of the Session's sends."""
+    """Drop what waits of the Session's sends. Fresh ones are dropped as soon as they are looked at, and not sent."""
     tx.execute(
-        "DELETE FROM outbox WHERE state <> 2 AND order_key IN"
+        "DELETE FROM outbox WHERE state <> 0 AND state <> 4 AND order_key IN"
         " (SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session)",
         {"service": service_sid, "session": session_sid},
     )

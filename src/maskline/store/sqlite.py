@@ -10,22 +10,20 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate
 
 from maskline.clock import Clock
 from maskline.domain import problems
-from maskline.domain.model import SECOND, Instant
+from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
 from maskline.store.engine import (
-    MOST_ITEMS,
     MOST_WAITING,
     Batched,
     ItemT,
@@ -37,14 +35,15 @@ from maskline.store.engine import (
     Tx,
 )
 from maskline.store.migrate import migrate
+from maskline.store.rounds import Group, Job, Rounds, turn_of
+from maskline.store.sessions import follow_idle_limit
 
+SQLITE = sqlite3.sqlite_version_info
 OLDEST_SQLITE = (3, 35, 0)
 READERS = 3
 READ_LIMIT_S = 1.0
 CHECKPOINT_BYTES = 8 << 20
 RESTART_BYTES = 64 << 20
-BEHIND_US = SECOND // 2
-LEAST_ACCEPTS = 16
 
 # The database itself has a problem, not one item of a batch: nothing of the round may be acknowledged.
 _ENVIRONMENT = {
@@ -59,7 +58,6 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_NOTADB,
 }
 
-_Job = tuple[Batched[Any, Any] | None, Any, "asyncio.Future[Any]"]
 _Settled = tuple["asyncio.Future[Any]", Any]
 
 
@@ -69,9 +67,61 @@ class AlreadyServed(Exception):
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=512)
-    for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "cache_size=-16384"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (
+            "busy_timeout=5000",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "cache_size=-16384",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is in a database file: what is wrong with its pages (None: nothing), and what it notes about itself."""
+
+    fault: str | None
+    meta: dict[str, str]
+
+
+def inspect(path: Path, *, pages: bool = False) -> Inspection:
+    """Look into a database, beside its server or not, and change nothing. Raises StoreUnavailable.
+
+    `pages`: check all of them, which takes as long as it takes to read the file.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if pages else "ok"
+            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
+            meta = dict(connection.execute("SELECT name, value FROM meta")) if known else {}
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
+    return Inspection(None if said == "ok" else said, meta)
+
+
+def is_served(path: Path) -> bool:
+    """Whether a server has this database now."""
+    try:
+        handle = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _is_environment(error: BaseException) -> bool:
@@ -85,6 +135,15 @@ def _die(error: BaseException) -> None:
     os._exit(1)
 
 
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    """As much as goes without waiting for anybody. What cannot be done now (the disk may be full) stays in the WAL."""
+    try:
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            _die(error)
+
+
 class SqliteStore:
     """`Store` over one SQLite file. With `serve=False` (the command line beside a server) it takes no lock."""
 
@@ -94,7 +153,6 @@ class SqliteStore:
         self._clock = clock
         self._idle_close_us = idle_close_us
         self._serve = serve
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._accepts_waiting = 0
         self._subscribers: list[asyncio.Event] = []
         self._local = threading.local()
@@ -102,21 +160,30 @@ class SqliteStore:
         self._checkpoint = threading.Event()
         self._closing = False
         self._last_now = Instant(0)
-        self._accept_limit = MOST_ITEMS
         self._commits = 0
 
     async def open(self) -> SqliteStore:
-        """Lock the file, bring its schema up to date, start the threads. Raises AlreadyServed, SchemaTooNew."""
-        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-            raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old; maskline needs 3.35 or newer")
+        """Lock the file, bring its schema up to date, start the threads.
+
+        Raises AlreadyServed, SchemaTooNew, StoreUnavailable.
+        """
+        if SQLITE < OLDEST_SQLITE:
+            raise StoreUnavailable(
+                f"SQLite {sqlite3.sqlite_version} is too old; maskline needs 3.35 or newer"
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._serve:
             self._lock = self._take_lock()
-        self._writer = _connect(self.path)
-        self.path.chmod(0o600)
-        self._writer.execute("PRAGMA wal_autocheckpoint=0")
-        migrate(self._writer.execute, self._clock.now())
+        try:
+            self._writer = self._open_writer()
+        except BaseException as error:
+            if self._serve:
+                os.close(self._lock)
+            if isinstance(error, sqlite3.Error):
+                raise StoreUnavailable(f"the database {self.path} cannot be opened: {error}") from error
+            raise
         self._loop = asyncio.get_running_loop()
+        self._rounds = Rounds(self._loop)
         self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
         self._threads = [
             threading.Thread(target=self._write_rounds, name="maskline-write", daemon=True),
@@ -126,9 +193,25 @@ class SqliteStore:
             thread.start()
         return self
 
+    def _open_writer(self) -> sqlite3.Connection:
+        connection = _connect(self.path)
+        try:
+            self.path.chmod(0o600)
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            now = self._clock.now()
+            migrate(connection.execute, now)
+            if self._serve:
+                connection.execute("BEGIN IMMEDIATE")
+                follow_idle_limit(Tx(connection.execute, connection.executemany, now, self._idle_close_us))
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     async def close(self) -> None:
         """Finish what waits, then close. Nothing may be handed in afterwards."""
-        self._jobs.put(None)
+        self._rounds.close()
         await asyncio.to_thread(self._threads[0].join)
         self._closing = True
         self._checkpoint.set()
@@ -166,7 +249,8 @@ class SqliteStore:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, 50_000)
         connection.execute("BEGIN")
         try:
-            return fn(Tx(connection.execute, self._clock.now(), self._idle_close_us), *args, **kwargs)
+            tx = Tx(connection.execute, connection.executemany, self._clock.now(), self._idle_close_us)
+            return fn(tx, *args, **kwargs)
         except sqlite3.OperationalError as error:
             if _is_environment(error) or error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 raise StoreUnavailable(str(error)) from error
@@ -179,7 +263,7 @@ class SqliteStore:
 
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         future: asyncio.Future[R] = self._loop.create_future()
-        self._jobs.put((None, (fn, args, kwargs), future))
+        self._rounds.put((None, (fn, args, kwargs), future))
         return await future
 
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
@@ -188,7 +272,7 @@ class SqliteStore:
                 raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
             self._accepts_waiting += 1
         future: asyncio.Future[ResultT] = self._loop.create_future()
-        self._jobs.put((batched, item, future))
+        self._rounds.put((batched, item, future))
         return await future
 
     def overloaded(self) -> bool:
@@ -215,60 +299,25 @@ class SqliteStore:
     # Writing: everything below runs in the writer's thread
 
     def _write_rounds(self) -> None:
-        lanes: dict[Batched[Any, Any] | None, deque[_Job]] = {}
-        order: list[Batched[Any, Any] | None] = []
-        waiting = 0
-        stopping = False
-        while True:
-            if not waiting:
-                if stopping:
-                    return
-                job: Any = self._jobs.get()
-            else:
-                job = self._next()
-            while job is not _NOTHING:
-                if job is None:
-                    stopping = True
-                else:
-                    lane = lanes.get(job[0])
-                    if lane is None:
-                        lane = lanes[job[0]] = deque()
-                        order = sorted(lanes, key=_turn_of)
-                    lane.append(job)
-                    waiting += 1
-                job = self._next()
-            if not waiting:
-                continue
-            groups: list[tuple[Batched[Any, Any] | None, list[_Job]]] = []
-            for batched in order:
-                lane = lanes[batched]
-                if lane:
-                    most = self._accept_limit if _turn_of(batched) is Turn.ACCEPT else MOST_ITEMS
-                    taken = [lane.popleft() for _ in range(min(most, len(lane)))]
-                    waiting -= len(taken)
-                    groups.append((batched, taken))
+        while (groups := self._rounds.take()) is not None:
             self._round(groups)
 
-    def _next(self) -> Any:
-        """The next job; None to stop; _NOTHING if none waits."""
-        try:
-            return self._jobs.get_nowait()
-        except queue.Empty:
-            return _NOTHING
-
-    def _round(self, groups: list[tuple[Batched[Any, Any] | None, list[_Job]]]) -> None:
-        accepts = sum(len(jobs) for batched, jobs in groups if _turn_of(batched) is Turn.ACCEPT)
+    def _round(self, groups: list[Group]) -> None:
+        """Run a round's jobs and commit them; nobody is told before."""
         # The clock may step back; what is stored never does.
         self._last_now = now = max(self._clock.now(), self._last_now)
-        tx = Tx(self._writer.execute, now, self._idle_close_us)
-        settled: list[_Settled] = []
+        tx = Tx(self._writer.execute, self._writer.executemany, now, self._idle_close_us)
+        accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for batched, jobs in groups:
-                if batched is None:
-                    settled += [(job[2], self._alone(tx, job)) for job in jobs]
-                else:
-                    settled += self._group(tx, batched, jobs)
+            try:
+                settled = self._run(tx, groups)
+            except Exception as error:
+                if _is_environment(error):
+                    raise
+                # An item that fails fails alone: begin again, and where a group fails run its items one by one.
+                self._writer.execute("ROLLBACK")
+                tx = Tx(self._writer.execute, self._writer.executemany, now, self._idle_close_us)
+                settled = self._run(tx, groups, guarded=True)
         except Exception as error:
             self._abandon(groups, accepts, error)
             return
@@ -280,14 +329,31 @@ class SqliteStore:
             self._abandon(groups, accepts, error)
             return
         if tx.started or tx.oldest_us:
-            behind = tx.oldest_us > BEHIND_US
-            self._accept_limit = max(LEAST_ACCEPTS, tx.started) if behind else MOST_ITEMS
+            self._rounds.note_starts(tx.started, tx.oldest_us)
         self._loop.call_soon_threadsafe(self._settle, settled, accepts, tx.wake)
         self._tend_wal()
 
-    def _group(self, tx: Tx, batched: Batched[Any, Any], jobs: list[_Job]) -> list[_Settled]:
-        self._writer.execute("SAVEPOINT job")
+    def _run(self, tx: Tx, groups: list[Group], *, guarded: bool = False) -> list[_Settled]:
+        """Run every job of a round in one transaction.
+
+        Hot functions do not fail as a rule and a savepoint makes SQLite copy each page that it changes, so they run
+        without one unless `guarded`. Plain writes may refuse what they are asked, and always have one.
+        """
+        settled: list[_Settled] = []
+        self._writer.execute("BEGIN IMMEDIATE")
+        for batched, jobs in groups:
+            if batched is None:
+                settled += [(job[2], self._alone(tx, job)) for job in jobs]
+            elif guarded:
+                settled += self._guarded(tx, batched, jobs)
+            else:
+                results = batched.fn(tx, [job[1] for job in jobs])
+                settled += [(job[2], result) for job, result in zip(jobs, results, strict=True)]
+        return settled
+
+    def _guarded(self, tx: Tx, batched: Batched[Any, Any], jobs: list[Job]) -> list[_Settled]:
         wake = tx.wake
+        self._writer.execute("SAVEPOINT job")
         try:
             results = batched.fn(tx, [job[1] for job in jobs])
             self._writer.execute("RELEASE job")
@@ -295,10 +361,9 @@ class SqliteStore:
         except Exception as error:
             self._undo(error)
             tx.wake = wake
-            # An item that fails fails alone: run them one by one, in the same round.
             return [(job[2], self._alone(tx, job)) for job in jobs]
 
-    def _alone(self, tx: Tx, job: _Job) -> Any:
+    def _alone(self, tx: Tx, job: Job) -> Any:
         """The result of one job under a savepoint of its own, or the exception that it gets."""
         batched, work, _ = job
         wake = tx.wake
@@ -323,9 +388,7 @@ class SqliteStore:
         self._writer.execute("ROLLBACK TO job")
         self._writer.execute("RELEASE job")
 
-    def _abandon(
-        self, groups: list[tuple[Batched[Any, Any] | None, list[_Job]]], accepts: int, error: Exception
-    ) -> None:
+    def _abandon(self, groups: list[Group], accepts: int, error: Exception) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         failure = StoreUnavailable(str(error))
@@ -351,7 +414,7 @@ class SqliteStore:
         if size > RESTART_BYTES:
             # Under steady load the other connection never quite catches up, and the file would grow for ever. It has
             # done most of the work; the little that is left is done here, where nobody writes meanwhile.
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            _checkpoint(self._writer)
 
     def _checkpoints(self) -> None:
         connection = _connect(self.path)
@@ -361,16 +424,5 @@ class SqliteStore:
             if self._closing:
                 break
             self._checkpoint.clear()
-            try:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
-                    _die(error)
+            _checkpoint(connection)
         connection.close()
-
-
-_NOTHING: Any = object()
-
-
-def _turn_of(batched: Batched[Any, Any] | None) -> Turn:
-    return Turn.WRITE if batched is None else batched.turn

@@ -1,13 +1,15 @@
 """T2: which messages are handed over now. Marks them started, in one statement each, before anything is sent. Hot.
 
-Due rows are read lane by lane (a lane: one carrier account and one of its numbers), a few of each in turn, so that a
-number with a long queue does not hold up the others.
+Fresh rows are looked at in the order of their arrival, so that of two with one order key the earlier is always seen
+first. One that cannot start is put where it waits: held behind an earlier one of its order key, or parked under its
+carrier account and number. What waits already gets a share of the free slots, never all of them, so that neither a
+storm of retries nor a number with a long queue stands in the way of new messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from maskline.domain import problems
@@ -16,39 +18,42 @@ from maskline.domain.model import OutboxState, SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.session import as_of
-from maskline.store.engine import Turn, Tx, batched
+from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.record import finish, merge_leg
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
-PER_LANE = 8
 FAILED = int(MessageStatus.FAILED)
-STARTED, UNCERTAIN = int(OutboxState.STARTED), int(OutboxState.UNCERTAIN)
+PARKED, HELD, UNCERTAIN = int(OutboxState.PARKED), int(OutboxState.HELD), int(OutboxState.UNCERTAIN)
+
+WAITING_SHARE = 8
+"""What waits already gets one in so many of the free slots, and whatever fresh rows leave over."""
 
 
 @dataclass(slots=True)
 class StartRequest:
     """What a worker can take: free slots by carrier account, and SIDs for the events that this may raise.
 
-    `lane` is where the last request stopped, so that every lane gets its turn.
+    `count` rises with each request and `lane` is where the last one stopped, so that everything gets its turn.
     """
 
     run: str
     free: dict[str, int]
-    lane: tuple[str, str]
     event_sids: list[str]
+    count: int = 0
+    lane: tuple[str, str] = ("", "")
 
 
 @dataclass(slots=True)
 class Started:
-    """A message that is this worker's to hand over, once."""
+    """A message that is this worker's to hand over, once. `ask`: its hand-over is uncertain, and the carrier can be
+    asked; it must not be sent now.
+    """
 
-    order_key: str
-    seq: int
-    carrier_account: str
-    number: str
+    id: int
     attempts: int
     expires_at: int
+    number: str
     account_sid: str
     service_sid: str
     session_sid: str
@@ -56,159 +61,235 @@ class Started:
     message_sid: str
     recipient: str
     payload: str
-    ask: bool = False
-    """Its hand-over is uncertain and the carrier can be asked: it must not be sent now."""
+    carrier_account: str
+    ask: bool
 
 
 @dataclass(slots=True)
-class Failed:
-    """A message that will not be handed over any more: its Interaction, for whoever waits for it."""
+class Stopped:
+    """A message that will not be handed over now, for whoever waits for it: its leg as it is."""
 
     interaction_sid: str
+    status: int
     updated_at: int
 
 
 @dataclass(slots=True)
 class Starts:
-    """What T2 did: rows to send, rows that failed, where to go on, and when the next row is due (None: none waits)."""
+    """What T2 did: rows to send, rows that are not sent, where to go on, and when the next row is due (None: none is).
 
-    started: list[Started]
-    failed: list[Failed]
+    `more`: there was more to look at than one request looks at.
+    """
+
     lane: tuple[str, str]
-    next_due_at: int | None
+    started: list[Started] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
+    next_due_at: int | None = None
+    more: bool = False
 
 
+_COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
+       interaction_sid, message_sid, recipient, payload"""
+_FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
+_WAITING = f"""
+SELECT {_COLUMNS} FROM outbox
+WHERE topic = 'send' AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?"""
+_NEXT_DUE = "SELECT due_at FROM outbox WHERE topic = 'send' AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
 _NEXT_LANE = """
-SELECT carrier_account, number, due_at FROM outbox
-WHERE topic = 'send' AND state <> 2 AND (carrier_account, number) > (?1, ?2)
-ORDER BY carrier_account, number, due_at LIMIT 1"""
+SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account, number) > (?, ?)
+ORDER BY carrier_account, number LIMIT 1"""
+_LANE = f"SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY id LIMIT ?"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
+_START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
+_NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
 
-_ROW = """order_key, seq, state, carrier_account, number, attempts, expires_at, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload, due_at"""
-
-_DUE = f"""
-SELECT {_ROW}
-FROM outbox
-WHERE topic = 'send' AND state <> 2 AND carrier_account = ?1 AND number = ?2 AND due_at <= ?3
-ORDER BY due_at LIMIT ?4"""
-
-_NUMBER = "SELECT service_sid, next_free_at FROM numbers WHERE phone_number = ?"
-
-_START = """
-UPDATE outbox SET state = 2, owner = ?1, started_at = ?2, attempts = attempts + 1
-WHERE order_key = ?3 AND seq = ?4 AND state <> 2"""
+_SESSION = "SELECT 1 FROM sessions WHERE service_sid = ? AND sid = ?"
 
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER = f"""
 SELECT {_columns} FROM participants p
 JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
-WHERE p.service_sid = ?1 AND p.identifier_key = ?2 AND p.proxy_identifier = ?3 AND p.active = 1"""
+WHERE p.service_sid = ?1 AND p.identifier_key = ?2 AND p.proxy_identifier = ?3 AND p.active = 1
+AND p.session_sid <> ?4"""
 
 
 @batched(Turn.START)
 def start_sends(tx: Tx, items: list[StartRequest]) -> list[Starts | Exception]:
     """Give each worker the due messages that it has slots for."""
-    return [_start(tx, item) for item in items]
+    return [_Starter(tx, item).run() for item in items]
 
 
-def _start(tx: Tx, item: StartRequest) -> Starts:
-    starts = Starts([], [], item.lane, None)
-    free = dict(item.free)
-    while True:
-        before = len(starts.started) + len(starts.failed)
-        for account, number, due_at in _circle(tx, starts.lane):
-            if due_at > tx.now:
-                starts.next_due_at = min(due_at, starts.next_due_at or due_at)
-            elif free.get(account, 0) > 0:
-                _start_lane(tx, item, (account, number), free, starts)
-                starts.lane = (account, number)
-                if not any(free.values()):
-                    return starts
-        if len(starts.started) + len(starts.failed) == before:
-            return starts
+class _Starter:
+    """One request, while it is served."""
 
+    def __init__(self, tx: Tx, item: StartRequest) -> None:
+        self._tx = tx
+        self._item = item
+        self._free = dict(item.free)
+        self._starts = Starts(item.lane)
 
-def _circle(tx: Tx, after: tuple[str, str]) -> Iterator[tuple[str, str, int]]:
-    """Every lane once, beginning behind `after`, with the instant at which its first row is due."""
-    lane, wrapped = after, False
-    while True:
-        row = tx.execute(_NEXT_LANE, lane).fetchone()
-        if row is None:
-            if wrapped:
+    def run(self) -> Starts:
+        tx, item, starts = self._tx, self._item, self._starts
+        free = sum(self._free.values())
+        self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
+        self._fresh()
+        self._waiting(sum(self._free.values()))
+        row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
+        starts.next_due_at = row[0] if row else None
+        return starts
+
+    def _fresh(self) -> None:
+        tx = self._tx
+        rows = tx.execute(_FRESH, (MOST_ITEMS,)).fetchall()
+        for row in rows:
+            if not any(self._free.values()):
+                tx.oldest_us = max(tx.oldest_us, tx.now - row[4])
                 return
-            lane, wrapped = ("", ""), True
-            continue
-        lane = (row[0], row[1])
-        if wrapped and lane > after:
+            if tx.execute(_EARLIER, (row[1], row[2])).fetchone() is not None:
+                self._put(row, HELD, None)
+            else:
+                self._start(row)
+        self._starts.more = len(rows) == MOST_ITEMS
+
+    def _waiting(self, most: int) -> None:
+        tx = self._tx
+        if most <= 0:
             return
-        yield row
+        for row in tx.execute(_WAITING, (tx.now, most)).fetchall():
+            self._start(row)
+        left = most
+        for lane in self._lanes():
+            room = min(left, self._free.get(lane[0], 0))
+            before = len(self._starts.started)
+            for row in tx.execute(_LANE, (*lane, room)).fetchall() if room else ():
+                self._start(row)
+            left -= len(self._starts.started) - before
+            if left <= 0:
+                self._starts.lane = lane
+                return
 
+    def _lanes(self) -> Iterator[tuple[str, str]]:
+        """Every carrier account and number with parked rows once, beginning behind where the last request stopped."""
+        after = lane = self._starts.lane
+        wrapped = False
+        while True:
+            row = self._tx.execute(_NEXT_LANE, lane).fetchone()
+            if row is None:
+                if wrapped:
+                    return
+                lane, wrapped = ("", ""), True
+                continue
+            lane = (row[0], row[1])
+            if wrapped and lane > after:
+                return
+            yield lane
 
-def _start_lane(
-    tx: Tx, item: StartRequest, lane: tuple[str, str], free: dict[str, int], starts: Starts
-) -> None:
-    directory = tx.execute(_NUMBER, (lane[1],)).fetchone()
-    if directory is not None and directory[1] > tx.now:
-        starts.next_due_at = min(directory[1], starts.next_due_at or directory[1])
-        return
-    pool = directory[0] if directory else None
-    for row in tx.execute(_DUE, (*lane, tx.now, min(PER_LANE, free[lane[0]]))).fetchall():
-        tx.oldest_us = max(tx.oldest_us, tx.now - row[14])
-        ask = row[2] == UNCERTAIN
-        code = None if ask else _why_not(tx, row, pool)
+    def _start(self, row: Any) -> None:
+        """Start one row that nothing of its order key is before, or put it where it belongs."""
+        tx, item = self._tx, self._item
+        number = tx.execute(_NUMBER, (row[7],)).fetchone()
+        service_sid, account, next_free_at = number or (None, "", 0)
+        if tx.execute(_SESSION, (row[9], row[10])).fetchone() is None:
+            finish(tx, row[0], row[1])  # deleted, and its messages with it
+            return
+        ask = row[3] == UNCERTAIN
+        code = None if ask else _why_not(tx, row, service_sid)
         if code is not None:
-            if not item.event_sids:
-                return  # the rest fails in a later turn, with an event each
-            starts.failed.append(_fail(tx, item.event_sids.pop(), row, code))
-            continue
-        tx.execute(_START, (item.run, tx.now, row[0], row[1]))
+            if item.event_sids:  # else it fails in a later turn, with an event
+                self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
+            return
+        if next_free_at > tx.now or self._free.get(account, 0) <= 0:
+            if not ask:
+                self._put(row, PARKED, account)
+            return
+        tx.execute(_START, (item.run, tx.now, row[0]))
         tx.started += 1
-        free[lane[0]] -= 1
-        starts.started.append(_started(row, row[5] + 1, ask))
+        self._free[account] -= 1
+        self._starts.started.append(_started(row, row[5] + 1, account, ask))
+
+    def _put(self, row: Any, state: int, account: str | None) -> None:
+        if row[3] != state:
+            self._tx.execute(_PUT, (state, account, row[0]))
+            self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def _started(row: Any, attempts: int, ask: bool) -> Started:
-    values: list[Any] = [*row[:2], *row[3:5], attempts, *row[6:14], ask]
-    return Started(*values)
+def _started(row: Any, attempts: int, account: str, ask: bool) -> Started:
+    return Started(
+        id=row[0],
+        attempts=attempts,
+        expires_at=row[6],
+        number=row[7],
+        account_sid=row[8],
+        service_sid=row[9],
+        session_sid=row[10],
+        interaction_sid=row[11],
+        message_sid=row[12],
+        recipient=row[13],
+        payload=row[14],
+        carrier_account=account,
+        ask=ask,
+    )
 
 
 def _why_not(tx: Tx, row: Any, pool: str | None) -> Code | None:
     """Why this message may not be sent any more, if so."""
-    _, _, _, _, number, _, expires_at, _, service_sid, session_sid, _, _, recipient, _, _ = row
-    if expires_at <= tx.now:
+    number, service_sid, session_sid, recipient = row[7], row[9], row[10], row[13]
+    if row[6] <= tx.now:
         return problems.VALIDITY_PASSED
     if pool != service_sid:
         return problems.SESSION_EXPIRED
-    holder = tx.execute(_HOLDER, (pool, recipient, number)).fetchone()
-    if holder is not None and holder[1] != session_sid:
+    holder = tx.execute(_HOLDER, (pool, recipient, number, session_sid)).fetchone()
+    if holder is not None:
         other = as_of(make_session(holder), tx.now, tx.idle_close_us)
         if other.status is not SessionStatus.CLOSED:
             return problems.SESSION_EXPIRED
     return None
 
 
-def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Failed:
+def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     finish(tx, row[0], row[1])
-    merge_leg(tx, row[8], row[9], row[10], FAILED, None)
-    where = {"service_sid": row[8], "session_sid": row[9], "interaction_sid": row[10]}
-    insert_event(tx, event_sid, row[7], code, f"to {mask(row[12])}", **where)
-    return Failed(row[10], tx.now)
+    leg = merge_leg(tx, row[9], row[10], row[11], FAILED, None)
+    where = {"service_sid": row[9], "session_sid": row[10], "interaction_sid": row[11]}
+    insert_event(tx, event_sid, row[8], code, f"to {mask(row[13])}", **where)
+    status, updated_at = leg or (FAILED, tx.now)
+    return Stopped(row[11], status, updated_at)
 
 
-def fail_expired(tx: Tx, event_sids: list[str]) -> list[Failed]:
-    """Fail unstarted messages that are past their validity, whatever they wait for; one for each SID at most."""
+def find_expired(tx: Tx, after: int, most: int) -> tuple[list[int], int]:
+    """Walk `most` rows onward from `after`: the unstarted sends that are past their validity, and where it stopped
+    (0: at the end). A read, so that a long queue does not hold up the writer.
+    """
     rows = tx.execute(
-        f"SELECT {_ROW} FROM outbox WHERE topic = 'send' AND state < 2 AND expires_at <= ? LIMIT ?",
-        (tx.now, len(event_sids)),
+        "SELECT id, topic, state, expires_at FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after, most)
     ).fetchall()
-    return [_fail(tx, sid, row, problems.VALIDITY_PASSED) for sid, row in zip(event_sids, rows, strict=False)]
+    late = [
+        row[0] for row in rows if row[1] == "send" and row[2] < int(OutboxState.STARTED) and row[3] <= tx.now
+    ]
+    return late, rows[-1][0] if len(rows) == most else 0
+
+
+def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]:
+    """Fail those of these rows that are still unstarted and past their validity, whatever they wait for."""
+    stopped = []
+    for row_id, event_sid in zip(ids, event_sids, strict=True):
+        row = tx.execute(
+            f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND state < 4 AND expires_at <= ?", (row_id, tx.now)
+        ).fetchone()
+        if row is not None:
+            stopped.append(_fail(tx, event_sid, row, problems.VALIDITY_PASSED))
+    return stopped
 
 
 def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
     """Take over what an earlier run of this server had started: its outcome is unknown, and now this run's to find."""
     rows = tx.execute(
-        f"SELECT {_ROW} FROM outbox WHERE state = 2 AND owner <> ? LIMIT ?", (run, most)
+        f"SELECT {_COLUMNS}, owner FROM outbox WHERE state = 4 AND owner <> ? ORDER BY id LIMIT ?",
+        (run, most),
     ).fetchall()
+    orphans = []
     for row in rows:
-        tx.execute("UPDATE outbox SET owner = ? WHERE order_key = ? AND seq = ?", (run, row[0], row[1]))
-    return [_started(row, row[5], True) for row in rows]
+        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
+        number = tx.execute(_NUMBER, (row[7],)).fetchone()
+        orphans.append(_started(row, row[5], number[1] if number else "", ask=True))
+    return orphans

@@ -130,14 +130,16 @@ CREATE TABLE interactions (
 ) /*WITHOUT ROWID*/;
 CREATE INDEX interactions_carrier ON interactions (service_sid, carrier_id) WHERE carrier_id IS NOT NULL;
 
--- What has still to be done, one row a piece of work. order_key serialises: of rows that share one, only the lowest
--- seq is ever at work. state is domain.model.OutboxState; due_at of a held row is its expiry.
+-- What has still to be done, one row a piece of work, in the order of arrival (id). order_key serialises: of rows that
+-- share one, only the lowest seq is ever at work. state is domain.model.OutboxState. A new row is FRESH and stands in
+-- one small index that only grows at its end; whatever makes it wait puts it into the others.
 CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL,
     order_key TEXT NOT NULL,
     seq BIGINT NOT NULL,
-    topic TEXT NOT NULL,
     state SMALLINT NOT NULL,
-    carrier_account TEXT NOT NULL,
+    carrier_account TEXT,
     number TEXT NOT NULL,
     due_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -150,11 +152,12 @@ CREATE TABLE outbox (
     interaction_sid TEXT NOT NULL,
     message_sid TEXT NOT NULL,
     recipient TEXT NOT NULL,
-    payload TEXT NOT NULL,
-    PRIMARY KEY (order_key, seq)
-) /*WITHOUT ROWID*/;
-CREATE INDEX outbox_due ON outbox (topic, carrier_account, number, due_at) WHERE state <> 2;
-CREATE INDEX outbox_started ON outbox (owner) WHERE state = 2;
+    payload TEXT NOT NULL
+);
+CREATE INDEX outbox_fresh ON outbox (id) WHERE state = 0;
+CREATE INDEX outbox_due ON outbox (topic, due_at) WHERE state IN (1, 5);
+CREATE INDEX outbox_parked ON outbox (carrier_account, number, id) WHERE state = 2;
+CREATE UNIQUE INDEX outbox_busy ON outbox (order_key, seq) WHERE state <> 0;
 
 -- What carriers have already told us, so that a repeat stops here.
 CREATE TABLE received (

@@ -1,0 +1,147 @@
+"""What `maskline doctor` looks at: settings, data directory, database, key. It changes nothing and may run any time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskline.api.render import render_date
+from maskline.clock import SystemClock
+from maskline.runtime import ACCOUNT_FILE, DATABASE, KEY_FILE, check_tls
+from maskline.settings import Settings, SettingsError
+from maskline.store.engine import StoreUnavailable
+from maskline.store.migrate import SchemaTooNew, is_behind
+from maskline.store.sqlite import OLDEST_SQLITE, SQLITE, inspect, is_served
+from maskline.vault import Vault
+
+LEAST_FREE = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. A problem has a remedy."""
+
+    name: str
+    ok: bool
+    says: str
+    remedy: str | None = None
+
+
+def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
+    """Look at one thing after the other; what cannot be looked at for an earlier problem is left out."""
+    try:
+        settings = load()
+        check_tls(settings)
+    except SettingsError as error:
+        remedy = "correct it in the flag, the environment or the settings file (docs/reference/settings.md)"
+        yield Finding("settings", False, str(error), remedy)
+        return
+    yield Finding("settings", True, f"can be used; the data directory is {settings.data}")
+    yield _sqlite()
+    yield Finding("sandbox", True, "on; messages go to virtual handsets only" if settings.sandbox else "off")
+    data = Path(settings.data)
+    if not data.is_dir():
+        if data.exists():
+            remedy = "name a directory with --data"
+            yield Finding("data directory", False, f"{data} is not a directory", remedy)
+        else:
+            yield Finding("data directory", True, f"{data} is not there yet; `maskline serve` makes it")
+        return
+    yield _directory(data)
+    yield _space(data)
+    path = data / DATABASE
+    if not path.exists():
+        yield Finding("database", True, f"{path} is not there yet; `maskline serve` makes it")
+        return
+    yield Finding("server", True, "is running on it" if is_served(path) else "none is running on it")
+    yield from _database(settings, path)
+
+
+def _sqlite() -> Finding:
+    said = ".".join(map(str, SQLITE))
+    oldest = ".".join(map(str, OLDEST_SQLITE))
+    if SQLITE < OLDEST_SQLITE:
+        remedy = f"use a Python that was built with SQLite {oldest} or newer"
+        return Finding("SQLite", False, f"{said} is too old", remedy)
+    return Finding("SQLite", True, said)
+
+
+def _directory(data: Path) -> Finding:
+    if not os.access(data, os.R_OK | os.W_OK | os.X_OK):
+        remedy = "run this as the user that the server runs as, or give that user the directory"
+        return Finding("data directory", False, f"{data} cannot be read and written", remedy)
+    names = (KEY_FILE, ACCOUNT_FILE, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm")
+    wrong = [path for name in names if (path := data / name).exists() and path.stat().st_mode & 0o077]
+    if data.stat().st_mode & 0o022:
+        return Finding("data directory", False, "others may write into it", f"chmod go-w {data}")
+    if wrong:
+        listed = " ".join(map(str, wrong))
+        return Finding("data directory", False, f"others may read {listed}", f"chmod 600 {listed}")
+    return Finding("data directory", True, "its files are the owner's only")
+
+
+def _space(data: Path) -> Finding:
+    free = shutil.disk_usage(data).free
+    said = f"{free >> 20:,} MiB free"
+    if free < LEAST_FREE:
+        remedy = "make room, or move the data directory to a larger disk while the server is stopped"
+        return Finding("disk", False, said, remedy)
+    return Finding("disk", True, said)
+
+
+def _database(settings: Settings, path: Path) -> Iterator[Finding]:
+    try:
+        found = inspect(path, pages=True)
+    except StoreUnavailable as error:
+        yield Finding("database", False, str(error), "restore a backup, or repair it with SQLite's .recover")
+        return
+    if found.fault is not None:
+        yield Finding("database", False, f"is damaged: {found.fault}", "stop the server and restore a backup")
+        return
+    yield Finding("database", True, "can be read, and its pages are whole")
+    yield _schema(int(found.meta.get("schema_version", 0)))
+    yield _key(settings, path.parent, found.meta.get("key_id"))
+    yield _clock(int(found.meta.get("migrated_at", 0)))
+
+
+def _schema(version: int) -> Finding:
+    try:
+        behind = is_behind(version)
+    except SchemaTooNew as error:
+        return Finding("schema", False, str(error), "use the newer maskline")
+    if behind:
+        return Finding(
+            "schema", False, f"{version} is not the newest", "stop the server and run `maskline migrate`"
+        )
+    return Finding("schema", True, f"{version}, the newest")
+
+
+def _key(settings: Settings, data: Path, key_id: str | None) -> Finding:
+    file = data / KEY_FILE
+    source, key = "the secret key given", settings.secret_key
+    remedy = "give the key that this database was made with; without it the auth tokens in it are lost"
+    if key is None:
+        source = str(file)
+        if not file.exists():
+            return Finding("secret key", False, f"{file} is not there and none is given", remedy)
+        key = file.read_text().strip()
+    try:
+        vault = Vault(key)
+    except ValueError:
+        return Finding("secret key", False, f"{source} is not 64 hexadecimal digits", remedy)
+    if key_id not in (None, vault.key_id):
+        return Finding(
+            "secret key", False, f"{source} is not the one that this database was made with", remedy
+        )
+    return Finding("secret key", True, f"{source} fits the database")
+
+
+def _clock(migrated_at: int) -> Finding:
+    now = SystemClock().now()
+    says = f"it is {render_date(now)}"
+    if now < migrated_at:
+        return Finding("clock", False, f"{says}, before the database was made", "set the clock, best by NTP")
+    return Finding("clock", True, says)

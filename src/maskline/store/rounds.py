@@ -1,0 +1,106 @@
+"""Which waiting writes one round of the writer takes: everything that waits at that moment, in the turns' order.
+
+Whatever is handed in during one turn of the event loop reaches the writer together. There is no timer: a lone request
+waits for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections import deque
+from typing import Any
+
+from maskline.domain.model import SECOND
+from maskline.store.engine import MOST_ITEMS, Batched, Turn
+
+LEAST_ACCEPTS = 16
+BEHIND_US = SECOND // 2
+
+Job = tuple["Batched[Any, Any] | None", Any, "asyncio.Future[Any]"]
+"""What to run (None: a plain write, whose function is in the item), its item, and who waits for the result."""
+
+Group = tuple["Batched[Any, Any] | None", list[Job]]
+
+
+def turn_of(batched: Batched[Any, Any] | None) -> Turn:
+    """When a job is served within a round."""
+    return Turn.WRITE if batched is None else batched.turn
+
+
+class Rounds:
+    """Between the event loop, which puts jobs in, and the writer's thread, which takes them out a round at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._pending: list[Job] = []
+        self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        self._lanes: dict[Batched[Any, Any] | None, deque[Job]] = {}
+        self._order: list[Batched[Any, Any] | None] = []
+        self._waiting = 0
+        self._closed = False
+        self._accept_limit = MOST_ITEMS
+
+    # The event loop's side
+
+    def put(self, job: Job) -> None:
+        """Hand a job in."""
+        if not self._pending:
+            self._loop.call_soon(self._flush)
+        self._pending.append(job)
+
+    def close(self) -> None:
+        """No more will come; `take` ends once everything has been taken."""
+        self._flush()
+        self._queue.put(None)
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._queue.put(self._pending)
+            self._pending = []
+
+    # The writer's side
+
+    def take(self) -> list[Group] | None:
+        """The next round's groups; waits if nothing waits. None: closed, and everything has been taken."""
+        while True:
+            if not self._waiting:
+                if self._closed:
+                    return None
+                self._sort(self._queue.get())
+            try:
+                while True:
+                    self._sort(self._queue.get_nowait())
+            except queue.Empty:
+                pass
+            if self._waiting:
+                return self._groups()
+
+    def _sort(self, jobs: list[Job] | None) -> None:
+        if jobs is None:
+            self._closed = True
+            return
+        for job in jobs:
+            lane = self._lanes.get(job[0])
+            if lane is None:
+                lane = self._lanes[job[0]] = deque()
+                self._order = sorted(self._lanes, key=turn_of)
+            lane.append(job)
+        self._waiting += len(jobs)
+
+    def _groups(self) -> list[Group]:
+        groups: list[Group] = []
+        for batched in self._order:
+            if lane := self._lanes[batched]:
+                most = self._accept_limit if turn_of(batched) is Turn.ACCEPT else MOST_ITEMS
+                taken = [lane.popleft() for _ in range(min(most, len(lane)))]
+                self._waiting -= len(taken)
+                groups.append((batched, taken))
+        return groups
+
+    def note_starts(self, started: int, oldest_us: int) -> None:
+        """How many sends a round started, and how long the oldest that it could not start has waited.
+
+        When sending falls behind, no more is accepted than was started, so that the backlog stops growing.
+        """
+        self._accept_limit = max(LEAST_ACCEPTS, started) if oldest_us > BEHIND_US else MOST_ITEMS
