@@ -9,6 +9,8 @@ import subprocess
 # be allowed to trace, as in some containers.
 PEERS = {
     "strace": (["strace", "-o", "/dev/null", "true"], "the count of fdatasyncs before an answer"),
+    "curl": (["curl", "--version"], "the README's curl lines"),
+    "gcc": (["gcc", "--version"], "what happens when the disk fails"),
 }
 
 

@@ -1,0 +1,122 @@
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from maskline import doctor
+from tests.support.server import RealServer
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture
+def database(invoke: Invoke) -> Path:
+    assert invoke("migrate", "--data", "data").exit_code == 0
+    assert invoke("accounts", "create", "--data", "data").exit_code == 0
+    return Path("data/maskline.db")
+
+
+def examine(invoke: Invoke, **environment: str) -> tuple[int, dict[str, Any]]:
+    """The exit code, and what is wrong by name."""
+    result = invoke("doctor", "--data", "data", "--json", **environment)
+    said = json.loads(result.stdout)
+    assert said["ok"] == (result.exit_code == 0)
+    assert all(bool(check["remedy"]) != check["ok"] for check in said["checks"])
+    return result.exit_code, {check["name"]: check["says"] for check in said["checks"] if not check["ok"]}
+
+
+@pytest.mark.usefixtures("database")
+def test_all_is_well(invoke: Invoke) -> None:
+    assert examine(invoke) == (0, {})
+    text = invoke("doctor", "--data", "data").output
+    assert "sandbox: on" in text and "server: none is running on it" in text
+    assert "PROBLEM" not in text
+
+
+def test_before_the_first_start_all_is_well_too(invoke: Invoke) -> None:
+    assert examine(invoke) == (0, {})
+    assert not Path("data").exists()
+
+
+def test_it_runs_beside_a_server(tmp_path: Path, invoke: Invoke) -> None:
+    server = RealServer(tmp_path / "data").start()
+    assert examine(invoke) == (0, {})
+    assert "server: is running on it" in invoke("doctor", "--data", "data").output
+    assert server.stop() == 0
+
+
+@pytest.mark.usefixtures("database")
+def test_a_wrong_key_is_found(invoke: Invoke) -> None:
+    Path("data/secret.key").write_text("0" * 64)
+    code, wrong = examine(invoke)
+    assert code == 1
+    assert wrong == {"secret key": "data/secret.key is not the one that this database was made with"}
+    _, wrong = examine(invoke, MASKLINE_SECRET_KEY="1" * 64)
+    assert wrong == {"secret key": "the secret key given is not the one that this database was made with"}
+    Path("data/secret.key").write_text("none")
+    assert examine(invoke)[1] == {"secret key": "data/secret.key is not 64 hexadecimal digits"}
+    Path("data/secret.key").unlink()
+    assert examine(invoke)[1] == {"secret key": "data/secret.key is not there and none is given"}
+    # Nothing makes another key in the place of the one that is gone.
+    assert "put the key back" in invoke("accounts", "list", "--data", "data").output
+    assert not Path("data/secret.key").exists()
+
+
+@pytest.mark.usefixtures("database")
+def test_files_that_others_can_read_are_found(invoke: Invoke) -> None:
+    Path("data/secret.key").chmod(0o640)
+    assert examine(invoke) == (1, {"data directory": "others may read data/secret.key"})
+    assert "Remedy: chmod 600 data/secret.key" in invoke("doctor", "--data", "data").output
+    Path("data/secret.key").chmod(0o600)
+    Path("data").chmod(0o777)
+    assert examine(invoke) == (1, {"data directory": "others may write into it"})
+
+
+def change(database: Path, name: str, value: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+
+
+def test_a_wrong_schema_is_found(database: Path, invoke: Invoke) -> None:
+    change(database, "schema_version", "0")
+    assert examine(invoke) == (1, {"schema": "0 is not the newest"})
+    change(database, "schema_version", "99")
+    assert "the database has schema 99" in examine(invoke)[1]["schema"]
+
+
+def test_a_clock_that_went_back_is_found(database: Path, invoke: Invoke) -> None:
+    change(database, "migrated_at", str(4_000_000_000_000_000))
+    assert "before the database was made" in examine(invoke)[1]["clock"]
+
+
+def test_a_damaged_database_is_found(database: Path, invoke: Invoke) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'accounts'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    code, wrong = examine(invoke)
+    assert (code, list(wrong)) == (1, ["database"])
+    database.write_bytes(b"no database" * 100)
+    assert "file is not a database" in examine(invoke)[1]["database"]
+
+
+@pytest.mark.usefixtures("database")
+def test_a_full_disk_is_found(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEAST_FREE", 1 << 60)
+    assert list(examine(invoke)[1]) == ["disk"]
+
+
+def test_settings_that_cannot_be_used_are_found(invoke: Invoke) -> None:
+    assert examine(invoke, MASKLINE_WORKERS="2")[1] == {
+        "settings": "workers: on SQLite one process owns the database; leave workers at 1"
+    }
+    Path("data").touch()
+    assert examine(invoke) == (1, {"data directory": "data is not a directory"})
