@@ -102,7 +102,8 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 
 def _record(tx: Tx, item: Outcome) -> Recorded:
     row = tx.execute(
-        "SELECT owner, order_key, expires_at FROM outbox WHERE id = ? AND state = 4", (item.id,)
+        "SELECT owner, order_key, expires_at FROM outbox WHERE id = ? AND interaction_sid = ? AND state = 4",
+        (item.id, item.interaction_sid),
     ).fetchone()
     own = row is not None and row[0] == item.run
     fate = item.fate

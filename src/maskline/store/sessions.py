@@ -259,7 +259,9 @@ def follow_idle_limit(tx: Tx) -> None:
     """After a change of the operator's idle limit: `check_at` is a lower bound again, of every Session it concerns."""
     if find_meta(tx, "idle_close_us") == str(tx.idle_close_us):
         return
-    last_use = "CASE WHEN last_interaction_at > active_from_at THEN last_interaction_at ELSE active_from_at END"
+    last_use = (
+        "CASE WHEN last_interaction_at > active_from_at THEN last_interaction_at ELSE active_from_at END"
+    )
     tx.execute(
         f"UPDATE sessions SET check_at = CASE WHEN :idle > 0 THEN {last_use} + :idle END"
         " WHERE status <> 'closed' AND ttl = 0 AND expiry_at IS NULL",

@@ -14,7 +14,7 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import OutboxState, SessionStatus
+from maskline.domain.model import SECOND, OutboxState, SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.session import as_of
@@ -26,6 +26,7 @@ from maskline.store.sessions import SESSION_COLUMNS, make_session
 FAILED = int(MessageStatus.FAILED)
 PARKED, HELD, UNCERTAIN = int(OutboxState.PARKED), int(OutboxState.HELD), int(OutboxState.UNCERTAIN)
 
+ASK_LATER_US = 5 * SECOND
 WAITING_SHARE = 8
 """What waits already gets one in so many of the free slots, and whatever fresh rows leave over."""
 
@@ -101,6 +102,7 @@ ORDER BY carrier_account, number LIMIT 1"""
 _LANE = f"SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY id LIMIT ?"
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
 _NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
 
@@ -200,7 +202,9 @@ class _Starter:
                 self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
             return
         if next_free_at > tx.now or self._free.get(account, 0) <= 0:
-            if not ask:
+            if ask:
+                tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
+            else:
                 self._put(row, PARKED, account)
             return
         tx.execute(_START, (item.run, tx.now, row[0]))
