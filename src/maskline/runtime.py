@@ -21,7 +21,10 @@ import uvicorn
 from maskline.api.app import build_app, build_ops_app
 from maskline.api.auth import BasicAuth
 from maskline.api.context import Context
+from maskline.api.edge import Edge
+from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
+from maskline.api.wire import Wire
 from maskline.carriers import sandbox
 from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Report
 from maskline.clock import Clock, SystemClock
@@ -180,12 +183,20 @@ def read_account_file(settings: Settings) -> tuple[str, str] | None:
     return lines.get("MASKLINE_ACCOUNT_SID", ""), lines.get("MASKLINE_AUTH_TOKEN", "")
 
 
-def new_account(mint: Mint, vault: Vault, clock: Clock, sid: str | None, token: str, name: str) -> Account:
-    """An account with this token."""
+def new_account(
+    mint: Mint,
+    vault: Vault,
+    clock: Clock,
+    sid: str | None,
+    token: str,
+    name: str,
+    parent_sid: str | None = None,
+) -> Account:
+    """An account with this token; with a parent, its subaccount."""
     account_sid = AccountSid(sid or mint.sid("AC"))
     now = clock.now()
     digest, sealed = vault.digest(token), vault.seal(token, account_sid)
-    return Account(account_sid, name, digest, sealed, None, now, now)
+    return Account(account_sid, name, digest, sealed, None, now, now, parent_sid)
 
 
 async def ensure_account(store: Store, settings: Settings, mint: Mint, vault: Vault, clock: Clock) -> str:
@@ -194,21 +205,21 @@ async def ensure_account(store: Store, settings: Settings, mint: Mint, vault: Va
     token = given_token or secret()
     account = new_account(mint, vault, clock, given_sid, token, "first account")
 
-    def ensure(tx: Tx) -> tuple[str, bool]:
+    def ensure(tx: Tx) -> str:
         if given_sid is None:
             if existing := list_accounts(tx):
-                return existing[0].sid, False
+                return existing[0].sid
         elif (known := find_account(tx, given_sid)) is not None:
             if not vault.matches(token, known.token_digest):
                 replace_token(tx, given_sid, account.token_digest, account.token_sealed, keep_previous=False)
-            return given_sid, False
+            return given_sid
         insert_account(tx, account)
-        return account.sid, True
+        if given_sid is None:
+            # Before the commit: a token that nobody was told is lost, a file without its account is written anew.
+            write_account_file(settings, account.sid, token)
+        return account.sid
 
-    sid, made = await store.write(ensure)
-    if made and given_sid is None:
-        write_account_file(settings, sid, token)
-    return sid
+    return await store.write(ensure)
 
 
 class _Http(uvicorn.Server):
@@ -219,11 +230,11 @@ class _Http(uvicorn.Server):
         yield
 
 
-def _http(app: object, settings: Settings, *, tls: bool) -> _Http:
+def _http(app: Edge, settings: Settings, *, tls: bool) -> _Http:
     return _Http(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]  # uvicorn's ASGI types are narrower than what it calls
-            http="httptools",
+            app,  # no ASGI application: Wire calls it
+            http=Wire,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -329,7 +340,8 @@ class Server:
         )
         worker = self._worker
         checks = {"worker": lambda: worker.is_running} if worker is not None else {}
-        self._https = [_http(build_app(context, checks), settings, tls=True)]
+        limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
+        self._https = [_http(build_app(context, checks, limit), settings, tls=True)]
         self._sockets = [main_socket]
         ops_url = None
         if ops_socket is not None:

@@ -53,6 +53,9 @@ class Settings:
     )
     send_validity_s: int = _setting(14400, "A message that could not be handed over by then is failed.")
     send_slots: int = _setting(64, "Messages in flight at one carrier account at a time.")
+    rate_limit: int = _setting(
+        0, "Requests a second per Service and endpoint kind, over 5 seconds; 0: no limit."
+    )
     idle_close_days: int = _setting(
         90, "Sessions without Ttl and DateExpiry close after so long without use; 0: never."
     )
@@ -123,6 +126,7 @@ def _check(settings: Settings) -> None:
         ("send_wait_ms", 0),
         ("send_validity_s", 1),
         ("send_slots", 1),
+        ("rate_limit", 0),
         ("idle_close_days", 0),
     ):
         if getattr(settings, name) < least:

@@ -9,10 +9,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,13 @@ class Reply:
     @property
     def json(self) -> Any:
         return json.loads(self.raw) if self.raw else None
+
+
+class _Connection(http.client.HTTPConnection):
+    """Closes its socket when it is dropped, with its `Api` or with the thread that it served."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Api:
@@ -73,7 +82,7 @@ class Api:
             )
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(
+            connection = self._local.connection = _Connection(
                 self._address.hostname or "", self._address.port, timeout=30
             )
         try:
@@ -85,6 +94,12 @@ class Api:
             self._local.connection = None
             raise
         return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, raw)
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if (connection := getattr(self._local, "connection", None)) is not None:
+            connection.close()
+            self._local.connection = None
 
     def get(self, path: str, **kwargs: Any) -> Reply:
         return self.request("GET", path, **kwargs)
@@ -113,7 +128,7 @@ class RealServer:
     url: str = ""
     process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "RealServer":
+    def spawn(self, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         environment = {
             **os.environ,
             "MASKLINE_ACCOUNT_SID": ACCOUNT_SID,
@@ -121,19 +136,24 @@ class RealServer:
             **self.environment,
         }
         with (self.data.parent / f"{self.data.name}.log").open("a") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [*self.command, "serve", "--data", str(self.data), "--port", "0", *self.args],
                 env=environment,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
+
+    def start(self) -> "RealServer":
+        self.process = self.spawn()
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"(https?://\S+)", line):
                 self.url = found[1]
                 break
         else:
+            self.ended()
             raise RuntimeError(f"the server did not start: {self.log()[-2000:]}")
         # Nobody reads on: the pipe must not fill.
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
@@ -142,6 +162,11 @@ class RealServer:
     def log(self) -> str:
         return (self.data.parent / f"{self.data.name}.log").read_text()
 
+    def rows(self, sql: str, *values: Any) -> list[Any]:
+        """What is in the database, read beside the server."""
+        with closing(sqlite3.connect(f"file:{self.data / 'maskline.db'}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, values).fetchall()
+
     @property
     def api(self) -> Api:
         return Api(self.url)
@@ -149,14 +174,19 @@ class RealServer:
     def kill(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
+        self.ended()
+
+    def ended(self, timeout_s: float = 30) -> int:
+        """Wait until the process has ended by itself, and give its exit code."""
+        assert self.process is not None
+        code = self.process.wait(timeout=timeout_s)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
+        return self.ended()

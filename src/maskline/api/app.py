@@ -8,6 +8,7 @@ from maskline.api.context import Context
 from maskline.api.edge import Edge
 from maskline.api.http import Resource
 from maskline.api.interactions import Interactions, MessageInteractions
+from maskline.api.limits import RateLimit
 from maskline.api.numbers import Numbers
 from maskline.api.ops import Ops
 from maskline.api.participants import Participants
@@ -21,7 +22,7 @@ Checks = dict[str, Callable[[], bool]]
 DOCS_URL = "https://www.twilio.com/docs/errors/"
 
 
-def build_app(context: Context, checks: Checks) -> Edge:
+def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) -> Edge:
     """Everything that the main port serves."""
     auth = context.auth
     messages, interactions = MessageInteractions(context), Interactions(context)
@@ -58,7 +59,7 @@ def build_app(context: Context, checks: Checks) -> Edge:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return Edge(Router(table), DOCS_URL)
+    return Edge(Router(table), DOCS_URL, limit)
 
 
 def build_ops_app(context: Context, checks: Checks) -> Edge:

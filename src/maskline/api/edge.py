@@ -1,4 +1,4 @@
-"""The ASGI callable: limits, routing, authentication, parameters, and the one place where failures are told.
+"""What answers at a port: routing, authentication, parameters, and the one place where failures are told.
 
 Every answer has a request id and a duration, every failure the body that Twilio's clients read.
 """
@@ -12,15 +12,16 @@ from itertools import count
 import msgspec
 import structlog
 
-from maskline.api.forms import read_params
-from maskline.api.http import Answer, Receive, Request, Resource, Scope, Send
+from maskline.api.forms import parse_params
+from maskline.api.http import Answer, Request, Resource
+from maskline.api.limits import RateLimit
 from maskline.api.render import render_problem
 from maskline.api.routing import Router
+from maskline.api.wire import Exchange, Headers
 from maskline.domain import problems
-from maskline.domain.problems import Problem
+from maskline.domain.problems import Code, Problem
 from maskline.store.engine import StoreUnavailable
 
-MOST_HEADER_BYTES, MOST_HEADERS = 32_768, 100
 MOST_KEY = 255
 
 _log = structlog.get_logger(__name__)
@@ -28,72 +29,76 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Edge:
-    """The outermost callable of a port."""
+    """The application of a port (`wire.Application`)."""
 
-    def __init__(self, router: Router[Resource], docs_url: str) -> None:
+    def __init__(self, router: Router[Resource], docs_url: str, limit: RateLimit | None = None) -> None:
         self._router = router
+        self._limit = limit
         self._docs_url = docs_url
         self._concurrent = 0
         # Request ids only tell requests apart: a random start and a count do that.
         self._run = os.urandom(8).hex()
         self._count = count()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
         began = time.perf_counter()
-        request_id = f"RQ{self._run}{next(self._count):016x}"
+        request_id = self._next_id()
         self._concurrent += 1
         try:
-            answer = await self._answer(scope, receive)
+            answer = await self._answer(exchange)
         except Problem as problem:
-            answer = self._refuse(scope, problem)
+            answer = self._refuse(problem, exchange.path)
         except StoreUnavailable as error:
             _log.warning("store.unavailable", request=request_id, error=str(error))
-            answer = self._refuse(scope, Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"}))
+            answer = self._refuse(Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"}), exchange.path)
         except Exception:
-            _log.exception("request.defect", request=request_id, method=scope["method"])
-            answer = self._refuse(scope, Problem(problems.INTERNAL, f"Request {request_id}"))
+            _log.exception("request.defect", request=request_id, method=exchange.method)
+            answer = self._refuse(Problem(problems.INTERNAL, f"Request {request_id}"), exchange.path)
         finally:
             self._concurrent -= 1
+        return self._render(answer, request_id, time.perf_counter() - began)
+
+    def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
+        """The answer to what never became a request."""
+        return self._render(self._refuse(Problem(code), ""), self._next_id(), 0.0)
+
+    def _next_id(self) -> str:
+        return f"RQ{self._run}{next(self._count):016x}"
+
+    def _render(self, answer: Answer, request_id: str, duration_s: float) -> tuple[int, Headers, bytes]:
         headers = [
-            (b"twilio-request-id", request_id.encode()),
-            (b"twilio-request-duration", b"%.3f" % (time.perf_counter() - began)),
-            (b"twilio-concurrent-requests", b"%d" % (self._concurrent + 1)),
+            (b"Twilio-Request-Id", request_id.encode()),
+            (b"Twilio-Request-Duration", b"%.3f" % duration_s),
+            (b"Twilio-Concurrent-Requests", b"%d" % (self._concurrent + 1)),
         ]
         body = b""
         if answer.content is not None:
             body = _encode(answer.content)
-            headers.append((b"content-type", b"application/json"))
-            headers.append((b"content-length", b"%d" % len(body)))
+            headers.append((b"Content-Type", b"application/json"))
         for name, value in answer.headers.items():
-            headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            headers.append((name.encode("latin-1"), value.encode("latin-1")))
+        return answer.status, headers, body
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        headers = dict(scope["headers"])
-        if (
-            len(scope["headers"]) > MOST_HEADERS
-            or sum(map(len, headers)) + sum(map(len, headers.values())) > MOST_HEADER_BYTES
-        ):
-            raise Problem(problems.HEADERS_TOO_LARGE)
-        path = scope["raw_path"].decode("latin-1")
+    async def _answer(self, exchange: Exchange) -> Answer:
+        path, method, headers = exchange.path, exchange.method, exchange.headers
         found = self._router.find(path)
         if found is None:
             raise Problem(problems.NOT_FOUND)
         resource, sids = found
-        method = scope["method"]
         handler = resource.handler(method)
         account_sid = ""
         if resource.auth is not None:
             account_sid = await resource.auth.account_of(headers.get(b"authorization"))
-        params = await read_params(method, scope["query_string"], receive, headers.get(b"content-type"))
+            if self._limit is not None:
+                self._limit.check(account_sid, method, path, sids)
+        params = parse_params(method, exchange.query, exchange.body, headers.get(b"content-type"))
         key = headers.get(b"idempotency-key")
         return await handler(
             Request(account_sid, method, path, sids, params, _key_text(key) if key else None)
         )
 
-    def _refuse(self, scope: Scope, problem: Problem) -> Answer:
-        content = render_problem(problem, scope["path"], self._docs_url)
+    def _refuse(self, problem: Problem, path: str) -> Answer:
+        content = render_problem(problem, path, self._docs_url)
         return Answer(content, problem.status, problem.headers or {})
 
 

@@ -5,12 +5,10 @@ Absent and empty are different: an absent field is left alone on update, an empt
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from maskline.domain import problems
@@ -20,15 +18,12 @@ from maskline.domain.problems import Problem
 FORM = b"application/x-www-form-urlencoded"
 MOST_BYTES = 65_536
 MOST_FIELDS = 100
-BODY_S = 10.0
 MOST_TTL = 2_147_483_646
 
 _DIGITS = "0123456789abcdefABCDEF"
 _BYTES = {f"{high}{low}".encode(): bytes.fromhex(high + low) for high in _DIGITS for low in _DIGITS}
 
 E = TypeVar("E", bound=StrEnum)
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -143,45 +138,14 @@ class Params:
         return Instant(int(at.timestamp()) * SECOND)
 
 
-async def read_params(
-    method: str, query_string: bytes, receive: Receive, content_type: bytes | None
-) -> Params:
-    """Read a request's parameters. Raises 80701 (encoding), 20408, 20413, 20415."""
+def parse_params(method: str, query_string: bytes, body: bytes, content_type: bytes | None) -> Params:
+    """A request's parameters. Raises 80701 (encoding), 20413, 20415."""
     query = _parse(query_string, "the query string") if query_string else {}
-    if method != "POST":
+    if method != "POST" or not body:
         return Params(query, {})
-    body = await _read_body(receive)
-    if not body:
-        return Params(query, {})
-    if (
-        content_type is None
-        or content_type.split(b";", 1)[0].strip().lower() != b"application/x-www-form-urlencoded"
-    ):
+    if content_type != FORM and (content_type or b"").split(b";", 1)[0].strip().lower() != FORM:
         raise Problem(problems.UNSUPPORTED_MEDIA_TYPE)
     return Params(query, _parse(body, "the body"))
-
-
-async def _read_body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        try:
-            async with asyncio.timeout(BODY_S):
-                parts = [body]
-                size = len(body)
-                while message.get("more_body") and size <= MOST_BYTES:
-                    message = await receive()
-                    part = message.get("body", b"")
-                    size += len(part)
-                    parts.append(part)
-                body = b"".join(parts)
-        except TimeoutError:
-            raise Problem(problems.BODY_TOO_SLOW, headers={"Connection": "close"}) from None
-        if size > MOST_BYTES:
-            raise Problem(problems.BODY_TOO_LARGE, headers={"Connection": "close"})
-    if len(body) > MOST_BYTES:
-        raise Problem(problems.BODY_TOO_LARGE)
-    return body
 
 
 def _parse(raw: bytes, what: str) -> dict[str, list[str]]:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from maskline.api.forms import Params, Receive
+from maskline.api.forms import Params
 from maskline.domain import problems
 from maskline.domain.problems import Problem
 from maskline.store.idempotency import Key
-
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-__all__ = [
-    "REPLAYED",
-    "Answer",
-    "Authenticator",
-    "Handler",
-    "Receive",
-    "Request",
-    "Resource",
-    "Scope",
-    "Send",
-]
 
 REPLAYED = {"Idempotent-Replayed": "true"}
 

@@ -62,6 +62,9 @@ AUTHENTICATION_FAILED = _error(
 METHOD_NOT_ALLOWED = _error(
     20004, 405, "This resource does not know this method; the Allow header lists those it does."
 )
+ACCOUNT_NOT_ACTIVE = _error(
+    20005, 403, "The account, or its parent, is suspended or closed; `maskline accounts list` shows which."
+)
 NOT_YET_COMPLETE = _error(20009, 400, "It cannot be deleted before it is complete.")
 NOT_FOUND = _error(20404, 404, "was not found")
 IDEMPOTENCY_CONFLICT = _error(
@@ -69,8 +72,12 @@ IDEMPOTENCY_CONFLICT = _error(
 )
 UNSUPPORTED_MEDIA_TYPE = _error(20415, 415, "Send the parameters as application/x-www-form-urlencoded.")
 BODY_TOO_LARGE = _error(20413, 413, "A form may have at most 65,536 bytes and 100 fields.")
+TOO_MANY_REQUESTS = _error(
+    20429, 429, "This Service is asked too often in this way; wait as Retry-After says, and longer each time."
+)
 HEADERS_TOO_LARGE = _error(20431, 431, "A request may have at most 32,768 bytes of headers.")
-BODY_TOO_SLOW = _error(20408, 408, "The request's body did not arrive within 10 seconds.")
+MALFORMED_REQUEST = _error(20400, 400, "This is not a request in HTTP/1.1.")
+BODY_TOO_SLOW = _error(20408, 408, "A request must have arrived whole within 10 seconds.")
 INTERNAL = _error(20500, 500, "An internal error happened; the request id identifies it in the server's log.")
 UNAVAILABLE = _error(
     20503, 503, "The server has too much to do or cannot reach its database; try again shortly."

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
 from maskline.domain.ids import AccountSid
 from maskline.domain.model import Instant
 from maskline.store.engine import Tx
 
 
+class AccountStatus(StrEnum):
+    """Whether an account's requests are served. What is closed stays closed."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`token_digest` is compared, `token_sealed` signs; the previous token stays good until the next rotation."""
+    """`token_digest` is compared, `token_sealed` signs; the previous token stays good until the next rotation.
+
+    A subaccount has a parent, whose credentials do not open it; it is active only while its parent is, too.
+    """
 
     sid: AccountSid
     friendly_name: str
@@ -20,21 +34,32 @@ class Account:
     previous_digest: str | None
     created_at: Instant
     updated_at: Instant
+    parent_sid: str | None = None
+    status: AccountStatus = AccountStatus.ACTIVE
 
 
-_COLUMNS = "sid, friendly_name, token_digest, token_sealed, previous_digest, created_at, updated_at"
+_COLUMNS = "sid, friendly_name, token_digest, token_sealed, previous_digest, created_at, updated_at, parent_sid, status"
+
+
+def _account(row: Sequence[Any]) -> Account:
+    values: list[Any] = list(row)
+    values[-1] = AccountStatus(values[-1])
+    return Account(*values)
 
 
 def insert_account(tx: Tx, account: Account) -> None:
     """Add an account."""
     tx.execute(
-        f"INSERT INTO accounts ({_COLUMNS}) VALUES (:sid, :name, :digest, :sealed, NULL, :at, :at)",
+        f"INSERT INTO accounts ({_COLUMNS})"
+        " VALUES (:sid, :name, :digest, :sealed, NULL, :at, :at, :parent, :status)",
         {
             "sid": account.sid,
             "name": account.friendly_name,
             "digest": account.token_digest,
             "sealed": account.token_sealed,
             "at": account.created_at,
+            "parent": account.parent_sid,
+            "status": account.status.value,
         },
     )
 
@@ -42,13 +67,13 @@ def insert_account(tx: Tx, account: Account) -> None:
 def find_account(tx: Tx, sid: str) -> Account | None:
     """The account with this SID."""
     row = tx.execute(f"SELECT {_COLUMNS} FROM accounts WHERE sid = :sid", {"sid": sid}).fetchone()
-    return Account(*row) if row else None
+    return _account(row) if row else None
 
 
 def list_accounts(tx: Tx) -> list[Account]:
     """All accounts, the oldest first."""
     rows = tx.execute(f"SELECT {_COLUMNS} FROM accounts ORDER BY created_at, sid").fetchall()
-    return [Account(*row) for row in rows]
+    return [_account(row) for row in rows]
 
 
 def replace_token(tx: Tx, sid: str, digest: str, sealed: str, *, keep_previous: bool) -> bool:
@@ -60,6 +85,14 @@ def replace_token(tx: Tx, sid: str, digest: str, sealed: str, *, keep_previous: 
         {"sid": sid, "digest": digest, "sealed": sealed, "now": tx.now},
     )
     return changed.rowcount == 1
+
+
+def set_status(tx: Tx, sid: str, status: AccountStatus) -> None:
+    """Write down whether the account's requests are served."""
+    tx.execute(
+        "UPDATE accounts SET status = :status, updated_at = :now WHERE sid = :sid",
+        {"sid": sid, "status": status.value, "now": tx.now},
+    )
 
 
 def find_meta(tx: Tx, name: str) -> str | None:

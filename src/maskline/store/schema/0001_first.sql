@@ -9,7 +9,9 @@ CREATE TABLE accounts (
     token_sealed TEXT NOT NULL,
     previous_digest TEXT,
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    parent_sid TEXT,
+    status TEXT NOT NULL DEFAULT 'active'
 );
 
 CREATE TABLE services (
@@ -144,6 +146,7 @@ CREATE TABLE outbox (
     due_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
+    uncertain SMALLINT NOT NULL DEFAULT 0,
     owner TEXT,
     started_at BIGINT,
     account_sid TEXT NOT NULL,
@@ -237,3 +240,12 @@ CREATE TABLE purges (
     session_sid TEXT NOT NULL,
     PRIMARY KEY (service_sid, session_sid)
 ) /*WITHOUT ROWID*/;
+
+-- API keys open their account as its token does. They never sign anything, so only digests are kept.
+CREATE TABLE keys (
+    sid TEXT PRIMARY KEY,
+    account_sid TEXT NOT NULL,
+    friendly_name TEXT NOT NULL,
+    secret_digest TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);

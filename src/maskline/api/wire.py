@@ -1,0 +1,259 @@
+"""Requests off the wire and answers onto it, on uvicorn's connections.
+
+uvicorn keeps connections, pipelining, keep-alive and shutdown. What it has no limits for is done here: a request is
+handed on when all of it has arrived, within `DEADLINE_S`, with at most so many bytes of headers and body. An
+answer is written in one piece. That also costs a third less than a general ASGI exchange.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from maskline.api.forms import MOST_BYTES
+from maskline.domain import problems
+from maskline.domain.problems import Code
+
+MOST_HEADER_BYTES, MOST_HEADERS = 32_768, 100
+DEADLINE_S = 10.0
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Exchange:
+    """One request, whole, and how it is answered. uvicorn's protocol knows it as the cycle of its connection."""
+
+    __slots__ = (
+        "_connection",
+        "body",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "message_event",
+        "method",
+        "more_body",
+        "path",
+        "query",
+        "response_complete",
+    )
+
+    def __init__(self, connection: Wire) -> None:
+        self._connection = connection
+        self.method = ""
+        self.path = ""
+        self.query = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.body = b""
+        self.keep_alive = True
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+        self.message_event = _NOBODY_WAITS
+
+    async def run_asgi(self, app: Application) -> None:
+        """Have the application answer, and write the answer."""
+        connection = self._connection
+        status, headers, body = await app(self)
+        if connection.flow.write_paused and not self.disconnected:
+            await connection.flow.drain()
+        self.response_complete = True
+        if connection.transport.is_closing():
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in (*connection.server_state.default_headers, *headers):
+            if name == b"Connection" and value == b"close":
+                self.keep_alive = False
+            parts += (name, b": ", value, b"\r\n")
+        if status != 204:
+            parts.append(b"Content-Length: %d\r\n" % len(body))
+        parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
+        if self.method != "HEAD":
+            parts.append(body)
+        connection.transport.write(b"".join(parts))
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
+
+
+class Application(Protocol):
+    """What answers requests."""
+
+    async def __call__(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
+        """Status, headers and body of the answer. Raises nothing."""
+
+    def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
+        """The answer to what is no request that could be handed on."""
+
+
+class _Nobody:
+    """Stands for the event that uvicorn sets when more of a body comes: here nobody waits for parts."""
+
+    def set(self) -> None:
+        return
+
+
+_NOBODY_WAITS = _Nobody()
+
+
+class Wire(HttpToolsProtocol):
+    """One connection. `deadline_s`: how long a request may take to arrive, or a new connection to send one."""
+
+    deadline_s = DEADLINE_S
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(config, server_state, app_state, **kwargs)
+        self._application: Application = config.app
+        self._exchange = Exchange(self)
+        self._body: list[bytes] = []
+        self._size = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._arriving = True  # a new connection owes a request
+        self.url = b""
+        self._refused = False
+        self._refusal = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        in_head = self._in_head
+        super().data_received(data)
+        if in_head and self._in_head:
+            self._count(len(data))  # the parser keeps a header to itself until it is complete
+        if self._arriving:
+            if self._deadline is None:
+                self._watch()
+        else:
+            self._unwatch()
+
+    def _watch(self) -> None:
+        self._deadline = self.loop.call_later(self.deadline_s, self._too_slow)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self.url:
+            self._refuse(problems.BODY_TOO_SLOW)
+        else:
+            self.transport.close()
+
+    # The parser's words
+
+    def on_message_begin(self) -> None:
+        self._exchange = Exchange(self)
+        self._arriving = self._in_head = True
+        self._size = 0
+        self._body = []
+        self.url = b""
+        self.expect_100_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        headers = self._exchange.headers
+        headers[name.lower()] = value
+        if len(headers) > MOST_HEADERS:
+            self._refuse(problems.HEADERS_TOO_LARGE)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > MOST_HEADER_BYTES:
+            self._refuse(problems.HEADERS_TOO_LARGE)
+
+    def on_headers_complete(self) -> None:
+        if self._refused:
+            return
+        exchange = self._exchange
+        exchange.method = self.parser.get_method().decode("ascii")
+        url = httptools.parse_url(self.url)
+        exchange.path = url.path.decode("latin-1")
+        exchange.query = url.query or b""
+        exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self._in_head = False
+        self._size = 0
+        if exchange.headers.get(b"expect", b"").lower() == b"100-continue":
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > MOST_BYTES:
+            self._refuse(problems.BODY_TOO_LARGE)
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._refused:
+            return
+        self._arriving = False
+        exchange = self._exchange
+        exchange.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        exchange.more_body = False
+        busy = self._is_busy()
+        self.cycle = exchange  # type: ignore[assignment]
+        if busy:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self._application))  # type: ignore[arg-type]
+        else:
+            self._start_asgi_task(exchange, self._application)  # type: ignore[arg-type]
+
+    def _is_busy(self) -> bool:
+        cycle: Any = self.cycle  # None until the first request, whatever uvicorn declares
+        return cycle is not None and not cycle.response_complete
+
+    def on_response_complete(self) -> None:
+        if self._refusal and not self.pipeline and not self.transport.is_closing():
+            self._hang_up(self._refusal)
+            return
+        super().on_response_complete()
+
+    # What cannot be handed on
+
+    def _refuse(self, code: Code) -> None:
+        """Answer that this is no request to work on, and close; but first come the answers to those before it."""
+        if self._refused:
+            return
+        self._refused = True
+        self._arriving = False
+        self._unwatch()
+        status, headers, body = self._application.refusal(code)
+        parts = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
+        parts.append(body)
+        if self._is_busy():
+            self._refusal = b"".join(parts)
+        else:
+            self._hang_up(b"".join(parts))
+
+    def _hang_up(self, last_words: bytes) -> None:
+        """Write, and close once the peer has closed or its time is up: closing on what it still sends could reset
+        the connection before it has read why.
+        """
+        self.transport.write(last_words)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._deadline = self.loop.call_later(self.deadline_s, self.transport.abort)
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(problems.MALFORMED_REQUEST)

@@ -1,0 +1,96 @@
+"""What commands on a database have in common: their options, one transaction beside the server, what they print."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Concatenate
+
+import click
+
+from maskline import runtime
+from maskline.clock import SystemClock
+from maskline.runtime import open_store, open_vault
+from maskline.settings import Settings, load_settings, sentences
+from maskline.store.engine import P, R, Tx
+from maskline.store.migrate import is_behind
+from maskline.store.sqlite import inspect
+
+CONFIG = Path("maskline.toml")
+_SENTENCES = {name: sentence for name, _, sentence in sentences()}
+
+Command = Callable[..., Any]
+
+
+def setting(*flags: str, **how: Any) -> Callable[[Command], Command]:
+    """An option for a setting, with the setting's sentence as its help."""
+    name = flags[0].removeprefix("--").replace("-", "_")
+    return click.option(*flags, help=_SENTENCES[name], **how)
+
+
+data_option = setting("--data", metavar="DIR")
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help=f"The settings file; default: {CONFIG}, where there is one.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def load(flags: dict[str, Any]) -> Settings:
+    """The settings from flags, environment and file. Raises SettingsError."""
+    return load_settings(flags, os.environ, flags.pop("config") or CONFIG)
+
+
+def schema_version(settings: Settings) -> int:
+    """The version of the database's schema; 0 if there is no database. Raises StoreUnavailable."""
+    path = Path(settings.data) / runtime.DATABASE
+    return int(inspect(path).meta.get("schema_version", 0)) if path.exists() else 0
+
+
+def on_database(command: Command) -> Command:
+    """Options that name a database; the command gets its settings. A mistyped directory makes no new database."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> Any:
+        settings = load({name: given.pop(name) for name in ("data", "config")})
+        if not (version := schema_version(settings)):
+            raise click.ClickException(
+                f"there is no database in {settings.data}; `maskline serve` and `maskline migrate` make one"
+            )
+        if is_behind(version):
+            raise click.ClickException("the database has an older schema; run `maskline migrate`")
+        return command(settings, **given)
+
+    return data_option(config_option(json_option(run)))
+
+
+def transact(settings: Settings, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run one transaction on the database, beside its server if it has one."""
+
+    async def run() -> R:
+        store = await open_store(settings, SystemClock(), open_vault(settings), serve=False)
+        try:
+            return await store.write(fn, *args, **kwargs)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def show(as_json: bool, content: Any, text: str) -> None:
+    """Print `content` as JSON where that was asked for, else `text`."""
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False) if as_json else text)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns of equal width, under their headings."""
+    lines = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(padded)

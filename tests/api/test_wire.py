@@ -1,0 +1,218 @@
+"""The wire: what a client may get wrong below HTTP's words. A real server in this process, spoken to in bytes."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from maskline.api.wire import Wire
+from maskline.runtime import Server
+from maskline.settings import Settings
+from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
+
+AUTH = b"Authorization: Basic " + base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()) + b"\r\n"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+class Peer:
+    """A client that writes what it likes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def write(self, *parts: bytes) -> None:
+        self.writer.write(b"".join(parts))
+        await self.writer.drain()
+
+    async def answer(self, *, head: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers as they are written, and body of the next answer."""
+        lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:] if line)
+        size = 0 if head else int(headers.get("Content-Length", "0"))
+        return int(lines[0].split()[1]), headers, await self.reader.readexactly(size)
+
+    async def refusal(self) -> tuple[int, int]:
+        """Status and code of a refusal, after which the server has closed."""
+        status, headers, body = await self.answer()
+        assert headers["Connection"] == "close"
+        assert await self.reader.read() == b""
+        return status, json.loads(body)["code"]
+
+
+class House:
+    """The server, its connections, and how many Services it has."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.peers: list[Peer] = []
+
+    async def connect(self) -> Peer:
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
+        self.peers.append(peer)
+        return peer
+
+    async def names(self) -> list[str]:
+        peer = await self.connect()
+        await peer.write(b"GET /v1/Services HTTP/1.1\r\nHost: x\r\n", AUTH, b"\r\n")
+        _, _, body = await peer.answer()
+        return sorted(service["unique_name"] for service in json.loads(body)["services"])
+
+
+@pytest.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setattr(Wire, "deadline_s", 0.25)
+    server = Server(
+        Settings(data=str(tmp_path / "data"), port=0, account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN)
+    )
+    running = await server.start()
+    house = House(int(running.address.rsplit(":", 1)[1]))
+    yield house
+    for peer in house.peers:
+        peer.writer.close()
+    await server.stop()
+
+
+def create(name: bytes, *headers: bytes) -> bytes:
+    body = b"UniqueName=" + name
+    length = b"Content-Length: %d\r\n" % len(body)
+    return b"".join(
+        [b"POST /v1/Services HTTP/1.1\r\nHost: x\r\n", AUTH, FORM, length, *headers, b"\r\n", body]
+    )
+
+
+async def test_what_is_no_http_gets_a_json_error(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"\x16\x03\x01 hello\r\n\r\n")
+    assert await peer.refusal() == (400, 20400)
+
+
+async def test_a_contradictory_length_gets_a_json_error_and_stores_nothing(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"smuggled", b"Content-Length: 3\r\n"))
+    assert await peer.refusal() == (400, 20400)
+    assert await house.names() == []
+
+
+@pytest.mark.parametrize(
+    "filler", [b"X-Filler: " + b"x" * 600_000, b"".join(b"X-%d: y\r\n" % i for i in range(150))]
+)
+async def test_headers_have_a_limit_in_size_and_number(house: House, filler: bytes) -> None:
+    peer = await house.connect()
+    await peer.write(b"GET /v1/Services HTTP/1.1\r\n", AUTH, filler)
+    assert await peer.refusal() == (431, 20431)
+
+
+async def test_an_endless_request_line_is_cut_off(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"GET /v1/Services/" + b"x" * 600_000)
+    assert await peer.refusal() == (431, 20431)
+
+
+async def test_a_body_over_the_limit_is_refused_before_all_of_it_has_come(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(
+        b"POST /v1/Services HTTP/1.1\r\n", AUTH, FORM, b"Content-Length: 1000000\r\n\r\nUniqueName="
+    )
+    await peer.write(b"x" * 70_000)
+    assert await peer.refusal() == (413, 20413)
+    assert await house.names() == []
+
+
+async def test_a_body_in_chunks_has_the_same_limit(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"POST /v1/Services HTTP/1.1\r\n", AUTH, FORM, b"Transfer-Encoding: chunked\r\n\r\n")
+    await peer.write(*[b"2000\r\n" + b"x" * 0x2000 + b"\r\n" for _ in range(9)])
+    assert await peer.refusal() == (413, 20413)
+
+
+async def test_a_body_in_chunks_is_read(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"POST /v1/Services HTTP/1.1\r\n", AUTH, FORM, b"Transfer-Encoding: chunked\r\n\r\n")
+    await peer.write(b"b\r\nUniqueName=\r\n7\r\nchunked\r\n0\r\n\r\n")
+    assert (await peer.answer())[0] == 201
+    assert await house.names() == ["chunked"]
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET /v1/Serv", b"GET /v1/Services HTTP/1.1\r\nHost:", create(b"stalled")[:-3]]
+)
+async def test_a_request_that_stalls_is_answered_408_and_stores_nothing(house: House, begun: bytes) -> None:
+    peer = await house.connect()
+    await peer.write(begun)
+    assert await peer.refusal() == (408, 20408)
+    assert await house.names() == []
+
+
+async def test_a_connection_that_sends_nothing_is_closed_without_a_word(house: House) -> None:
+    peer = await house.connect()
+    assert await peer.reader.read() == b""
+
+
+async def test_a_connection_may_rest_between_requests(house: House) -> None:
+    peer, other = await house.connect(), await house.connect()
+    await peer.write(create(b"first"))
+    assert (await peer.answer())[0] == 201
+    assert await other.reader.read() == b""  # by then the deadline of a request is over
+    await peer.write(create(b"second"))
+    assert (await peer.answer())[0] == 201
+
+
+async def test_pipelined_requests_are_answered_in_their_order(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(*[create(b"p%d" % i) for i in range(5)])
+    names = [json.loads((await peer.answer())[2])["unique_name"] for _ in range(5)]
+    assert names == ["p0", "p1", "p2", "p3", "p4"]
+
+
+async def test_nonsense_behind_a_good_request_does_not_take_its_answer(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"good"), b"\x00\x01 nonsense\r\n\r\n")
+    assert (await peer.answer())[0] == 201
+    assert await peer.refusal() == (400, 20400)
+    assert await house.names() == ["good"]
+
+
+async def test_a_client_that_waits_for_100_continue_is_told_to_go_on(house: House) -> None:
+    peer = await house.connect()
+    request = create(b"polite", b"Expect: 100-continue\r\n")
+    await peer.write(request[: -len(b"UniqueName=polite")])
+    assert await peer.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await peer.write(b"UniqueName=polite")
+    assert (await peer.answer())[0] == 201
+
+
+async def test_http_1_0_is_answered_and_closed(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert (await peer.answer())[0] == 200
+    assert await peer.reader.read() == b""
+
+
+async def test_head_has_the_headers_of_get_and_no_body(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"HEAD /healthz HTTP/1.1\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
+    status, headers, _ = await peer.answer(head=True)
+    assert (status, headers["Content-Length"]) == (200, "15")
+    assert (await peer.answer())[2] == b'{"status":"ok"}'
+
+
+async def test_a_client_that_leaves_before_the_answer_has_made_what_it_asked_for(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"gone"))
+    peer.writer.close()
+    await peer.writer.wait_closed()
+    other = await house.connect()
+    await other.write(create(b"after"))
+    assert (await other.answer())[0] == 201
+    assert await house.names() == ["after", "gone"]
+
+
+async def test_header_names_are_written_as_twilio_writes_them(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    _, headers, _ = await peer.answer()
+    assert {"Twilio-Request-Id", "Twilio-Request-Duration", "Content-Type", "Content-Length"} <= set(headers)

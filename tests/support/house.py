@@ -1,0 +1,388 @@
+"""A whole maskline in one process, without HTTP: real store and real flows, a fake clock, a scripted carrier."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+from maskline.carriers.base import Inbound, Report
+from maskline.domain.ids import (
+    AccountSid,
+    MessageSid,
+    NumberSid,
+    ParticipantSid,
+    ServiceSid,
+    SessionSid,
+    instant_of,
+)
+from maskline.domain.interaction import WORDS, MessageStatus
+from maskline.domain.model import (
+    SECOND,
+    GeoMatchLevel,
+    Instant,
+    Interaction,
+    Mode,
+    NumberSelectionBehavior,
+    Participant,
+    ProxyNumber,
+    Service,
+    Session,
+    SessionStatus,
+)
+from maskline.domain.phone import parse_phone
+from maskline.flows import inbound, receipts
+from maskline.flows.messages import Messages, SendOptions, encode_data
+from maskline.flows.retention import Sweeper
+from maskline.flows.services import add_number, create_service, new_number
+from maskline.flows.sessions import (
+    Sessions,
+    Wanted,
+    change_session,
+    remove_participant,
+    remove_session,
+)
+from maskline.mint import Mint
+from maskline.store.accept import NewMessage
+from maskline.store.engine import Tx
+from maskline.store.idempotency import Key
+from maskline.store.receive import Received
+from maskline.store.sessions import load_session
+from maskline.store.sqlite import SqliteStore
+from maskline.worker import Worker
+from tests.support.carrier import ScriptedCarrier
+from tests.support.clock import FakeClock
+from tests.support.until import turns, until
+
+ACCOUNT = AccountSid("AC" + "c3" * 16)
+VALIDITY_S = 14400
+QUIET_ROUNDS = 5
+
+
+def proxy(i: int) -> str:
+    """The i-th number for a pool."""
+    return f"+1415201{i:04d}"
+
+
+def person(i: int) -> str:
+    """The i-th person's number."""
+    return f"+1212201{i:04d}"
+
+
+class House:
+    """What the API would be given, and short verbs for what it would do with it."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        clock: FakeClock,
+        *,
+        wait_s: float = 0,
+        deadline_s: float = 10.0,
+        carrier: ScriptedCarrier | None = None,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.mint = Mint(clock)
+        self.carrier = carrier or ScriptedCarrier()
+        self.options = SendOptions(wait_s, VALIDITY_S * SECOND)
+        self.messages = Messages(
+            store,
+            clock,
+            self.mint,
+            {self.carrier.name: self.carrier},
+            self.options,
+            deadline_s=deadline_s,
+        )
+        self.sessions = Sessions(store, clock)
+        self.sweeper = Sweeper(store, clock, self.mint)
+        self._proxies = count(1)
+        self._people = count(1000)  # those below are the tests' own
+        self._carrier_ids = count(1)
+
+    # Making
+
+    async def service(self, numbers: int = 1, **fields: Any) -> Service:
+        """A Service with so many numbers in its pool."""
+        sid = self.mint.sid("KS")
+        now = self.clock.now()
+        values: dict[str, Any] = {
+            "sid": ServiceSid(sid),
+            "account_sid": ACCOUNT,
+            "unique_name": sid,
+            "default_ttl": 0,
+            "callback_url": None,
+            "intercept_callback_url": None,
+            "out_of_session_callback_url": None,
+            "chat_instance_sid": None,
+            "geo_match_level": GeoMatchLevel.COUNTRY,
+            "number_selection_behavior": NumberSelectionBehavior.PREFER_STICKY,
+            "settings": "{}",
+            "created_at": now,
+            "updated_at": now,
+        }
+        service = await self.store.write(create_service, Service(**{**values, **fields}), None)
+        for _ in range(numbers):
+            await self.number(service)
+        return service
+
+    async def number(
+        self, service: Service, value: str | None = None, *, reserved: bool = False
+    ) -> ProxyNumber:
+        """A number, a new one unless named, that joins the pool."""
+        number = new_number(
+            NumberSid(self.mint.sid("PN")),
+            value or proxy(next(self._proxies)),
+            ACCOUNT,
+            self.carrier.name,
+            self.clock.now(),
+        )
+        return await self.store.write(
+            add_number,
+            ACCOUNT,
+            service.sid,
+            sid=None,
+            number=number,
+            reserved=reserved,
+            sandbox=True,
+            key=None,
+        )
+
+    def wanted(self, identifier: str | None = None, proxy_identifier: str | None = None) -> Wanted:
+        identifier = identifier or person(next(self._people))
+        phone = parse_phone(identifier)
+        assert phone is not None, identifier
+        return Wanted(ParticipantSid(self.mint.sid("KP")), identifier, phone, None, proxy_identifier, None)
+
+    async def session(
+        self, service: Service, *people: str | Wanted, key: Key | None = None, **fields: Any
+    ) -> Session:
+        """A Session with these people in it."""
+        sid = self.mint.sid("KC")
+        now = Instant(instant_of(sid))
+        values: dict[str, Any] = {
+            "service_sid": service.sid,
+            "sid": SessionSid(sid),
+            "unique_name": None,
+            "status": SessionStatus.OPEN,
+            "closed_reason": None,
+            "mode": Mode.VOICE_AND_MESSAGE,
+            "ttl": 0,
+            "expiry_at": None,
+            "started_at": None,
+            "ended_at": None,
+            "last_interaction_at": None,
+            "active_from_at": now,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return await self.sessions.create(
+            ACCOUNT,
+            Session(**{**values, **fields}),
+            [one if isinstance(one, Wanted) else self.wanted(one) for one in people],
+            key,
+            own_ttl="ttl" in fields,
+        )
+
+    async def add(
+        self, session: Session, identifier: str | None = None, proxy_identifier: str | None = None
+    ) -> Participant:
+        """One more participant, a new person unless named."""
+        wanted = self.wanted(identifier, proxy_identifier)
+        return await self.sessions.add(ACCOUNT, session.service_sid, session.sid, wanted, None)
+
+    async def pair(
+        self, service: Service | None = None, **fields: Any
+    ) -> tuple[Session, Participant, Participant]:
+        """A Session with two new people."""
+        session = await self.session(service or await self.service(), **fields)
+        return session, await self.add(session), await self.add(session)
+
+    # Changing
+
+    async def update(self, session: Session, status: SessionStatus | None = None, **changes: Any) -> Session:
+        return await self.store.write(
+            change_session, ACCOUNT, session.service_sid, session.sid, status, changes
+        )
+
+    async def close(self, session: Session) -> Session:
+        return await self.update(session, SessionStatus.CLOSED)
+
+    async def reopen(self, session: Session) -> Session:
+        return await self.update(session, SessionStatus.IN_PROGRESS)
+
+    async def delete(self, session: Session) -> None:
+        await self.store.write(remove_session, ACCOUNT, session.service_sid, session.sid)
+
+    async def remove(self, participant: Participant) -> None:
+        await self.store.write(
+            remove_participant, ACCOUNT, participant.service_sid, participant.session_sid, participant.sid
+        )
+
+    # Traffic
+
+    async def say(self, to: Participant, body: str = "hello", key: Key | None = None) -> Interaction:
+        """A message from the API to a participant."""
+        made = await self.messages.create(ACCOUNT, to.service_sid, to.session_sid, to.sid, body, key)
+        return made.interaction
+
+    async def hear(
+        self, from_: str | Participant, to: str | None = None, body: str = "hi", carrier_id: str | None = None
+    ) -> Received:
+        """Somebody's handset writes to a proxy number: a participant's to their own, unless named."""
+        if isinstance(from_, Participant):
+            from_, to = from_.identifier, to or from_.proxy_identifier
+        assert to is not None
+        carrier_id = carrier_id or f"in-{next(self._carrier_ids)}"
+        message = Inbound(self.carrier.name, carrier_id, to, from_, body)
+        return await inbound.receive(self.store, self.mint, self.options, message)
+
+    async def report(self, message: Interaction, status: MessageStatus, number: str) -> bool:
+        """The carrier reports on a message that it took."""
+        assert message.outbound is not None
+        carrier_id = self.carrier.id_of(message.outbound.resource_sid)
+        return await receipts.report(self.store, Report(self.carrier.name, number, carrier_id, status))
+
+    def message(self, to: Participant, body: str = "hello", key: Key | None = None) -> NewMessage:
+        """What `accept_messages` is handed for a message to this participant."""
+        return NewMessage(
+            account_sid=ACCOUNT,
+            service_sid=to.service_sid,
+            session_sid=to.session_sid,
+            participant_sid=to.sid,
+            sid=self.mint.sid("KI"),
+            message_sid=MessageSid(self.mint.sid("SM")),
+            data=encode_data(body),
+            validity_us=VALIDITY_S * SECOND,
+            key=key,
+        )
+
+    # Looking
+
+    async def rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        return await self.store.read(lambda tx: tx.execute(sql, params).fetchall())
+
+    async def one(self, sql: str, *params: Any) -> Any:
+        ((value,),) = await self.rows(sql, *params)
+        return value
+
+    async def fetch(self, session: Session) -> Session:
+        return await self.store.read(load_session, session.service_sid, session.sid)
+
+    async def status(self, message: Interaction | str) -> str:
+        """The word for how far a message's outbound leg is."""
+        sid = message if isinstance(message, str) else message.sid
+        return WORDS[await self.one("SELECT outbound_status FROM interactions WHERE sid = ?", sid)]
+
+    async def statuses(self) -> list[str]:
+        return [
+            WORDS[row[0]] for row in await self.rows("SELECT outbound_status FROM interactions ORDER BY sid")
+        ]
+
+    async def events(self) -> list[int]:
+        """The codes of all events, in the order in which they were written."""
+        return [row[0] for row in await self.rows("SELECT code FROM events ORDER BY created_at, sid")]
+
+    async def outbox(self) -> int:
+        return await self.one("SELECT count(*) FROM outbox")
+
+    # Working
+
+    def new_worker(self, *, run: str | None = None, slots: int = 64) -> Worker:
+        return Worker(
+            self.store,
+            self.clock,
+            self.mint,
+            self.messages,
+            self.sweeper,
+            run=run or self.mint.sid("RN"),
+            slots=slots,
+        )
+
+    @asynccontextmanager
+    async def working(self, *, slots: int = 64) -> AsyncIterator[Worker]:
+        """With a worker that delivers meanwhile."""
+        worker = self.new_worker(slots=slots)
+        await worker.start()
+        await self.quiet()
+        try:
+            yield worker
+        except BaseException:
+            self.carrier.mend()  # or the worker waits for what stalls
+            raise
+        finally:
+            await worker.stop()
+
+    async def quiet(self) -> None:
+        """Wait until nothing moves any more: nothing in the tables, nothing at the carrier."""
+        same, last = 0, None
+        for _ in range(5000):
+            now = await self.store.write(_fingerprint), len(self.carrier.sent), len(self.carrier.asked)
+            same = same + 1 if now == last else 0
+            if same == QUIET_ROUNDS:
+                return
+            last = now
+            await turns()
+        raise AssertionError("it does not come to rest")
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, and everything happen that this makes happen."""
+        self.clock.advance(seconds)
+        await self.quiet()
+
+
+def _fingerprint(tx: Tx) -> list[Any]:
+    return [
+        tx.execute(sql).fetchall()
+        for sql in (
+            "SELECT order_key, seq, state, due_at, attempts FROM outbox",
+            "SELECT count(*), sum(outbound_status) FROM interactions",
+            "SELECT count(*) FROM events",
+            "SELECT status, count(*) FROM sessions GROUP BY status",
+        )
+    ]
+
+
+@asynccontextmanager
+async def held_writer(store: SqliteStore) -> AsyncIterator[None]:
+    """Keep the writer busy, so that whatever is handed in meanwhile waits for its next round."""
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(tx: Tx) -> None:
+        entered.set()
+        assert go.wait(30)
+
+    holding = asyncio.create_task(store.write(hold))
+    await until(entered.is_set)
+    try:
+        yield
+        await turns(3)
+    finally:
+        go.set()
+        await holding
+
+
+@asynccontextmanager
+async def locked_out(store: SqliteStore) -> AsyncIterator[None]:
+    """Somebody else keeps the database locked meanwhile, and the writer waits for nobody."""
+    await store.write(lambda tx: tx.execute("PRAGMA busy_timeout = 0") and None)
+    somebody = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+    somebody.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        somebody.execute("ROLLBACK")
+        somebody.close()
+        await store.write(lambda tx: tx.execute("PRAGMA busy_timeout = 5000") and None)
+
+
+@asynccontextmanager
+async def opened(directory: Any, clock: FakeClock, **options: Any) -> AsyncIterator[SqliteStore]:
+    """A store over a database in this directory, for tests that cannot use the fixture."""
+    store = await SqliteStore(directory / "maskline.db", clock, **options).open()
+    try:
+        yield store
+    finally:
+        await store.close()
