@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from maskline.domain import problems
-from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit, rank
-from maskline.domain.model import Mode, NumberSelectionBehavior
+from maskline.domain.assign import Person, PoolNumber, Refusal, Rules, check_explicit, rank
+from maskline.domain.geo import area_code, distance_km, same_overlay
+from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior
 from maskline.domain.problems import Code
 
 PREFER, AVOID = NumberSelectionBehavior.PREFER_STICKY, NumberSelectionBehavior.AVOID_STICKY
+COUNTRY, AREA_CODE, OVERLAY, RADIUS = GeoMatchLevel
 BOTH, VOICE, MESSAGE = Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY
 CALLING_CODES = {"US": 1, "CA": 1, "AG": 1, "BM": 1, "JM": 1, "GB": 44, "JE": 44, "RU": 7, "KZ": 7, "JP": 81}
 
@@ -28,14 +31,15 @@ def a_number(
     voice: bool = True,
     sms: bool = True,
     participants: int = 0,
+    area: str = "415",
 ) -> PoolNumber:
     """The pool number …0`last`; its SID grows with `last`."""
     code = CALLING_CODES[country]
-    return PoolNumber(f"PN{last:032x}", phone(last), country, code, reserved, voice, sms, participants)
+    return PoolNumber(f"PN{last:032x}", phone(last, area), country, code, reserved, voice, sms, participants)
 
 
-def phone(last: int) -> str:
-    return f"+1415555010{last}"
+def phone(last: int, area: str = "415") -> str:
+    return f"+1{area}555010{last}"
 
 
 def a_person(
@@ -45,15 +49,15 @@ def a_person(
     return Person(key, country, CALLING_CODES[country], tuple(map(phone, had)), frozenset(map(phone, on)))
 
 
-def chosen(person: Person, *pool: PoolNumber, behavior: NumberSelectionBehavior = PREFER) -> list[str]:
+def chosen(person: Person, *pool: PoolNumber, **rules: Any) -> list[str]:
     """The last digits of the numbers ranked, best first."""
-    ranked = rank(person, BOTH, behavior, pool)
+    ranked = rank(person, BOTH, Rules(**rules), pool)
     assert not isinstance(ranked, Refusal), ranked
     return [number.phone_number[-1:] for number in ranked]
 
 
-def refused(person: Person, *pool: PoolNumber, mode: Mode = BOTH) -> Code:
-    answer = rank(person, mode, PREFER, pool)
+def refused(person: Person, *pool: PoolNumber, mode: Mode = BOTH, **rules: Any) -> Code:
+    answer = rank(person, mode, Rules(**rules), pool)
     assert isinstance(answer, Refusal), answer
     return answer.code
 
@@ -131,7 +135,7 @@ def test_a_number_of_the_country_or_of_its_group_is_given(person: str, number: s
 )
 def test_a_number_of_another_country_is_not_given(person: str, number: str) -> None:
     """There is no fallback to another country: the caller is told which country is missing."""
-    answer = rank(a_person(person), BOTH, PREFER, [a_number(1, number)])
+    answer = rank(a_person(person), BOTH, Rules(), [a_number(1, number)])
     assert answer == Refusal(problems.NO_PROXY_FOR_COUNTRY, f"+1…99 ({person})")
 
 
@@ -139,6 +143,90 @@ def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:
     """Somebody of no known country gets a number of the same calling code."""
     assert chosen(replace(a_person(), country=None), a_number(1, "CA")) == ["1"]
     assert chosen(a_person(), replace(a_number(1), country=None), a_number(2, participants=5)) == ["2", "1"]
+
+
+# Area: San Francisco has 415 and 628, Manhattan 212, 332 and 646, all of New York City 917; Oakland (510) is across the
+# bay from San Francisco, Los Angeles (213) far away.
+
+FRANCISCAN = "+14155550199"
+AROUND = [a_number(1, area="213"), a_number(2, area="510"), a_number(3, area="628"), a_number(4, area="415")]
+
+
+@pytest.mark.parametrize(
+    ("level", "given"),
+    [(COUNTRY, ["1", "2", "3", "4"]), (AREA_CODE, ["4"]), (OVERLAY, ["4", "3"]), (RADIUS, ["4", "3", "2"])],
+)
+def test_each_level_lets_in_what_the_stricter_one_does_and_more(
+    level: GeoMatchLevel, given: list[str]
+) -> None:
+    """The nearer number comes first: the same area code, then its overlays, then by distance."""
+    assert chosen(a_person(), *AROUND, level=level) == given
+
+
+@pytest.mark.parametrize("level", [AREA_CODE, OVERLAY, RADIUS])
+def test_there_is_no_number_in_the_area(level: GeoMatchLevel) -> None:
+    answer = rank(a_person(), BOTH, Rules(level=level), AROUND[:1])
+    assert answer == Refusal(problems.NO_PROXY_IN_AREA, "+1…99")
+
+
+def test_overlays_are_those_of_one_region() -> None:
+    """917 serves two regions, and is an overlay in both; the codes of one are none of the other's."""
+    pool = [a_number(n, area=area) for n, area in enumerate(["212", "332", "646", "718", "917"])]
+    assert chosen(a_person(key=phone(9, "212")), *pool, level=OVERLAY) == ["0", "1", "2", "4"]
+    assert chosen(a_person(key=phone(9, "718")), *pool, level=OVERLAY) == ["3", "4"]
+    assert chosen(a_person(key=phone(9, "917")), *pool, level=OVERLAY) == ["4", "0", "1", "2", "3"]
+
+
+def test_the_radius_may_be_another() -> None:
+    """Los Angeles is some 560 km from San Francisco, Oakland some 30."""
+    assert chosen(a_person(), *AROUND, level=RADIUS, radius_km=600) == ["4", "3", "2", "1"]
+    assert chosen(a_person(), *AROUND, level=RADIUS, radius_km=10) == ["4", "3"]
+
+
+def test_the_sticky_rule_is_asked_before_the_area_and_the_area_before_the_load() -> None:
+    busy = [replace(AROUND[3], participants=9), AROUND[2]]
+    assert chosen(a_person(), *busy, level=OVERLAY) == ["4", "3"]
+    person = replace(a_person(), history=(AROUND[2].phone_number,))
+    assert chosen(person, *busy, level=OVERLAY) == ["3", "4"]
+    assert chosen(person, *AROUND, level=AREA_CODE) == ["4"]
+
+
+@pytest.mark.parametrize("level", [AREA_CODE, OVERLAY, RADIUS])
+def test_a_level_is_for_north_american_numbers_with_a_place(level: GeoMatchLevel) -> None:
+    """Everybody else gets a number of the country; a number without a place is in nobody's area."""
+    british = Person("+442079460000", "GB", 44, (), frozenset())
+    assert chosen(british, replace(a_number(1, "GB"), phone_number="+441632960001"), level=level) == ["1"]
+    assert chosen(a_person(key="+18005550199"), *AROUND, level=level) == ["1", "2", "3", "4"]
+    assert refused(a_person(), a_number(1, area="800"), level=level) is problems.NO_PROXY_IN_AREA
+
+
+def test_with_fallback_a_level_is_a_wish() -> None:
+    """Numbers within the level come first, sticky ones of the country after them, the nearer before the remote."""
+    assert chosen(a_person(), *AROUND, level=AREA_CODE, fallback=True) == ["4", "3", "2", "1"]
+    assert chosen(a_person(), *AROUND[:2], level=OVERLAY, fallback=True) == ["2", "1"]
+    person = replace(a_person(), history=(AROUND[0].phone_number,))
+    assert chosen(person, *AROUND, level=OVERLAY, fallback=True) == ["4", "3", "1", "2"]
+    taken = replace(a_person(), taken=frozenset({AROUND[3].phone_number}))
+    assert chosen(taken, *AROUND[::3], level=AREA_CODE, fallback=True) == ["1"]
+    assert refused(taken, *AROUND[::3], level=AREA_CODE) is problems.NO_UNUSED_PROXY
+    assert refused(a_person(), a_number(1, "JP"), level=AREA_CODE, fallback=True) is (
+        problems.NO_PROXY_FOR_COUNTRY
+    )
+
+
+def test_unused_numbers_may_come_first() -> None:
+    """A number that nobody is on beats the sticky one; among the unused, and then the used, the order is the usual."""
+    pool = [
+        a_number(1, participants=1),
+        a_number(2),
+        a_number(3, participants=2),
+        a_number(4),
+        a_number(5, participants=1),
+    ]
+    assert chosen(a_person(had=(3,)), *pool, prefer_unused=True) == ["2", "4", "3", "1", "5"]
+    assert chosen(a_person(had=(3, 4)), *pool, prefer_unused=True) == ["4", "2", "3", "1", "5"]
+    near = [replace(AROUND[3], participants=1), AROUND[0]]
+    assert chosen(a_person(), *near, level=AREA_CODE, fallback=True, prefer_unused=True) == ["4", "1"]
 
 
 # Refusals
@@ -153,21 +241,23 @@ def test_each_refusal_comes_before_those_after_it() -> None:
         a_number(1, "JP"),
         a_number(2, voice=False),
         a_number(3, sms=False),
+        a_number(7, area="213"),
         a_number(4, reserved=True),
         a_number(5),
     ]:
-        seen.append(refused(person, *pool))
+        seen.append(refused(person, *pool, level=AREA_CODE))
         pool.append(number)
-    seen.append(refused(person, *pool))
+    seen.append(refused(person, *pool, level=AREA_CODE))
     assert seen == [
         problems.EMPTY_POOL,
         problems.NO_PROXY_FOR_COUNTRY,
         problems.NO_VOICE_PROXY,
         problems.NO_MESSAGE_PROXY,
+        problems.NO_PROXY_IN_AREA,
         problems.ONLY_RESERVED,
         problems.NO_UNUSED_PROXY,
     ]
-    assert chosen(person, *pool, a_number(6)) == ["6"]
+    assert chosen(person, *pool, a_number(6), level=AREA_CODE) == ["6"]
 
 
 def test_voice_and_messages_must_be_on_one_number() -> None:
@@ -189,7 +279,7 @@ def test_nobody_gets_the_own_number() -> None:
 
 def test_a_refusal_masks_the_participant() -> None:
     """What goes into errors and events shows country code and last two digits only."""
-    assert rank(a_person(on=(1,)), BOTH, PREFER, [a_number(1)]) == Refusal(problems.NO_UNUSED_PROXY, "+1…99")
+    assert rank(a_person(on=(1,)), BOTH, Rules(), [a_number(1)]) == Refusal(problems.NO_UNUSED_PROXY, "+1…99")
 
 
 # Explicit assignment
@@ -233,7 +323,9 @@ GROUPS: list[list[tuple[str | None, int]]] = [
     [("JP", 81)],
 ]
 ANYWHERE = [country for group in GROUPS for country in group]
-Case = tuple[Person, Mode, NumberSelectionBehavior, list[PoolNumber]]
+# Around San Francisco and New York, in overlays and not; and two that are no places.
+AREAS = "415 628 510 650 408 707 213 212 646 917 718 347 201 800 500".split()
+Case = tuple[Person, Mode, Rules, list[PoolNumber]]
 
 
 @st.composite
@@ -244,12 +336,15 @@ def cases(draw: st.DrawFn) -> Case:
     mostly = st.sampled_from([True, True, True, False])
     lasts = draw(st.lists(st.integers(0, 9), unique=True, min_size=draw(st.sampled_from([0, 1, 4, 8]))))
     sids = draw(st.permutations(range(10)))
+    home = draw(st.sampled_from(AREAS))
+    areas = draw(st.lists(st.sampled_from([home, *AREAS]), min_size=10, max_size=10))
+    phones = [phone(last, area) for last, area in enumerate(areas)]
     pool = []
     for last in lasts:
         number_country, number_code = draw(st.sampled_from(group) | st.sampled_from(ANYWHERE))
         number = PoolNumber(
             sid=f"PN{sids[last]:032x}",
-            phone_number=phone(last),
+            phone_number=phones[last],
             country=number_country,
             calling_code=number_code,
             reserved=not draw(mostly),
@@ -258,10 +353,17 @@ def cases(draw: st.DrawFn) -> Case:
             participants=draw(st.integers(0, 2)),
         )
         pool.append(number)
-    some = st.lists(st.integers(0, 9).map(phone), max_size=5)
-    key = draw(st.sampled_from(["+14155550199", phone(0)]))
+    some = st.lists(st.sampled_from(phones), max_size=5)
+    key = draw(st.sampled_from([f"+1{home}5550199", phones[0], "+442079460000"]))
     person = Person(key, country, code, tuple(draw(some)), frozenset(draw(some)))
-    return person, draw(st.sampled_from(Mode)), draw(st.sampled_from(NumberSelectionBehavior)), pool
+    rules = Rules(
+        behavior=draw(st.sampled_from(NumberSelectionBehavior)),
+        level=draw(st.sampled_from(GeoMatchLevel)),
+        radius_km=draw(st.sampled_from([1, 25, 80, 600])),
+        fallback=draw(st.booleans()),
+        prefer_unused=draw(st.booleans()),
+    )
+    return person, draw(st.sampled_from(Mode)), rules, pool
 
 
 def may_serve(person: Person, number: PoolNumber) -> bool:
@@ -272,42 +374,71 @@ def may_serve(person: Person, number: PoolNumber) -> bool:
     return number.country in {person.country, *(["US"] if person.country in GETS_US_NUMBERS else [])}
 
 
-def expected(
-    person: Person, mode: Mode, behavior: NumberSelectionBehavior, pool: list[PoolNumber]
-) -> list[str] | Code:
+def in_area(person: Person, rules: Rules, number: PoolNumber) -> bool:
+    here, there = area_code(person.key), area_code(number.phone_number)
+    if rules.level == "country" or here is None:
+        return True
+    if there is None:
+        return False
+    if rules.level == "area-code":
+        return here == there
+    if rules.level == "overlay":
+        return same_overlay(here, there)
+    return same_overlay(here, there) or distance_km(here, there) <= rules.radius_km
+
+
+def expected(person: Person, mode: Mode, rules: Rules, pool: list[PoolNumber]) -> list[str] | Code:
     if not pool:
         return problems.EMPTY_POOL
-    rules: list[tuple[Code, Callable[[PoolNumber], bool]]] = [
+    tests: list[tuple[Code, Callable[[PoolNumber], bool]]] = [
         (problems.NO_PROXY_FOR_COUNTRY, lambda number: may_serve(person, number)),
         (problems.NO_VOICE_PROXY, lambda number: number.voice or mode == "message-only"),
         (problems.NO_MESSAGE_PROXY, lambda number: number.sms or mode == "voice-only"),
+        (problems.NO_PROXY_IN_AREA, lambda number: rules.fallback or in_area(person, rules, number)),
         (problems.ONLY_RESERVED, lambda number: not number.reserved),
         (problems.NO_UNUSED_PROXY, lambda number: number.phone_number not in {person.key, *person.taken}),
     ]
-    for code, rule in rules:
-        pool = [number for number in pool if rule(number)]
+    for code, test in tests:
+        pool = [number for number in pool if test(number)]
         if not pool:
             return code
     order = []
     while pool:
-        best = pick(person, behavior, pool)
+        best = pick(person, rules, pool)
         order.append(best.sid)
         pool = [number for number in pool if number is not best]
     return order
 
 
-def pick(person: Person, behavior: NumberSelectionBehavior, pool: list[PoolNumber]) -> PoolNumber:
+def pick(person: Person, rules: Rules, pool: list[PoolNumber]) -> PoolNumber:
     """The one best number: each wish narrows the pool if it leaves any."""
+    pool = [number for number in pool if in_area(person, rules, number)] or pool
+    if rules.prefer_unused:
+        pool = [number for number in pool if not number.participants] or pool
     known = [number for number in pool if number.phone_number in person.history]
     new = [number for number in pool if number not in known]
-    if behavior == "prefer-sticky" and known:
+    if rules.behavior == "prefer-sticky" and known:
         return min(known, key=lambda number: person.history.index(number.phone_number))
-    if behavior == "avoid-sticky" and not new:
+    if rules.behavior == "avoid-sticky" and not new:
         return max(known, key=lambda number: person.history.index(number.phone_number))
     own = [number for number in new if number.country == person.country and person.country]
-    pool = own or new
+    pool = nearest(person, own or new) if rules.level != "country" else own or new
     lightest = min(number.participants for number in pool)
     return min((number for number in pool if number.participants == lightest), key=lambda number: number.sid)
+
+
+def nearest(person: Person, pool: list[PoolNumber]) -> list[PoolNumber]:
+    here = area_code(person.key)
+    if here is None:
+        return pool
+    placed = [(area, number) for number in pool if (area := area_code(number.phone_number))]
+    least = min((distance_km(here, area) for area, _ in placed), default=0)
+    return (
+        [number for area, number in placed if area == here]
+        or [number for area, number in placed if same_overlay(area, here)]
+        or [number for area, number in placed if distance_km(here, area) == least]
+        or pool
+    )
 
 
 @settings(max_examples=400)
@@ -323,9 +454,9 @@ def test_rank_agrees_with_a_search_by_brute_force(case: Case) -> None:
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_of_the_pool_does_not_matter(case: Case, random: Random) -> None:
     """The same pool read in another order gives the same answer."""
-    person, mode, behavior, pool = case
+    person, mode, rules, pool = case
     shuffled = random.sample(pool, len(pool))
-    assert rank(person, mode, behavior, shuffled) == rank(person, mode, behavior, pool)
+    assert rank(person, mode, rules, shuffled) == rank(person, mode, rules, pool)
 
 
 @given(cases())
@@ -344,8 +475,10 @@ def test_no_forbidden_number_is_ever_offered(case: Case) -> None:
 @given(cases())
 def test_both_behaviors_offer_the_same_numbers(case: Case) -> None:
     """Sticky is about order only: known numbers all before, or all after, the new ones, and never fewer."""
-    person, mode, _, pool = case
-    prefer, avoid = rank(person, mode, PREFER, pool), rank(person, mode, AVOID, pool)
+    person, mode, rules, pool = case
+    rules = replace(rules, fallback=False, prefer_unused=False)
+    prefer = rank(person, mode, replace(rules, behavior=PREFER), pool)
+    avoid = rank(person, mode, replace(rules, behavior=AVOID), pool)
     if isinstance(prefer, Refusal) or isinstance(avoid, Refusal):
         assert prefer == avoid
         return
@@ -353,3 +486,18 @@ def test_both_behaviors_offer_the_same_numbers(case: Case) -> None:
     new = [number for number in prefer if number.phone_number not in person.history]
     assert prefer == known + new
     assert avoid == new + known[::-1]
+
+
+@given(cases())
+def test_wishes_change_the_order_and_fallback_adds_at_the_end(case: Case) -> None:
+    """Preferring unused numbers leaves none out; falling back keeps the numbers of the level first, in their order."""
+    person, mode, rules, pool = case
+    strict, wish = (rank(person, mode, replace(rules, fallback=fallback), pool) for fallback in (False, True))
+    if not isinstance(strict, Refusal):
+        assert not isinstance(wish, Refusal)
+        assert wish[: len(strict)] == strict
+    used, unused = (rank(person, mode, replace(rules, prefer_unused=wish), pool) for wish in (False, True))
+    if isinstance(used, Refusal) or isinstance(unused, Refusal):
+        assert used == unused
+        return
+    assert {number.sid for number in used} == {number.sid for number in unused}

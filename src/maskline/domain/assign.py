@@ -2,15 +2,20 @@
 
 It works on what was read before; whether a pair is still free is judged when it is written, by the unique index. So
 `rank` gives all candidates and not one: the store takes the first that is still free.
+
+The levels of GeoMatchLevel lie one in the other: who may have a number by `area-code` may have it by `overlay`, by
+`radius` and by `country`. They hold for people who have a North American area code; for all others the country decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from maskline.domain import problems
-from maskline.domain.model import Mode, NumberSelectionBehavior
+from maskline.domain.geo import area_code, distance_km, same_overlay
+from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior
 from maskline.domain.phone import identifier_key, mask
 from maskline.domain.problems import Code
 
@@ -18,6 +23,10 @@ from maskline.domain.problems import Code
 # on which it is silent: a Canadian is better served by a foreign number than by none. It does not go the other way:
 # the rule for +1 is "same country, then US", so nobody but a Canadian gets a Canadian number.
 _SERVED_BY_US = frozenset({"AG", "AI", "BM", "BS", "CA", "MS", "TC", "VG", "VI"})
+
+# Below every distance between two areas.
+_SAME_CODE = -2.0
+_SAME_OVERLAY = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,21 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """How a Service wants its numbers chosen.
+
+    With `fallback` the level forbids nothing: the numbers that meet it come first, before those of the country.
+    `prefer_unused` puts numbers on which nobody is active before all others, whatever the person had before.
+    """
+
+    behavior: NumberSelectionBehavior = NumberSelectionBehavior.PREFER_STICKY
+    level: GeoMatchLevel = GeoMatchLevel.COUNTRY
+    radius_km: float = 80
+    fallback: bool = False
+    prefer_unused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why there is no number. `detail` names the participant, masked, and for 80203 the country that was seen."""
 
@@ -57,10 +81,13 @@ class Refusal:
     detail: str = ""
 
 
-def rank(
-    person: Person, mode: Mode, behavior: NumberSelectionBehavior, pool: Sequence[PoolNumber]
-) -> list[PoolNumber] | Refusal:
-    """All numbers of the pool that this person can be given, best first; or the first rule that leaves none."""
+def rank(person: Person, mode: Mode, rules: Rules, pool: Sequence[PoolNumber]) -> list[PoolNumber] | Refusal:
+    """All numbers of the pool that this person can be given, best first; or the first rule that leaves none.
+
+    The order: those within the level (all are, unless `fallback` lets others in), unused ones if they are preferred,
+    the sticky rule, the own country before a shared calling code, the nearer area (at a level stricter than country),
+    the fewest active participants, the smallest SID.
+    """
     who = mask(person.key)
     if not pool:
         return Refusal(problems.EMPTY_POOL)
@@ -70,7 +97,13 @@ def rank(
     able = _with_capabilities(mode, near)
     if isinstance(able, Code):
         return Refusal(able, who)
-    # The stricter levels of GeoMatchLevel will narrow `able` here, and refuse with NO_PROXY_IN_AREA.
+
+    home = None if rules.level is GeoMatchLevel.COUNTRY else area_code(person.key)
+    reach = _reach(rules) if home else inf
+    if not rules.fallback:
+        able = [number for number in able if _remoteness(home, number) <= reach]
+        if not able:
+            return Refusal(problems.NO_PROXY_IN_AREA, who)
     unreserved = [number for number in able if not number.reserved]
     if not unreserved:
         return Refusal(problems.ONLY_RESERVED, who)
@@ -80,17 +113,25 @@ def rank(
 
     recency = {number: place for place, number in enumerate(dict.fromkeys(person.history))}
     never = len(recency)
-    sign = 1 if behavior is NumberSelectionBehavior.PREFER_STICKY else -1
+    sign = 1 if rules.behavior is NumberSelectionBehavior.PREFER_STICKY else -1
 
-    def worth(number: PoolNumber) -> tuple[int, int, int, str]:
-        sticky = sign * recency.get(number.phone_number, never)
-        return sticky, _closeness(person, number) or 0, number.participants, number.sid
+    def worth(number: PoolNumber) -> tuple[bool, bool, int, int, float, int, str]:
+        remoteness = _remoteness(home, number)
+        return (
+            remoteness > reach,
+            rules.prefer_unused and number.participants > 0,
+            sign * recency.get(number.phone_number, never),
+            _closeness(person, number) or 0,
+            remoteness,
+            number.participants,
+            number.sid,
+        )
 
     return sorted(free, key=worth)
 
 
 def check_explicit(person: Person, mode: Mode, number: PoolNumber) -> Refusal | None:
-    """Why this person cannot have the number that was asked for; it may be reserved and of any country."""
+    """Why this person cannot have the number that was asked for; it may be reserved, of any country and any area."""
     who = mask(person.key)
     able = _with_capabilities(mode, [number])
     if isinstance(able, Code):
@@ -113,6 +154,31 @@ def _closeness(person: Person, number: PoolNumber) -> int | None:
     if person.calling_code == 1 and not (number.country == "US" and person.country in _SERVED_BY_US):
         return None
     return 1
+
+
+def _reach(rules: Rules) -> float:
+    """How remote a number's area may be."""
+    match rules.level:
+        case GeoMatchLevel.COUNTRY:
+            return inf
+        case GeoMatchLevel.AREA_CODE:
+            return _SAME_CODE
+        case GeoMatchLevel.OVERLAY:
+            return _SAME_OVERLAY
+        case GeoMatchLevel.RADIUS:
+            return rules.radius_km
+
+
+def _remoteness(home: str | None, number: PoolNumber) -> float:
+    """Kilometres between the area of the person and the number's; two values below 0 for one code and one overlay."""
+    if home is None:
+        return 0.0
+    area = area_code(number.phone_number)
+    if area is None:
+        return inf
+    if area == home:
+        return _SAME_CODE
+    return _SAME_OVERLAY if same_overlay(area, home) else distance_km(area, home)
 
 
 def _with_capabilities(mode: Mode, numbers: list[PoolNumber]) -> list[PoolNumber] | Code:

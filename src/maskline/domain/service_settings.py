@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,31 @@ from maskline.domain.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`parameter` is its name in a form; `choices` the words that it may be."""
+    """`parameter` is its name in a form; `choices` the words that it may be, or `numbers` the whole numbers."""
 
     name: str
     parameter: str
-    default: str
+    default: str | int
     choices: tuple[str, ...]
     sentence: str
+    numbers: range = range(0)
 
+    def read(self, text: str) -> str | int:
+        """The value that `text` is. Raises 80701."""
+        text = text.lower()
+        if text in self.choices:
+            return text
+        if re.fullmatch("[0-9]{1,9}", text) and int(text) in self.numbers:
+            return int(text)
+        wanted = f"one of {', '.join(self.choices)}" if self.choices else _describe(self.numbers)
+        raise Problem(problems.PARAMETER_INVALID, f"{self.parameter} ({wanted})")
+
+
+def _describe(numbers: range) -> str:
+    return f"a whole number from {numbers[0]} to {numbers[-1]}"
+
+
+_OFF_ON = ("off", "on")
 
 SETTINGS = (
     Setting(
@@ -30,6 +48,28 @@ SETTINGS = (
         tuple(choice.value for choice in OnUncertain),
         "What becomes of a message whose hand-over has no known outcome: marked delivery-unknown, or sent again"
         " (it may then arrive twice).",
+    ),
+    Setting(
+        "geo_fallback",
+        "GeoFallback",
+        "off",
+        _OFF_ON,
+        "Whether a participant for whom no number meets the GeoMatchLevel gets another one of the country, or none.",
+    ),
+    Setting(
+        "geo_radius_km",
+        "GeoRadiusKm",
+        80,
+        (),
+        "How far apart the centres of two area codes may be for the GeoMatchLevel radius.",
+        range(1, 20_001),
+    ),
+    Setting(
+        "prefer_unused",
+        "PreferUnused",
+        "off",
+        _OFF_ON,
+        "Whether numbers on which nobody is active are given before all others, also before one the participant had.",
     ),
 )
 
@@ -49,11 +89,8 @@ def change_settings(stored: str, form: dict[str, list[str]]) -> str:
         if setting is None:
             known = ", ".join(by_parameter)
             raise Problem(problems.PARAMETER_INVALID, f"{parameter[:40]} is no setting (there are: {known})")
-        value = values[-1].lower()
-        if value and value not in setting.choices:
-            raise Problem(problems.PARAMETER_INVALID, f"{parameter} (one of {', '.join(setting.choices)})")
-        if value:
-            kept[setting.name] = value
+        if value := values[-1]:
+            kept[setting.name] = setting.read(value)
         else:
             kept.pop(setting.name, None)
     return json.dumps(kept, sort_keys=True)

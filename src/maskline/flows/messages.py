@@ -284,6 +284,7 @@ class Messages:
 
     async def judge(self, carrier: Carrier, row: Started, outcome: Outcome) -> None:
         """What to do about a hand-over of unknown outcome, by what its carrier can do."""
+        outcome.uncertain = True
         try:
             outcome.fate = _fate_by(await carrier.capabilities(row.account_sid))
         except Exception:
@@ -292,6 +293,7 @@ class Messages:
 
     async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
         outcome.retry_at = next_send_at(self._clock.now(), max(row.attempts, 1))
+        outcome.uncertain = True
         try:
             async with asyncio.timeout(self._deadline_s):
                 fate = _fate_by(await carrier.capabilities(row.account_sid))

@@ -13,19 +13,20 @@ from typing import Any, TypeVar
 
 from maskline.clock import Clock
 from maskline.domain import problems
-from maskline.domain.assign import Refusal, rank
+from maskline.domain.assign import Refusal, Rules, rank
 from maskline.domain.ids import ParticipantSid, ServiceSid, SessionSid
 from maskline.domain.model import (
     Instant,
     Interaction,
     Mode,
-    NumberSelectionBehavior,
     Participant,
+    Service,
     Session,
     SessionStatus,
 )
 from maskline.domain.phone import Phone, identifier_key
 from maskline.domain.problems import Problem
+from maskline.domain.service_settings import read_settings
 from maskline.domain.session import close, reopen, transition
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
@@ -91,18 +92,27 @@ def _participant(wanted: Wanted, service_sid: str, session_sid: str, at: Instant
     )
 
 
-def choose(
-    tx: Tx, service_sid: str, behavior: NumberSelectionBehavior, mode: Mode, wanted: Wanted
-) -> list[str] | Refusal:
-    """The SIDs of the numbers that this participant could be given, best first, or why there is none."""
-    person = load_person(tx, service_sid, wanted.phone, identifier_key(wanted.identifier))
-    ranked = rank(
-        person, mode, behavior, [pool_number(n) for n in load_pool(tx, service_sid, reserved=False)]
+def rules_of(service: Service) -> Rules:
+    """How a Service wants its numbers chosen."""
+    settings = read_settings(service.settings)
+    return Rules(
+        behavior=service.number_selection_behavior,
+        level=service.geo_match_level,
+        radius_km=settings["geo_radius_km"],
+        fallback=settings["geo_fallback"] == "on",
+        prefer_unused=settings["prefer_unused"] == "on",
     )
+
+
+def choose(tx: Tx, service: Service, mode: Mode, wanted: Wanted) -> list[str] | Refusal:
+    """The SIDs of the numbers that this participant could be given, best first, or why there is none."""
+    person = load_person(tx, service.sid, wanted.phone, identifier_key(wanted.identifier))
+    rules = rules_of(service)
+    ranked = rank(person, mode, rules, [pool_number(n) for n in load_pool(tx, service.sid, reserved=False)])
     if isinstance(ranked, Refusal):
         # Why not, exactly, takes the reserved numbers too.
         ranked = rank(
-            person, mode, behavior, [pool_number(n) for n in load_pool(tx, service_sid, reserved=True)]
+            person, mode, rules, [pool_number(n) for n in load_pool(tx, service.sid, reserved=True)]
         )
     return ranked if isinstance(ranked, Refusal) else [number.sid for number in ranked]
 
@@ -127,7 +137,7 @@ def _plan(
             proxy_identifier_sid=one.proxy_identifier_sid,
             choice=[]
             if one.proxy_identifier is not None or one.proxy_identifier_sid is not None
-            else choose(tx, service.sid, service.number_selection_behavior, mode, one),
+            else choose(tx, service, mode, one),
         )
         for one in wanted
     ]

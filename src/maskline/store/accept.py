@@ -7,6 +7,7 @@ three statements for the whole batch, and only the Session's and the Interaction
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +54,8 @@ CROSS JOIN participants p ON p.service_sid = v.sid AND p.sid = ?3 AND p.session_
 WHERE v.sid = ?1 AND v.account_sid = ?4"""
 
 TOUCH_SESSION = """
-UPDATE sessions SET seq = ?1, status = 'in-progress', started_at = coalesce(started_at, ?2), last_interaction_at = ?2,
-       updated_at = max(updated_at, ?2)
+UPDATE sessions SET seq = ?1, status = 'in-progress', started_at = coalesce(started_at, ?2),
+       last_interaction_at = max(coalesce(last_interaction_at, 0), ?2), updated_at = max(updated_at, ?2)
 WHERE service_sid = ?3 AND sid = ?4"""
 
 _INSERT_INTERACTION = """
@@ -71,7 +72,8 @@ VALUES ('send', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 @batched(Turn.ACCEPT)
 def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exception]:
     """Accept each message or answer why not: 20404, 80607, 80910, 20409."""
-    made = _claim_keys(tx, items)
+    made: dict[int, Accepted | Exception] = {}
+    _claim_keys(tx, items, range(len(items)), made)
     seqs: dict[str, int] = {}
     touches: list[tuple[Any, ...]] = []
     interactions: list[tuple[Any, ...]] = []
@@ -120,6 +122,12 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                 result = Accepted(item.sid, now)
             elif item.key is not None:
                 release_key(tx, item.key)
+                if made:
+                    # Whoever lost to it in this batch is judged by itself, as it would be in a later one.
+                    later = [j for j in range(i + 1, len(items)) if _same_key(items[j].key, item.key)]
+                    for j in later:
+                        made.pop(j, None)
+                    _claim_keys(tx, items, later, made)
         results.append(result)
     tx.executemany(TOUCH_SESSION, touches)
     tx.executemany(_INSERT_INTERACTION, interactions)
@@ -129,15 +137,18 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     return results
 
 
-def _claim_keys(tx: Tx, items: list[NewMessage]) -> dict[int, Accepted | Exception]:
-    """Take the keys of a batch, and answer the items that may not go on, by their place.
+def _same_key(one: Key | None, other: Key) -> bool:
+    return one is not None and (one.scope, one.key) == (other.scope, other.key)
+
+
+def _claim_keys(
+    tx: Tx, items: list[NewMessage], places: Iterable[int], made: dict[int, Accepted | Exception]
+) -> None:
+    """Take the keys of the items at these places; in `made`, answer those that may not go on.
 
     In key order, so that two batches never wait for each other; of equal keys the first item wins.
     """
-    made: dict[int, Accepted | Exception] = {}
-    keyed = [
-        (item.key.scope, item.key.key, i, item.key) for i, item in enumerate(items) if item.key is not None
-    ]
+    keyed = [(key.scope, key.key, i, key) for i in places if (key := items[i].key) is not None]
     for _, _, i, key in sorted(keyed, key=lambda entry: entry[:3]):
         try:
             sid = claim_key(tx, key, items[i].sid)
@@ -146,7 +157,6 @@ def _claim_keys(tx: Tx, items: list[NewMessage]) -> dict[int, Accepted | Excepti
         else:
             if sid is not None:
                 made[i] = Accepted(sid, tx.now, replayed=True)
-    return made
 
 
 def _why_not(tx: Tx, row: Any) -> Problem | None:

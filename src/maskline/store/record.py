@@ -54,6 +54,8 @@ class Outcome:
     event_sid: str
     carrier_id: str | None = None
     retry_at: int = 0
+    uncertain: bool = False
+    """The carrier may have taken it, though it will be handed over or asked for again."""
 
 
 @dataclass(slots=True)
@@ -155,9 +157,9 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
         due_at, undo = tx.now, 1
     # Past its validity it would only wait to fail: let it come due then.
     tx.execute(
-        "UPDATE outbox SET state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = attempts - ?"
-        " WHERE id = ?",
-        (state, min(due_at, expires_at), undo, item.id),
+        "UPDATE outbox SET state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = attempts - ?,"
+        " uncertain = uncertain | ? WHERE id = ?",
+        (state, min(due_at, expires_at), undo, int(item.uncertain), item.id),
     )
     tx.wake = True
 

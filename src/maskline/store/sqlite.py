@@ -198,6 +198,8 @@ class SqliteStore:
         try:
             self.path.chmod(0o600)
             connection.execute("PRAGMA wal_autocheckpoint=0")
+            # Or the file would keep its largest size, and look for ever as if there were that much to do.
+            connection.execute(f"PRAGMA journal_size_limit={RESTART_BYTES}")
             now = self._clock.now()
             migrate(connection.execute, now)
             if self._serve:
@@ -324,8 +326,6 @@ class SqliteStore:
         try:
             self._writer.execute("COMMIT")
         except Exception as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
-                _die(error)
             self._abandon(groups, accepts, error)
             return
         if tx.started or tx.oldest_us:
@@ -389,6 +389,9 @@ class SqliteStore:
         self._writer.execute("RELEASE job")
 
     def _abandon(self, groups: list[Group], accepts: int, error: Exception) -> None:
+        # Not only a COMMIT syncs: a transaction that outgrows the cache has the head of the WAL synced before.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            _die(error)
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         failure = StoreUnavailable(str(error))
@@ -409,12 +412,13 @@ class SqliteStore:
         if self._commits % 64:
             return
         size = self._wal_bytes()
-        if size > CHECKPOINT_BYTES:
-            self._checkpoint.set()
         if size > RESTART_BYTES:
             # Under steady load the other connection never quite catches up, and the file would grow for ever. It has
-            # done most of the work; the little that is left is done here, where nobody writes meanwhile.
+            # done most of the work; the little that is left is done here, where nobody writes meanwhile. It is not
+            # asked now: only one can do it at a time.
             _checkpoint(self._writer)
+        elif size > CHECKPOINT_BYTES:
+            self._checkpoint.set()
 
     def _checkpoints(self) -> None:
         connection = _connect(self.path)

@@ -23,7 +23,7 @@ from maskline.store.events import insert_event
 from maskline.store.record import finish, merge_leg
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
-FAILED = int(MessageStatus.FAILED)
+FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
 PARKED, HELD, UNCERTAIN = int(OutboxState.PARKED), int(OutboxState.HELD), int(OutboxState.UNCERTAIN)
 
 ASK_LATER_US = 5 * SECOND
@@ -90,7 +90,7 @@ class Starts:
 
 
 _COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload"""
+       interaction_sid, message_sid, recipient, payload, uncertain"""
 _FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
 SELECT {_COLUMNS} FROM outbox
@@ -253,11 +253,14 @@ def _why_not(tx: Tx, row: Any, pool: str | None) -> Code | None:
 
 def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     finish(tx, row[0], row[1])
-    leg = merge_leg(tx, row[9], row[10], row[11], FAILED, None)
+    status = FAILED
+    if row[15]:  # a carrier may have taken it before: nobody can say that it failed
+        status, code = UNKNOWN, problems.DELIVERY_UNKNOWN
+    leg = merge_leg(tx, row[9], row[10], row[11], status, None)
     where = {"service_sid": row[9], "session_sid": row[10], "interaction_sid": row[11]}
     insert_event(tx, event_sid, row[8], code, f"to {mask(row[13])}", **where)
-    status, updated_at = leg or (FAILED, tx.now)
-    return Stopped(row[11], status, updated_at)
+    known, updated_at = leg or (status, tx.now)
+    return Stopped(row[11], known, updated_at)
 
 
 def find_expired(tx: Tx, after: int, most: int) -> tuple[list[int], int]:

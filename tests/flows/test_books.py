@@ -1,0 +1,189 @@
+"""Whatever is done to Sessions, in whatever order: the books agree with a count of what is there."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+
+from maskline.domain.model import SECOND, Instant, Participant, Session, SessionStatus
+from maskline.domain.problems import Problem
+from maskline.flows.services import add_number, change_number, new_number, remove_number
+from maskline.store.engine import Tx
+from maskline.store.numbers import list_pool
+from maskline.store.pages import Seek
+from maskline.store.sessions import as_of_now, load_session
+from maskline.store.sqlite import SqliteStore
+from tests.support.clock import FakeClock
+from tests.support.house import ACCOUNT, House, person, proxy
+
+T = TypeVar("T")
+
+PEOPLE = st.sampled_from([person(i) for i in range(4)])
+NUMBERS = st.sampled_from([proxy(i) for i in range(900, 904)])
+LIMITS = st.sampled_from([{}, {}, {"ttl": 30}, {"ttl": 100}, {"expiry_s": 50}])
+
+
+class Books(RuleBasedStateMachine):
+    """A Service with a small pool and four people, so that they get into each other's way all the time."""
+
+    sessions = Bundle("sessions")
+    participants = Bundle("participants")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="maskline-test-"))
+        self.runner = asyncio.Runner()
+        self.clock = FakeClock()
+        self.store = SqliteStore(self.directory / "maskline.db", self.clock)
+        self.do(self.store.open())
+        self.house = House(self.store, self.clock)
+
+    def teardown(self) -> None:
+        self.do(self.store.close())
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def tried(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What it gives, or None if it is refused; anything else that is raised is a defect."""
+        try:
+            return self.do(work)
+        except Problem:
+            return None
+
+    @initialize()
+    def begin(self) -> None:
+        self.service = self.do(self.house.service(0))
+        for i in (900, 901):
+            self.do(self.house.number(self.service, proxy(i)))
+
+    # What can be done
+
+    @rule(target=sessions, people=st.lists(PEOPLE, max_size=2), limits=LIMITS)
+    def create(self, people: list[str], limits: dict[str, int]) -> Any:
+        fields: dict[str, Any] = dict(limits)
+        if (expiry_s := fields.pop("expiry_s", None)) is not None:
+            fields["expiry_at"] = Instant(self.clock.now() + expiry_s * SECOND)
+        made = self.tried(self.house.session(self.service, *people, **fields))
+        return multiple() if made is None else made
+
+    @rule(target=participants, session=sessions, who=PEOPLE, number=st.none() | NUMBERS)
+    def add(self, session: Session, who: str, number: str | None) -> Any:
+        made = self.tried(self.house.add(session, who, number))
+        return multiple() if made is None else made
+
+    @rule(participant=participants)
+    def remove(self, participant: Participant) -> None:
+        self.tried(self.house.remove(participant))
+
+    @rule(session=sessions, to=st.sampled_from(list(SessionStatus)))
+    def update(self, session: Session, to: SessionStatus) -> None:
+        self.tried(self.house.update(session, to))
+
+    @rule(session=sessions, ttl=st.sampled_from([0, 5, 200]))
+    def change_ttl(self, session: Session, ttl: int) -> None:
+        self.tried(self.house.update(session, ttl=ttl))
+
+    @rule(session=sessions)
+    def delete(self, session: Session) -> None:
+        self.tried(self.house.delete(session))
+
+    @rule(participant=participants)
+    def say(self, participant: Participant) -> None:
+        self.tried(self.house.say(participant))
+
+    @rule(participant=participants)
+    def hear(self, participant: Participant) -> None:
+        self.tried(self.house.hear(participant))
+
+    @rule(number=NUMBERS, reserved=st.booleans())
+    def join(self, number: str, reserved: bool) -> None:
+        fresh = new_number(self.house.mint.sid("PN"), number, ACCOUNT, "scripted", self.clock.now())
+        arguments = {"sid": None, "number": fresh, "reserved": reserved, "sandbox": True, "key": None}
+        self.tried(self.store.write(add_number, ACCOUNT, self.service.sid, **arguments))
+
+    @rule(number=NUMBERS)
+    def leave(self, number: str) -> None:
+        rows = self.do(self.house.rows("SELECT sid FROM numbers WHERE phone_number = ?", number))
+        for (sid,) in rows:
+            self.tried(self.store.write(remove_number, ACCOUNT, self.service.sid, sid))
+
+    @rule(number=NUMBERS, reserved=st.booleans())
+    def reserve(self, number: str, reserved: bool) -> None:
+        rows = self.do(self.house.rows("SELECT sid FROM numbers WHERE phone_number = ?", number))
+        for (sid,) in rows:
+            self.tried(self.store.write(change_number, ACCOUNT, self.service.sid, sid, reserved))
+
+    @rule(seconds=st.sampled_from([1, 20, 60]))
+    def wait(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule()
+    def sweep(self) -> None:
+        self.do(self.house.sweeper.sweep())
+
+    # What must hold at every moment
+
+    @invariant()
+    def the_books_agree_with_a_count(self) -> None:
+        if hasattr(self, "service"):
+            self.do(self.store.read(check, self.service.sid))
+
+
+def check(tx: Tx, service_sid: str) -> None:
+    """All that must hold, on one snapshot."""
+    check_counters(tx)
+    check_active(tx)
+    pairs = active_pairs(tx)
+    assert len({pair for _, pair in pairs}) == len(pairs), "two active Sessions share a pair"
+    for number in as_of_now(tx, list_pool(tx, service_sid, Seek(50)).rows):
+        here = [session_sid for session_sid, (_, value) in pairs if value == number.phone_number]
+        assert (number.in_use, number.participants) == (len(set(here)), len(here)), "shown counters"
+
+
+def check_counters(tx: Tx) -> None:
+    """The counters that are kept are what a recount gives."""
+    rows = tx.execute(
+        "SELECT proxy_identifier, count(DISTINCT session_sid), count(*) FROM participants"
+        " WHERE active = 1 GROUP BY proxy_identifier"
+    ).fetchall()
+    counted = {number: (sessions, participants) for number, sessions, participants in rows}
+    for number, service_sid, in_use, participants in tx.execute(
+        "SELECT phone_number, service_sid, in_use, participants FROM numbers"
+    ).fetchall():
+        assert (in_use, participants) == counted.get(number, (0, 0)), number
+        assert service_sid is not None or in_use == 0, number
+
+
+def check_active(tx: Tx) -> None:
+    """A participant is active while the Session is, as it is written down, and they are not deleted."""
+    wrong = tx.execute(
+        "SELECT p.sid FROM participants p"
+        " LEFT JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid"
+        " WHERE p.active <> (coalesce(s.status, 'gone') NOT IN ('closed', 'gone') AND p.deleted_at IS NULL)"
+    ).fetchall()
+    assert wrong == []
+
+
+def active_pairs(tx: Tx) -> list[tuple[str, tuple[str, str]]]:
+    """(Session, pair) of every participant who is there now in a Session that is active now."""
+    rows = tx.execute(
+        "SELECT service_sid, session_sid, identifier_key, proxy_identifier FROM participants WHERE deleted_at IS NULL"
+    ).fetchall()
+    return [
+        (session_sid, (key, number))
+        for service_sid, session_sid, key, number in rows
+        if load_session(tx, service_sid, session_sid).status is not SessionStatus.CLOSED
+    ]
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=settings.default.max_examples // 2, stateful_step_count=40)
