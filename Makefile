@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-long test-faults check fmt bench docs lock clean
+.PHONY: help demo serve test test-long test-faults clients check fmt bench docs lock clean
 
 # $(call make_venv,DIR): a virtual environment with a pip that works. One that was left half made (Debian without
 # python3-venv does that) is made anew.
@@ -21,13 +21,13 @@ define make_venv
 	echo "Python's venv module does not work here. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 endef
 
-# $(call install,DIR,LOCK): what the lock names, then maskline itself as it stands in this tree. uv only saves time.
+# $(call install,DIR,LOCK,FLAGS): what the lock names, then maskline itself as it stands in this tree. uv only saves time.
 define install
 @echo "Installing $(2) into $(1)"
 @if command -v uv >/dev/null; then \
-	uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2); \
+	uv pip install --quiet --python $(1)/bin/python --require-hashes $(3) -r $(2); \
 else \
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2); \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes $(3) -r $(2); \
 fi
 endef
 
@@ -60,6 +60,20 @@ help: ## List the targets
 	$(call install_maskline,.venv-bench)
 	@touch $@
 
+# Twilio's official clients of several ages, which the tests run against us. An old one has no wheel, so what builds it
+# is installed first, by hash too.
+.clients/python-%/.ready: tests/clients/python-%/requirements.lock tests/clients/build.lock
+	$(call make_venv,.clients/python-$*)
+	$(call install,.clients/python-$*,tests/clients/build.lock)
+	$(call install,.clients/python-$*,$<,--no-build-isolation)
+	@touch $@
+
+.clients/node-%/.ready: tests/clients/node-%/package-lock.json tests/clients/node-%/package.json
+	@command -v npm >/dev/null || { echo "Twilio's Node clients need npm, which is not installed here." >&2; exit 1; }
+	@echo "Installing $< into $(@D)"
+	@mkdir -p $(@D) && cp $^ $(@D) && cd $(@D) && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund >/dev/null
+	@touch $@
+
 demo: .venv/.ready ## Play one masked conversation and leave the server running (ARGS=--once: stop after it)
 	@$(BIN)/maskline demo $(ARGS)
 
@@ -77,6 +91,8 @@ test-long: .venv/.ready-dev ## Run the tests with large budgets for generated ex
 test-faults: .venv/.ready-dev ## Run all fault tests: kill -9 at every step, again and again
 	@$(BIN)/python tools/peers.py
 	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults $(ARGS)
+
+clients: $(patsubst %,.clients/%/.ready,python-8 python-6 node-6 node-4) ## Install Twilio's clients of several ages, which the tests run if they are there (needs npm)
 
 check: .venv/.ready-dev ## Check format, lint, types, imports, the locks and the changelog fragments
 	@$(BIN)/ruff format --check --output-format=concise . || { echo "'make fmt' formats them." >&2; exit 1; }
@@ -103,11 +119,17 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 lock: ## Write the lock files anew after a change of dependencies (ARGS=--upgrade: newest versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv); nothing else does." >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "make lock needs npm for the locks of Twilio's Node clients." >&2; exit 1; }
 	$(COMPILE) pyproject.toml --group build -o requirements.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --group bench -c requirements-dev.lock -o benchmarks/requirements.lock
+	$(COMPILE) --group build -c requirements.lock -o tests/clients/build.lock
+	$(COMPILE) tests/clients/python-8/requirements.in -o tests/clients/python-8/requirements.lock
+	$(COMPILE) tests/clients/python-6/requirements.in -o tests/clients/python-6/requirements.lock
+	cd tests/clients/node-6 && npm install --package-lock-only --omit-lockfile-registry-resolved
+	cd tests/clients/node-4 && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove everything that was built here, the virtual environments too
-	rm -rf .venv .venv-bench .ci-work build dist *.egg-info src/*.egg-info \
+	rm -rf .venv .venv-bench .clients .ci-work build dist *.egg-info src/*.egg-info \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,12 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 
+CLIENTS = [f".clients/{name}/.ready" for name in ("python-8", "python-6", "node-6", "node-4")]
+NAMESPACES = "unshare --mount --net true || unshare --map-root-user --mount --net true"
+
 # What must succeed for the peer to be of use, and what is left out without it. strace may be installed and yet not
 # be allowed to trace, as in some containers.
 PEERS = {
     "strace": (["strace", "-o", "/dev/null", "true"], "the count of fdatasyncs before an answer"),
     "curl": (["curl", "--version"], "the README's curl lines"),
     "gcc": (["gcc", "--version"], "what happens when the disk fails"),
+    "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
+    "What `make clients` installs": (["ls", *CLIENTS], "Twilio's clients of other ages and for Node"),
 }
 
 
