@@ -333,13 +333,14 @@ def test_number_and_sid_together_must_agree(api: CheckedApi) -> None:
     assert listed(api, people) == []
 
 
-def test_nobody_is_masked_by_their_own_number(api: CheckedApi) -> None:
-    service = make_service(api)
-    number = pool(api, service)[0]
+def test_a_proxy_number_of_any_pool_is_nobodys_identifier(api: CheckedApi) -> None:
+    service, other = make_service(api, numbers=2), make_service(api)
+    first, second = pool(api, service)
     people = new_session(api, service)
-    own = {"Identifier": number["phone_number"]}
-    assert refused(api.post(people, {**own, "ProxyIdentifierSid": number["sid"]}), 80402)
-    assert api.post(people, own).status == 400
+    for number in (first, pool(api, other)[0]):
+        proxy = {"Identifier": number["phone_number"]}
+        assert refused(api.post(people, proxy), 80404)
+        assert refused(api.post(people, {**proxy, "ProxyIdentifierSid": second["sid"]}), 80404)
     assert listed(api, people) == []
 
 

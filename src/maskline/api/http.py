@@ -19,7 +19,7 @@ class Authenticator(Protocol):
     """Tells whose credentials a request carries."""
 
     async def account_of(self, authorization: bytes | None) -> str:
-        """The account's SID. Raises 20003."""
+        """The account's SID. Raises 20003, 20005."""
 
 
 @dataclass(slots=True)

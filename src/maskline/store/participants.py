@@ -12,7 +12,7 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit
 from maskline.domain.model import Participant, ProxyNumber, Session, SessionStatus
-from maskline.domain.phone import Phone
+from maskline.domain.phone import Phone, mask
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
@@ -117,12 +117,15 @@ def load_person(tx: Tx, service_sid: str, phone: Phone, key: str) -> Person:
 def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -> Participant:
     """Give a person a proxy number in `session` and insert the Participant, in one go.
 
-    Checks in the order of the specification's section 4. Raises Outdated, and 80607, 80103, 80612, 80609, 80301,
+    Checks in the order of the specification's section 4. Raises Outdated, and 80607, 80404, 80103, 80612, 80609, 80301,
     80606, 80605, 80402, 80604 and what `choice` refuses.
     """
     person = new.participant
     if session.status is SessionStatus.CLOSED:
         raise Problem(problems.SESSION_CLOSED)
+    own = find_number(tx, person.identifier_key)
+    if own is not None and own.service_sid is not None:  # it would write to itself for ever
+        raise Problem(problems.IDENTIFIER_INVALID, f"{mask(person.identifier_key)} is a proxy number")
     tx.execute(
         "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
         (person.service_sid, person.identifier_key),
