@@ -59,8 +59,8 @@ class Worker:
     async def start(self) -> None:
         """Judge what an earlier run left behind, then begin."""
         while orphans := await self._store.write(take_orphans, self._run, 256):
-            for row in orphans:
-                await self._finish(row, self._clock.uptime())
+            mark = self._clock.uptime()
+            await asyncio.gather(*(self._finish(row, mark) for row in orphans))
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
             asyncio.create_task(self._receipt_loop(), name="receipts"),
@@ -104,7 +104,8 @@ class Worker:
         mark = self._clock.uptime()
         self._count += 1
         events = [self._mint.sid("NO") for _ in range(EVENTS)]
-        request = StartRequest(self._run, free, events, self._count, self._lane)
+        paused = self._messages.any_paused
+        request = StartRequest(self._run, free, events, self._count, self._lane, paused)
         starts = await self._store.batch(start_sends, request)
         self._lane = starts.lane
         for stopped in starts.stopped:

@@ -33,7 +33,7 @@ def test_uncertain_messages(lives: Lives, case: str, report: Callable[[str], Non
     if on_uncertain:
         lives.api.make(f"/v1/Services/{world.service}/Settings", {"OnUncertain": on_uncertain})
     points = POINTS + MORE if FULL else POINTS
-    for i in range(6 if FULL else 1):
+    for i in range(4 if FULL else 1):
         with lives.load(world, seed=i) as load:
             if i == 0:
                 lives.end()

@@ -7,7 +7,7 @@ from tests.faults.lives import FULL, Lives, nth
 from tests.faults.load import make_world, script_handsets
 
 # Path A: accept, start, hand-over, record; then the receipt. Path B begins with the handset's text and its receipt by
-# the server. The last one is recovery itself.
+# the server. The commits of recovery have their turn at the end.
 FUNCTIONS = [
     "accept_messages",
     "start_sends",

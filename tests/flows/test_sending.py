@@ -210,6 +210,31 @@ async def test_uncertain_is_sent_again_where_the_service_chose_so(house: House) 
     assert await house.events() == []
 
 
+async def test_a_chosen_resend_that_is_refused_does_not_say_failed(house: House) -> None:
+    """The hand-over before it may have been taken, so nobody can say that it failed."""
+    _, ann, _ = await house.pair(await house.service(settings=RESEND))
+    house.carrier.script(ann.identifier, UNCERTAIN, REJECTED)
+    async with house.working():
+        message = await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await house.pass_time(10)
+    assert await house.status(message) == "delivery-unknown"
+    assert await house.events() == [49001]
+    assert house.carrier.bodies(ann.identifier) == ["1", "1", "2"]
+
+
+async def test_a_retry_does_not_touch_the_date_of_what_has_not_changed(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, *[THROTTLED] * 20)
+    async with house.working():
+        await house.say(ann)
+        await house.quiet()
+        before = await house.rows("SELECT updated_at FROM interactions")
+        await house.pass_time(100)
+        assert await house.rows("SELECT updated_at FROM interactions") == before
+
+
 async def test_a_chosen_resend_ends_with_the_validity_as_delivery_unknown(house: House) -> None:
     """It was handed over, so it never says `failed`."""
     _, ann, _ = await house.pair(await house.service(settings=RESEND))

@@ -92,7 +92,7 @@ class Sandbox:
                 seek,
                 page,
                 _render,
-                lambda row: (row.reference,),
+                lambda row: (row.sid,),
                 filters=shown,
             )
         )

@@ -173,6 +173,11 @@ class Messages:
         until = self._paused_until.get(carrier_account)
         return until is not None and self._clock.now() < until
 
+    @property
+    def any_paused(self) -> bool:
+        """Whether some account's credentials were refused and it has not worked since."""
+        return bool(self._paused_until)
+
     def slots(self, carrier_account: str, free: int) -> int:
         """How many of `free` slots this account may use now; a paused one tries a single message each minute."""
         if carrier_account not in self._paused_until:

@@ -76,6 +76,9 @@ UPDATE interactions SET outbound_status = max(outbound_status, ?1), carrier_id =
 WHERE service_sid = ?4 AND session_sid = ?5 AND sid = ?6
 RETURNING outbound_status, updated_at"""
 
+_LEG = """
+SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
+
 
 def finish(tx: Tx, row_id: int, order_key: str) -> None:
     """Take a row out of the outbox and make the next of its order key due."""
@@ -104,13 +107,15 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 
 def _record(tx: Tx, item: Outcome) -> Recorded:
     row = tx.execute(
-        "SELECT owner, order_key, expires_at FROM outbox WHERE id = ? AND interaction_sid = ? AND state = 4",
+        "SELECT owner, order_key, expires_at, uncertain FROM outbox WHERE id = ? AND interaction_sid = ? AND state = 4",
         (item.id, item.interaction_sid),
     ).fetchone()
     own = row is not None and row[0] == item.run
     fate = item.fate
     if fate is Fate.UNCERTAIN and own:
         fate = _decide(tx, item, expires_at=row[2])
+    elif fate is Fate.REJECTED and own and row[3]:
+        fate = Fate.UNCERTAIN  # this time it was refused; the time before it may have been taken
     status, final = 0, True
     match fate:
         case Fate.SENT:
@@ -126,7 +131,8 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
             finish(tx, item.id, row[1])
         else:
             _put_back(tx, item, fate, expires_at=row[2])
-    leg = merge_leg(tx, item.service_sid, item.session_sid, item.interaction_sid, status, item.carrier_id)
+    place = (item.service_sid, item.session_sid, item.interaction_sid)
+    leg = merge_leg(tx, *place, status, item.carrier_id) if final else tx.execute(_LEG, place).fetchone()
     if fate is Fate.UNCERTAIN and own:
         where = {
             "service_sid": item.service_sid,

@@ -174,4 +174,4 @@ def list_handset_messages(
             {"account": account_sid, "limit": limit, **filters, **key_params(seek)},
         ).fetchall()
 
-    return fetch_page(fetch, ["reference"], seek, lambda row: HandsetMessage(*row))
+    return fetch_page(fetch, ["sid"], seek, lambda row: HandsetMessage(*row))

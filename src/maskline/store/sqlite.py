@@ -131,7 +131,7 @@ def _is_environment(error: BaseException) -> bool:
 
 def _die(error: BaseException) -> None:
     """After a failed sync nobody knows what is on the disk; the only honest state is the one after a restart."""
-    os.write(2, f"maskline: the database could not be synced, stopping: {error}\n".encode())
+    os.write(2, f"maskline: the database cannot be written any more, stopping: {error}\n".encode())
     os._exit(1)
 
 
@@ -301,8 +301,12 @@ class SqliteStore:
     # Writing: everything below runs in the writer's thread
 
     def _write_rounds(self) -> None:
-        while (groups := self._rounds.take()) is not None:
-            self._round(groups)
+        try:
+            while (groups := self._rounds.take()) is not None:
+                self._round(groups)
+        except BaseException as error:
+            # Without its writer the process would take requests and answer none.
+            _die(error)
 
     def _round(self, groups: list[Group]) -> None:
         """Run a round's jobs and commit them; nobody is told before."""

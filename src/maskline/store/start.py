@@ -36,6 +36,7 @@ class StartRequest:
     """What a worker can take: free slots by carrier account, and SIDs for the events that this may raise.
 
     `count` rises with each request and `lane` is where the last one stopped, so that everything gets its turn.
+    `paused`: an account is, and what waits for it does not mean that sending falls behind.
     """
 
     run: str
@@ -43,6 +44,7 @@ class StartRequest:
     event_sids: list[str]
     count: int = 0
     lane: tuple[str, str] = ("", "")
+    paused: bool = False
 
 
 @dataclass(slots=True)
@@ -146,7 +148,8 @@ class _Starter:
         rows = tx.execute(_FRESH, (MOST_ITEMS,)).fetchall()
         for row in rows:
             if not any(self._free.values()):
-                tx.oldest_us = max(tx.oldest_us, tx.now - row[4])
+                if not self._item.paused:
+                    tx.oldest_us = max(tx.oldest_us, tx.now - row[4])
                 return
             if tx.execute(_EARLIER, (row[1], row[2])).fetchone() is not None:
                 self._put(row, HELD, None)

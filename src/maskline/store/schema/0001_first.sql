@@ -207,8 +207,9 @@ CREATE TABLE sandbox_messages (
     status TEXT NOT NULL,
     handovers INTEGER NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (account_sid, reference)
+    PRIMARY KEY (account_sid, sid)
 ) /*WITHOUT ROWID*/;
+CREATE UNIQUE INDEX sandbox_messages_reference ON sandbox_messages (account_sid, reference);
 
 CREATE TABLE sandbox_behaviour (
     account_sid TEXT NOT NULL,
