@@ -16,7 +16,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import limit_at
 from maskline.store.engine import Turn, Tx, batched
-from maskline.store.idempotency import Key, claim_key, release_key
+from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
 
 QUEUED = int(MessageStatus.QUEUED)
 
@@ -148,8 +148,10 @@ def _claim_keys(
 
     In key order, so that two batches never wait for each other; of equal keys the first item wins.
     """
-    keyed = [(key.scope, key.key, i, key) for i in places if (key := items[i].key) is not None]
-    for _, _, i, key in sorted(keyed, key=lambda entry: entry[:3]):
+    keyed = sorted((key.scope, key.key, i, key) for i in places if (key := items[i].key) is not None)
+    if not keyed or claim_fresh(tx, [(key, items[i].sid) for _, _, i, key in keyed]):
+        return
+    for _, _, i, key in keyed:
         try:
             sid = claim_key(tx, key, items[i].sid)
         except Problem as problem:

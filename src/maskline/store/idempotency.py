@@ -6,7 +6,8 @@ requests cannot both win.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from maskline.domain import problems
 from maskline.domain.model import DAY
@@ -16,10 +17,9 @@ from maskline.store.engine import Tx
 LIFE_US = DAY
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """What a request with an `Idempotency-Key` header says of itself. `scope` is the Service, or the account for
-    Services; `operation` the method and path; `request_hash` a digest of its parameters.
+    Services; `operation` the method; `request_hash` a digest of the path and the parameters.
     """
 
     scope: str
@@ -60,6 +60,19 @@ def claim_key(tx: Tx, key: Key, resource_sid: str, *, fresh: bool = True) -> str
     if (operation, request_hash) != (key.operation, key.request_hash):
         raise Problem(problems.IDEMPOTENCY_CONFLICT)
     return str(made)
+
+
+def claim_fresh(tx: Tx, keys: Sequence[tuple[Key, str]]) -> bool:
+    """Take many keys, each for the SID with it, in one statement. False: some were taken before, and `claim_key` tells
+    each apart (what has been taken here it knows for its own).
+    """
+    rows = [(key.scope, key.key, key.operation, key.request_hash, sid, tx.now + LIFE_US) for key, sid in keys]
+    taken = tx.executemany(
+        "INSERT INTO idempotency (scope, key, operation, request_hash, resource_sid, expires_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        rows,
+    )
+    return taken.rowcount == len(rows)
 
 
 def release_key(tx: Tx, key: Key) -> None:
