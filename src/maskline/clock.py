@@ -18,6 +18,9 @@ class Clock(Protocol):
     def uptime(self) -> float:
         """Seconds that go on through suspends and never step: whether a sender was frozen shows here."""
 
+    def processor_time(self) -> float:
+        """Seconds that this process has used of the processors."""
+
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task."""
 
@@ -33,6 +36,9 @@ class SystemClock:
 
     def uptime(self) -> float:
         return time.clock_gettime(_BOOTTIME)
+
+    def processor_time(self) -> float:
+        return time.process_time()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -12,6 +12,7 @@ from maskline.store.accept import accept_messages
 from maskline.store.engine import MOST_ITEMS, MOST_WAITING, Batched, StoreUnavailable, Turn, Tx
 from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
+from tests.support.clock import FakeClock
 from tests.support.house import House, held_writer, locked_out
 from tests.support.until import turns
 
@@ -167,54 +168,73 @@ async def test_what_comes_later_does_not_wait_for_a_long_queue_of_accepts(store:
 # Slowing what comes in
 
 
-async def accept_sizes(store: SqliteStore, log: Log, many: int = 100) -> list[int]:
-    """How many accepts the next rounds take of so many that wait."""
+async def accept_sizes(store: SqliteStore, clock: FakeClock, log: Log, many: int = 100) -> list[int]:
+    """How many accepts each of the next rounds takes of so many that wait, while time passes."""
     log.runs.clear()
     accept = log.function(Turn.ACCEPT)
     async with held_writer(store):
         tasks = [asyncio.create_task(store.batch(accept, i)) for i in range(many)]
-    await asyncio.gather(*tasks)
+    waiting = asyncio.gather(*tasks)
+    while not waiting.done():
+        clock.advance(0.1)
+        await asyncio.wait({waiting}, timeout=0.01)
     return log.sizes(Turn.ACCEPT)
 
 
 @pytest.mark.parametrize(
-    ("started", "oldest_ms", "sizes"),
+    ("busy", "started", "oldest_ms", "sizes"),
     [
-        (40, 499, [100]),
-        (40, 500, [100]),
-        (40, 501, [40, 40, 20]),
-        (16, 501, [16] * 6 + [4]),
-        (3, 501, [16] * 6 + [4]),
-        (0, 501, [16] * 6 + [4]),
-        (300, 5000, [100]),
+        (1.0, 40, 501, [40, 16, 16, 16, 12]),
+        (1.0, 0, 501, [16] * 6 + [4]),
+        (1.0, 40, 500, [100]),
+        (1.0, 300, 5000, [100]),
+        (0.5, 40, 5000, [100]),
     ],
 )
-async def test_accepts_shrink_to_what_was_started_when_sending_falls_behind(
-    store: SqliteStore, started: int, oldest_ms: int, sizes: list[int]
+async def test_accepts_shrink_to_what_was_started_when_a_busy_server_falls_behind(
+    store: SqliteStore, clock: FakeClock, busy: float, started: int, oldest_ms: int, sizes: list[int]
+) -> None:
+    """Behind a carrier that is slow, while the processor has time, everything is accepted."""
+    log = Log()
+    clock.busy = busy
+    clock.advance(1)
+    log.started, log.oldest_us = started, oldest_ms * 1000
+    await store.batch(log.function(Turn.START), 0)
+    assert await accept_sizes(store, clock, log) == sizes
+
+
+async def test_the_few_that_are_accepted_all_the_same_are_so_each_200_ms(
+    store: SqliteStore, clock: FakeClock
 ) -> None:
     log = Log()
-    log.started, log.oldest_us = started, oldest_ms * 1000
-    start = log.function(Turn.START)
-    await store.batch(start, 0)
-    assert await accept_sizes(store, log) == sizes
+    clock.busy = 1.0
+    clock.advance(1)
+    log.oldest_us = 10**6
+    await store.batch(log.function(Turn.START), 0)
+    before = clock.uptime()
+    assert await accept_sizes(store, clock, log, 160) == [16] * 10
+    assert clock.uptime() - before >= 9 * 0.2
 
 
-async def test_accepts_grow_again_when_sending_has_caught_up(store: SqliteStore) -> None:
+async def test_accepts_grow_again_when_sending_has_caught_up(store: SqliteStore, clock: FakeClock) -> None:
     log = Log()
+    clock.busy = 1.0
+    clock.advance(1)
     start = log.function(Turn.START)
     log.started, log.oldest_us = 20, 10**6
     await store.batch(start, 0)
-    assert await accept_sizes(store, log) == [20] * 5
+    assert (await accept_sizes(store, clock, log))[0] == 20
     log.started, log.oldest_us = 20, 0
     await store.batch(start, 0)
-    assert await accept_sizes(store, log) == [100]
+    assert await accept_sizes(store, clock, log) == [100]
 
 
 async def test_a_process_without_a_worker_never_shrinks(house: House) -> None:
     _, ann, _ = await house.pair()
     await house.say(ann)
+    house.clock.busy = 1.0
     house.clock.advance(3600)
-    assert await accept_sizes(house.store, Log()) == [100]
+    assert await accept_sizes(house.store, house.clock, Log()) == [100]
 
 
 async def test_messages_that_wait_for_a_slot_shrink_the_accepts(house: House) -> None:
@@ -223,6 +243,7 @@ async def test_messages_that_wait_for_a_slot_shrink_the_accepts(house: House) ->
     people = [one for _ in range(30) for one in (await house.pair(service))[1:]]
     for one in people:
         await house.say(one)
+    house.clock.busy = 1.0
     house.clock.advance(0.6)
 
     async def start(slots: int) -> int:
@@ -230,9 +251,9 @@ async def test_messages_that_wait_for_a_slot_shrink_the_accepts(house: House) ->
         return len((await house.store.batch(start_sends, request)).started)
 
     assert await start(20) == 20
-    assert await accept_sizes(house.store, Log()) == [20] * 5
+    assert (await accept_sizes(house.store, house.clock, Log()))[0] == 20
     assert await start(64) == 40
-    assert await accept_sizes(house.store, Log()) == [100]
+    assert await accept_sizes(house.store, house.clock, Log()) == [100]
 
 
 async def test_messages_that_are_held_or_due_later_do_not_shrink_the_accepts(house: House) -> None:
@@ -245,7 +266,8 @@ async def test_messages_that_are_held_or_due_later_do_not_shrink_the_accepts(hou
         await house.pass_time(60)
         await house.say((await house.pair())[1])
         await house.quiet()
-        assert await accept_sizes(house.store, Log()) == [100]
+        house.clock.busy = 1.0
+        assert await accept_sizes(house.store, house.clock, Log()) == [100]
         gate.release()
 
 

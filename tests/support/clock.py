@@ -10,19 +10,24 @@ START = Instant(1_800_000_000 * SECOND)
 
 
 class FakeClock:
-    """`Clock` for tests: `advance` moves wall time and uptime together; `step` moves wall time alone."""
+    """`Clock` for tests: `advance` moves wall time, uptime and (by `busy`) processor time; `step` moves wall time alone."""
 
     def __init__(self, now: int = START) -> None:
         self._now = now
         self._uptime = 1000.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = count()
+        self._processor_time = 0.0
+        self.busy = 0.0
 
     def now(self) -> Instant:
         return Instant(self._now)
 
     def uptime(self) -> float:
         return self._uptime
+
+    def processor_time(self) -> float:
+        return self._processor_time
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:
@@ -50,6 +55,7 @@ class FakeClock:
         """Let time pass, and wake whoever's pause is over."""
         self.step(seconds)
         self._uptime += seconds
+        self._processor_time += seconds * self.busy
         while self._sleepers and self._sleepers[0][0] <= self._uptime:
             future = heapq.heappop(self._sleepers)[2]
             if not future.done():

@@ -91,6 +91,8 @@ class MessageInteractions:
         self._c = context
 
     async def create(self, request: Request) -> Answer:
+        if self._c.store.overloaded():  # before any work on it
+            raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
         sids = request.sids
         # A parent Service of no SID's form is unknown, and the store finds none of that name.
         session_sid = sid_in_path(sids["session"], "KC")

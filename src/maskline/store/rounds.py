@@ -7,15 +7,19 @@ waits for nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections import deque
 from typing import Any
 
+from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.store.engine import MOST_ITEMS, Batched, Turn
 
 LEAST_ACCEPTS = 16
+LEAST_EVERY_S = 0.2
 BEHIND_US = SECOND // 2
+SATURATED, SATURATED_FOR_S = 0.6, 0.25
 
 Job = tuple["Batched[Any, Any] | None", Any, "asyncio.Future[Any]"]
 """What to run (None: a plain write, whose function is in the item), its item, and who waits for the result."""
@@ -31,15 +35,19 @@ def turn_of(batched: Batched[Any, Any] | None) -> Turn:
 class Rounds:
     """Between the event loop, which puts jobs in, and the writer's thread, which takes them out a round at a time."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
         self._loop = loop
+        self._clock = clock
         self._pending: list[Job] = []
         self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._lanes: dict[Batched[Any, Any] | None, deque[Job]] = {}
         self._order: list[Batched[Any, Any] | None] = []
         self._waiting = 0
         self._closed = False
-        self._accept_limit = MOST_ITEMS
+        self._behind = False
+        self._credit = 0
+        self._least_at = 0.0
+        self._load = Load(clock)
 
     # The event loop's side
 
@@ -73,8 +81,11 @@ class Rounds:
                     self._sort(self._queue.get_nowait())
             except queue.Empty:
                 pass
-            if self._waiting:
-                return self._groups()
+            if self._waiting and (groups := self._groups()):
+                return groups
+            if self._waiting:  # accepts only, and none may be taken now
+                with contextlib.suppress(queue.Empty):
+                    self._sort(self._queue.get(timeout=LEAST_EVERY_S))
 
     def _sort(self, jobs: list[Job] | None) -> None:
         if jobs is None:
@@ -92,15 +103,52 @@ class Rounds:
         groups: list[Group] = []
         for batched in self._order:
             if lane := self._lanes[batched]:
-                most = self._accept_limit if turn_of(batched) is Turn.ACCEPT else MOST_ITEMS
+                accept = turn_of(batched) is Turn.ACCEPT
+                most = self._most_accepts() if accept else MOST_ITEMS
                 taken = [lane.popleft() for _ in range(min(most, len(lane)))]
                 self._waiting -= len(taken)
-                groups.append((batched, taken))
+                if accept:
+                    self._credit = max(0, self._credit - len(taken))
+                if taken:
+                    groups.append((batched, taken))
         return groups
+
+    def _most_accepts(self) -> int:
+        if not self._behind or not self._load.is_saturated():
+            return MOST_ITEMS
+        if self._credit:
+            return self._credit
+        now = self._clock.uptime()
+        if now < self._least_at:
+            return 0
+        self._least_at = now + LEAST_EVERY_S
+        return LEAST_ACCEPTS
 
     def note_starts(self, started: int, oldest_us: int) -> None:
         """How many sends a round started, and how long the oldest that it could not start has waited.
 
-        When sending falls behind, no more is accepted than was started, so that the backlog stops growing.
+        When sending falls behind because the processor is at its limit, no more is accepted than was started (and a
+        few each moment), so that the backlog stops growing. Behind a slow carrier everything is accepted: there it
+        would only turn callers away.
         """
-        self._accept_limit = max(LEAST_ACCEPTS, started) if oldest_us > BEHIND_US else MOST_ITEMS
+        self._behind = oldest_us > BEHIND_US
+        self._credit = min(self._credit + started, MOST_ITEMS)
+
+
+class Load:
+    """Whether this process uses up a processor, looked at every so often."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at = clock.uptime()
+        self._used = clock.processor_time()
+        self._saturated = False
+
+    def is_saturated(self) -> bool:
+        """Whether it did so in the last stretch that was looked at."""
+        at = self._clock.uptime()
+        if at - self._at >= SATURATED_FOR_S:
+            used = self._clock.processor_time()
+            self._saturated = used - self._used >= SATURATED * (at - self._at)
+            self._at, self._used = at, used
+        return self._saturated
