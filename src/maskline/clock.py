@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Protocol
 
@@ -53,3 +54,24 @@ class SystemClock:
 
 # CLOCK_BOOTTIME counts suspends; where it is missing (macOS) the monotonic clock is the nearest.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class SteadyTime:
+    """Wall time for what is stored: it never goes back. Where the wall clock was set back, it goes on at half its speed
+    until that has caught up, so that what is due still comes due. Safe to use from any thread.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._last = Instant(0)
+        self._uptime = clock.uptime()
+
+    def now(self) -> Instant:
+        """Microseconds UTC since 1970, never less than before."""
+        with self._lock:
+            wall, uptime = self._clock.now(), self._clock.uptime()
+            passed_us = int((uptime - self._uptime) * 1_000_000)
+            self._last = max(wall, Instant(self._last + max(0, passed_us) // 2))
+            self._uptime = uptime
+            return self._last

@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +92,9 @@ class StoreLedger:
 
     async def done(self, todos: list[Todo]) -> None:
         await self._store.write(books.done_todos, todos)
+
+    async def postpone(self, todos: list[Todo], due_at: int) -> None:
+        await self._store.write(books.postpone_todos, todos, due_at)
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -321,13 +324,18 @@ class Server:
         )
         messages = Messages(store, clock, mint, carriers, options)
         self._worker: Worker | None = None
+        checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
             sweeper = Sweeper(store, clock, mint)
             run = mint.sid("RN")
-            self._worker = Worker(store, clock, mint, messages, sweeper, run=run, slots=settings.send_slots)
-            await self._worker.start()
+            worker = Worker(store, clock, mint, messages, sweeper, run=run, slots=settings.send_slots)
+            self._worker = worker
+            await worker.start()
+            checks["worker"] = lambda: worker.is_running
             if carrier is not None:
-                self._tasks.append(asyncio.create_task(carrier.run(), name="sandbox"))
+                bringing = asyncio.create_task(carrier.run(), name="sandbox")
+                self._tasks.append(bringing)
+                checks["sandbox"] = lambda: not bringing.done()
         context = Context(
             store=store,
             clock=clock,
@@ -338,8 +346,6 @@ class Server:
             messages=messages,
             sandbox=carrier,
         )
-        worker = self._worker
-        checks = {"worker": lambda: worker.is_running} if worker is not None else {}
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
         self._https = [_http(build_app(context, checks, limit), settings, tls=True)]
         self._sockets = [main_socket]

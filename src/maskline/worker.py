@@ -144,7 +144,8 @@ class Worker:
     async def _receipt_loop(self) -> None:
         while True:
             try:
-                await self._store.write(retry_receipts, [self._mint.sid("NO") for _ in range(64)])
+                while await self._store.write(retry_receipts, [self._mint.sid("NO") for _ in range(64)]):
+                    continue
             except Exception:
                 _log.exception("worker.receipts_failed")
             await self._clock.sleep(POLL_S)

@@ -313,3 +313,13 @@ def test_updates_and_deletes_pay_no_heed_to_a_key(world: World) -> None:
     assert api.make(session["url"], {"Ttl": 1000}, headers=keyed(key))["ttl"] == 1000
     assert api.make(session["url"], {"Ttl": 2000}, headers=keyed(key))["ttl"] == 2000
     assert api.delete(session["url"], headers=keyed(key)).status == 204
+
+
+def test_another_accounts_key_and_path_give_nothing_away(api: CheckedApi, stranger: CheckedApi) -> None:
+    pair = make_pair(api)
+    path = pair.messages_path(pair.first)
+    keyed = {"headers": {"Idempotency-Key": "theirs"}}
+    assert api.post(path, {"Body": "secret"}, **keyed).status == 200
+    for body in ("secret", "other"):
+        reply = stranger.post(path, {"Body": body}, **keyed)
+        assert (reply.status, reply.json["code"]) == (404, 20404)

@@ -304,3 +304,14 @@ def test_a_session_created_closed_takes_no_participants(api: CheckedApi, service
 def test_sessions_are_listed_newest_first(api: CheckedApi, sessions: str) -> None:
     made = [api.make(sessions)["sid"] for _ in range(5)]
     assert [row["sid"] for row in api.get(sessions).json["sessions"]] == made[::-1]
+
+
+def test_a_service_sid_may_be_written_in_either_case(api: CheckedApi) -> None:
+    service = make_service(api)
+    path = f"/v1/Services/KS{service['sid'][2:].upper()}/Sessions"
+    who = fresh_number("212")
+    made = api.make(path, {"Participants": json.dumps({"Identifier": who})})
+    assert made["service_sid"] == service["sid"]
+    assert api.get(f"{path}/{made['sid']}").json == api.get(made["url"]).json
+    proxy = api.get(made["links"]["participants"]).json["participants"][0]["proxy_identifier"]
+    assert api.post("/sandbox/messages", {"From": who, "To": proxy, "Body": "hello"}).status == 201

@@ -76,6 +76,20 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await server.stop()
 
 
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the server is through with a connection."""
+    event = asyncio.Event()
+    lost = Wire.connection_lost
+
+    def connection_lost(self: Wire, exc: Exception | None) -> None:
+        lost(self, exc)
+        event.set()
+
+    monkeypatch.setattr(Wire, "connection_lost", connection_lost)
+    return event
+
+
 def create(name: bytes, *headers: bytes) -> bytes:
     body = b"UniqueName=" + name
     length = b"Content-Length: %d\r\n" % len(body)
@@ -205,10 +219,10 @@ async def test_a_client_that_leaves_before_the_answer_has_made_what_it_asked_for
     await peer.write(create(b"gone"))
     peer.writer.close()
     await peer.writer.wait_closed()
-    other = await house.connect()
-    await other.write(create(b"after"))
-    assert (await other.answer())[0] == 201
-    assert await house.names() == ["after", "gone"]
+    async with asyncio.timeout(10):
+        while not await house.names():
+            continue
+    assert await house.names() == ["gone"]
 
 
 async def test_header_names_are_written_as_twilio_writes_them(house: House) -> None:
@@ -216,3 +230,183 @@ async def test_header_names_are_written_as_twilio_writes_them(house: House) -> N
     await peer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
     _, headers, _ = await peer.answer()
     assert {"Twilio-Request-Id", "Twilio-Request-Duration", "Content-Type", "Content-Length"} <= set(headers)
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[int]:
+    """The sizes of what the server has read."""
+    sizes: asyncio.Queue[int] = asyncio.Queue()
+    receive = Wire.data_received
+
+    def data_received(self: Wire, data: bytes) -> None:
+        sizes.put_nowait(len(data))
+        receive(self, data)
+
+    monkeypatch.setattr(Wire, "data_received", data_received)
+    return sizes
+
+
+async def in_segments(peer: Peer, received: asyncio.Queue[int], *parts: bytes) -> None:
+    """Write each part when the server has read the one before."""
+    for part in parts:
+        await peer.write(part)
+        missing = len(part)
+        while missing:
+            missing -= await received.get()
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+HEALTHZ = b"GET /healthz HTTP/1.1\r\n"
+
+
+async def test_an_offer_to_upgrade_is_answered_in_http_1_1(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = await house.connect()
+    await peer.write(HEALTHZ, UPGRADE, b"\r\n")
+    assert (await peer.answer())[0] == 200
+    await peer.write(HEALTHZ, UPGRADE, b"\r\n", HEALTHZ, b"\r\n", HEALTHZ, UPGRADE, b"\r\n")
+    assert [(await peer.answer())[0] for _ in range(3)] == [200, 200, 200]
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_a_request_with_a_body_that_offers_to_upgrade_is_served_with_its_body(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"whole", UPGRADE), create(b"plain"), create(b"again", UPGRADE))
+    assert [(await peer.answer())[0] for _ in range(3)] == [201, 201, 201]
+    await peer.write(create(b"split", UPGRADE)[:-9])
+    await peer.write(b"ame=split", HEALTHZ, b"\r\n")
+    assert [(await peer.answer())[0] for _ in range(2)] == [201, 200]
+    chunked = b"Transfer-Encoding: chunked\r\n"
+    await peer.write(b"POST /v1/Services HTTP/1.1\r\n", AUTH, FORM, UPGRADE, chunked, b"\r\n")
+    await peer.write(b"b\r\nUniqueName=\r\n6\r\nchunks\r\n0\r\n\r\n")
+    assert (await peer.answer())[0] == 201
+    assert await house.names() == ["again", "chunks", "plain", "split", "whole"]
+
+
+async def test_an_upgrade_with_a_body_byte_by_byte(house: House, received: asyncio.Queue[int]) -> None:
+    peer = await house.connect()
+    request = create(b"bytes", UPGRADE)
+    await in_segments(peer, received, *[request[i : i + 1] for i in range(len(request))])
+    assert (await peer.answer())[0] == 201
+    assert await house.names() == ["bytes"]
+
+
+async def test_an_upgrade_without_all_of_its_body_is_answered_408(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"stalled", UPGRADE)[:-3])
+    assert await peer.refusal() == (408, 20408)
+    assert await house.names() == []
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n"]
+)
+async def test_an_upgrade_with_a_contradictory_length_is_refused(house: House, framing: bytes) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"smuggled", UPGRADE, framing))
+    assert await peer.refusal() == (400, 20400)
+    assert await house.names() == []
+
+
+async def test_connect_is_refused(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com\r\n\r\n")
+    assert await peer.refusal() == (400, 20400)
+
+
+async def test_line_ends_between_requests_do_not_keep_a_connection(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(HEALTHZ, b"\r\n")
+    assert (await peer.answer())[0] == 200
+    await peer.write(b"\r\n")
+    async with asyncio.timeout(5):
+        assert await peer.reader.read() == b""
+
+
+async def test_a_request_may_follow_line_ends(house: House) -> None:
+    peer, other = await house.connect(), await house.connect()
+    await peer.write(HEALTHZ, b"\r\n")
+    assert (await peer.answer())[0] == 200
+    await peer.write(b"\r\n")
+    await peer.write(create(b"after"))
+    assert (await peer.answer())[0] == 201
+    assert await other.reader.read() == b""  # by then the deadline that the line end set is over
+    await peer.write(HEALTHZ, b"\r\n")
+    assert (await peer.answer())[0] == 200
+
+
+async def test_a_refused_client_that_stays_is_left(house: House, ended: asyncio.Event) -> None:
+    peer = await house.connect()
+    await peer.write(b"\x00\r\n\r\n")
+    assert await peer.refusal() == (400, 20400)
+    async with asyncio.timeout(5):
+        await ended.wait()
+
+
+async def test_a_connection_too_many_is_closed_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, ended: asyncio.Event
+) -> None:
+    monkeypatch.setattr(Wire, "most_connections", 2)
+    monkeypatch.setattr(Wire, "deadline_s", 60)
+    first, second = await house.connect(), await house.connect()
+    async with asyncio.timeout(5):
+        for peer in (first, second):
+            await peer.write(HEALTHZ, b"\r\n")
+            assert (await peer.answer())[0] == 200
+        third = await house.connect()
+        assert await third.reader.read() == b""
+        ended.clear()
+        second.writer.close()
+        await ended.wait()
+        fourth = await house.connect()
+        for peer in (first, fourth):
+            await peer.write(HEALTHZ, b"\r\n")
+            assert (await peer.answer())[0] == 200
+
+
+@pytest.mark.parametrize("size", [100, 1_500, 9_000])
+async def test_the_limit_of_headers_is_the_same_in_segments(
+    house: House, received: asyncio.Queue[int], size: int
+) -> None:
+    def request(total: int) -> bytes:
+        head = HEALTHZ + b"".join(b"X-%d: %b\r\n" % (i, b"x" * 990) for i in range(30))
+        return head + b"Y: " + b"y" * (total - len(head) - 7) + b"\r\n\r\n"
+
+    good, bad = request(32_700), request(32_900)
+    peer = await house.connect()
+    await in_segments(peer, received, *[good[i : i + size] for i in range(0, len(good), size)])
+    assert (await peer.answer())[0] == 200
+    # The same behind a body, and in one piece
+    await in_segments(peer, received, create(b"big") + good[:size], good[size:])
+    assert [(await peer.answer())[0] for _ in range(2)] == [201, 200]
+    await in_segments(peer, received, *[bad[i : i + size] for i in range(0, len(bad), size)])
+    assert await peer.refusal() == (431, 20431)
+
+
+async def test_a_header_without_end_is_refused_in_segments(
+    house: House, received: asyncio.Queue[int]
+) -> None:
+    peer = await house.connect()
+    await in_segments(peer, received, HEALTHZ + b"X: ", *[b"x" * 1_000] * 33)
+    assert await peer.refusal() == (431, 20431)
+
+
+CHUNKED = b"POST /v1/Services HTTP/1.1\r\n" + FORM + b"Transfer-Encoding: chunked\r\n"
+NAMED = b"e\r\nUniqueName=abc\r\n0\r\n"
+
+
+async def test_a_trailer_is_no_header(house: House) -> None:
+    peer = await house.connect()
+    await peer.write(CHUNKED, b"\r\n", NAMED, AUTH, b"\r\n")
+    assert (await peer.answer())[0] == 401
+    await peer.write(CHUNKED, AUTH, b"\r\n", NAMED, b"Authorization: Basic bm9ib2R5\r\n\r\n")
+    assert (await peer.answer())[0] == 201
+    assert await house.names() == ["abc"]
+
+
+async def test_a_trailer_without_end_is_refused(house: House, received: asyncio.Queue[int]) -> None:
+    peer = await house.connect()
+    await in_segments(peer, received, CHUNKED + AUTH + b"\r\n" + NAMED + b"X: ", *[b"x" * 60_000] * 9)
+    assert await peer.refusal() == (413, 20413)
+    assert await house.names() == []

@@ -40,7 +40,7 @@ def test_the_first_start_says_all_that_a_user_needs(serving: Serving) -> None:
     assert server.told("Account SID") == sid
     assert Api(server.url, sid, token).get("/v1/Services").status == 200
     health = Api(server.told("Health")).get("/readyz", auth=False)
-    assert health.json["checks"] == {"database": True, "worker": True}
+    assert health.json["checks"] == {"database": True, "sandbox": True, "worker": True}
     assert {stat.S_IMODE(path.stat().st_mode) for path in Path("data").iterdir()} == {0o600}
     assert server.stop() == (0, "")
 

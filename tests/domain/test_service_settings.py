@@ -42,7 +42,7 @@ def test_the_last_of_repeated_values_counts_and_an_empty_one_restores_the_defaul
     ("form", "named"),
     [
         ({"OnUncertain": ["perhaps"]}, "OnUncertain"),
-        ({"Nonsense": ["x"]}, "Nonsense"),
+        ({"Nonsense": ["x"]}, "no such setting"),
         ({"on_uncertain": ["resend"]}, ""),
     ],
 )

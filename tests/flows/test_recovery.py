@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from maskline.carriers.base import Accepted
+from maskline.carriers.base import Accepted, CarrierError, Kind
 from maskline.flows.messages import Messages
 from maskline.store.engine import Tx
 from maskline.store.record import Fate
 from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
-from tests.support.carrier import THROTTLED, ScriptedCarrier
+from tests.support.carrier import THROTTLED, UNCERTAIN, ScriptedCarrier
 from tests.support.clock import FakeClock
-from tests.support.house import House, held_writer, locked_out, opened
+from tests.support.house import VALIDITY_S, House, held_writer, locked_out, opened
 from tests.support.until import turns, until
 
 RESEND = '{"on_uncertain": "resend"}'
@@ -119,6 +119,35 @@ async def test_a_started_message_of_a_carrier_that_is_gone_becomes_unknown(house
     async with house.working():
         await house.quiet()
     assert await house.status(message) == "delivery-unknown"
+
+
+async def test_a_resend_that_nobody_can_carry_any_more_ends_as_unknown(house: House) -> None:
+    """Its first hand-over may have been taken, so at the end of its validity it is not called failed."""
+    _, ann, _ = await house.pair(await house.service(settings=RESEND))
+    message = await house.say(ann)
+    await start_in_an_earlier_run(house)
+    house.messages.carriers = {"another": ScriptedCarrier("another")}
+    async with house.working():
+        await house.pass_time(VALIDITY_S + 5)
+        await house.pass_time(10)
+    assert await house.status(message) == "delivery-unknown"
+    assert await house.events() == [49001]
+
+
+async def test_what_was_to_be_asked_of_a_carrier_that_is_gone_ends_as_unknown(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.able(look_up=True)
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(*[CarrierError(Kind.UNREACHABLE)] * 100)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+    house.messages.carriers = {"another": ScriptedCarrier("another")}
+    async with house.working():
+        await house.pass_time(VALIDITY_S + 5)
+        await house.pass_time(10)
+    assert await house.status(message) == "delivery-unknown"
+    assert await house.outbox() == 0
 
 
 async def test_a_carrier_that_fails_while_it_is_asked_does_not_keep_the_server_from_starting(

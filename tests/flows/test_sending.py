@@ -69,6 +69,22 @@ async def test_retry_after_is_honoured_where_it_is_longer_than_the_schedule(hous
     assert await house.statuses() == ["sent"]
 
 
+async def test_a_clock_that_is_set_back_neither_storms_nor_freezes_the_retries(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, THROTTLED, THROTTLED)
+    async with house.working():
+        await house.say(ann)
+        await house.quiet()
+        house.clock.step(-3600)
+        await house.quiet()
+        await house.pass_time(0.5)
+        assert len(house.carrier.sent) == 1
+        for _ in range(15):
+            await house.pass_time(1)
+        assert len(house.carrier.sent) == 3
+    assert await house.statuses() == ["sent"]
+
+
 async def test_a_row_that_waits_for_its_retry_holds_no_slot(house: House) -> None:
     service = await house.service()
     _, ann, ben = await house.pair(service)

@@ -10,7 +10,7 @@ START = Instant(1_800_000_000 * SECOND)
 
 
 class FakeClock:
-    """`Clock` for tests: `advance` moves wall time, uptime and (by `busy`) processor time; `step` moves wall time alone."""
+    """`Clock` for tests: `advance` moves all of it (processor time by `busy`), `step` moves wall time alone."""
 
     def __init__(self, now: int = START) -> None:
         self._now = now

@@ -319,6 +319,7 @@ class House:
         """Wait until nothing moves any more: nothing in the tables, nothing at the carrier."""
         same, last = 0, None
         for _ in range(5000):
+            await self.store.read(_fingerprint)  # what a reader's thread is about has its turn, too
             now = await self.store.write(_fingerprint), len(self.carrier.sent), len(self.carrier.asked)
             same = same + 1 if now == last else 0
             if same == QUIET_ROUNDS:

@@ -19,6 +19,7 @@ from maskline.api.render import render_problem
 from maskline.api.routing import Router
 from maskline.api.wire import Exchange, Headers
 from maskline.domain import problems
+from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
 from maskline.store.engine import StoreUnavailable
 
@@ -85,6 +86,8 @@ class Edge:
         if found is None:
             raise Problem(problems.NOT_FOUND)
         resource, sids = found
+        if (service := sids.get("service")) is not None:
+            sids["service"] = canonical(service) if is_sid(service, "KS") else service
         handler = resource.handler(method)
         account_sid = ""
         if resource.auth is not None:

@@ -34,12 +34,12 @@ class Request:
     idempotency_key: str | None
 
     def key(self, scope: str) -> Key | None:
-        """What the `Idempotency-Key` header asks for, within `scope`; None if there is none."""
+        """What the `Idempotency-Key` header asks for, within this account's `scope`; None if there is none."""
         if self.idempotency_key is None:
             return None
         asked = repr((self.path, sorted(self.params.all().items()))).encode()
         digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
-        return Key(scope, self.idempotency_key, self.method, digest)
+        return Key(f"{self.account_sid}/{scope}", self.idempotency_key, self.method, digest)
 
 
 @dataclass(slots=True)

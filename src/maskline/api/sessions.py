@@ -24,10 +24,12 @@ from maskline.store.sessions import list_sessions, load_session_by_name
 
 MOST_NAME = 191
 
+NAMES = ("Identifier", "FriendlyName", "ProxyIdentifier", "ProxyIdentifierSid")
+
 # How a key of a `Participants` object may be spelled; Twilio has never said.
 _SPELLINGS = {
     spelling: name
-    for name in ("Identifier", "FriendlyName", "ProxyIdentifier", "ProxyIdentifierSid")
+    for name in NAMES
     for snake in ["".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")]
     for spelling in (name, name[0].lower() + name[1:], snake)
 }
@@ -56,7 +58,9 @@ def _parse_participants(params: Params, context: Context) -> list[Wanted]:
             for key, value in one.items():
                 name = _SPELLINGS.get(key)
                 if name is None or not isinstance(value, str | None) or "\0" in (value or ""):
-                    raise Problem(problems.PARAMETER_INVALID, f"Participants ({str(key)[:40]})")
+                    raise Problem(
+                        problems.PARAMETER_INVALID, f"Participants (keys: {', '.join(NAMES)}; values: texts)"
+                    )
                 if value is not None:
                     form[name] = [value]
             wanted.append(parse_wanted(Params({}, form), context.mint.sid("KP")))

@@ -3,6 +3,8 @@
 uvicorn keeps connections, pipelining, keep-alive and shutdown. What it has no limits for is done here: a request is
 handed on when all of it has arrived, within `DEADLINE_S`, with at most so many bytes of headers and body. An
 answer is written in one piece. That also costs a third less than a general ASGI exchange.
+
+An offer to speak another protocol (`Upgrade`) is not taken up: the request is answered in HTTP/1.1.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from maskline.domain import problems
 from maskline.domain.problems import Code
 
 MOST_HEADER_BYTES, MOST_HEADERS = 32_768, 100
+MOST_RAW_BYTES = 8 * MOST_BYTES  # of a request: in chunks of one byte, a body takes six times its size
+MOST_CONNECTIONS = 10_000
 DEADLINE_S = 10.0
 
 Headers = list[tuple[bytes, bytes]]
@@ -102,13 +106,17 @@ class Wire(HttpToolsProtocol):
     """One connection. `deadline_s`: how long a request may take to arrive, or a new connection to send one."""
 
     deadline_s = DEADLINE_S
+    most_connections = MOST_CONNECTIONS
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(config, server_state, app_state, **kwargs)
         self._application: Application = config.app
         self._exchange = Exchange(self)
         self._body: list[bytes] = []
-        self._size = 0
+        self._size = 0  # of what the parser told: of the head, then of the body
+        self._raw = 0  # of what came since the head began
+        self._segment = 0
+        self._framing = b""
         self._deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._arriving = True  # a new connection owes a request
@@ -118,7 +126,10 @@ class Wire(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._watch()
+        if len(self.connections) > self.most_connections:
+            self.transport.abort()
+        else:
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
@@ -127,15 +138,43 @@ class Wire(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        in_head = self._in_head
-        super().data_received(data)
-        if in_head and self._in_head:
-            self._count(len(data))  # the parser keeps a header to itself until it is complete
+        self._unset_keepalive_if_required()
+        self._segment = len(data)
+        self._feed(data)
         if self._arriving:
-            if self._deadline is None:
-                self._watch()
-        else:
+            self._count_raw(self._segment)
+        self._expect_more()
+
+    def _feed(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while not self._refused:
+            try:
+                if self._framing:
+                    self.parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % self._framing)
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+            except httptools.HttpParserError:
+                self.logger.warning("Invalid HTTP request received.")
+                self._refuse(problems.MALFORMED_REQUEST)
+            else:
+                return
+
+    def _count_raw(self, size: int) -> None:
+        """Count what has come of a request, for the parser keeps a header to itself until it is complete."""
+        self._raw += size
+        if self._in_head and self._raw > MOST_HEADER_BYTES:
+            self._refuse(problems.HEADERS_TOO_LARGE)
+        elif self._raw > MOST_RAW_BYTES:
+            self._refuse(problems.BODY_TOO_LARGE)
+
+    def _expect_more(self) -> None:
+        if self._refused:
+            return
+        if not self._arriving and self._is_busy():
             self._unwatch()
+        elif self._deadline is None:
+            self._watch()  # for the rest of a request; or, after line ends that belong to none, for the next one
 
     def _watch(self) -> None:
         self._deadline = self.loop.call_later(self.deadline_s, self._too_slow)
@@ -147,7 +186,7 @@ class Wire(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self.url:
+        if self._arriving and self.url:
             self._refuse(problems.BODY_TOO_SLOW)
         else:
             self.transport.close()
@@ -155,19 +194,27 @@ class Wire(HttpToolsProtocol):
     # The parser's words
 
     def on_message_begin(self) -> None:
+        if self._refused:
+            return
+        if self._framing:  # the request goes on whose end the parser told too early
+            self._framing = b""
+            return
+        self._unwatch()
         self._exchange = Exchange(self)
         self._arriving = self._in_head = True
-        self._size = 0
+        self._size = self._raw = 0
         self._body = []
         self.url = b""
-        self.expect_100_continue = False
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        self.url += url
+        if self._in_head:
+            self._count(len(url))
+            self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
+        if not self._in_head:
+            return  # a trailer
+        self._count(len(name) + len(value) + len(b": \r\n"))
         headers = self._exchange.headers
         headers[name.lower()] = value
         if len(headers) > MOST_HEADERS:
@@ -179,7 +226,7 @@ class Wire(HttpToolsProtocol):
             self._refuse(problems.HEADERS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
-        if self._refused:
+        if self._refused or not self._in_head:
             return
         exchange = self._exchange
         exchange.method = self.parser.get_method().decode("ascii")
@@ -189,6 +236,12 @@ class Wire(HttpToolsProtocol):
         exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         self._in_head = False
         self._size = 0
+        if self.parser.should_upgrade():
+            # The parser takes what follows for another protocol: it will be told again that a body does.
+            framing = (b"content-length", b"transfer-encoding")
+            self._framing = b"".join(
+                b"%b: %b\r\n" % (name, exchange.headers[name]) for name in framing if name in exchange.headers
+            )
         if exchange.headers.get(b"expect", b"").lower() == b"100-continue":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -200,9 +253,10 @@ class Wire(HttpToolsProtocol):
             self._body.append(body)
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self._refused or self._framing:
             return
         self._arriving = False
+        self._segment = 0  # how much of it belongs to the next request, the parser does not tell
         exchange = self._exchange
         exchange.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         exchange.more_body = False
@@ -254,6 +308,3 @@ class Wire(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self.deadline_s, self.transport.abort)
         else:
             self.transport.close()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(problems.MALFORMED_REQUEST)

@@ -34,6 +34,7 @@ from maskline.mint import Mint
 NAME = "sandbox"
 MOST_AT_ONCE = 256
 POLL_S = 1.0
+AGAIN_S = 1
 
 _FAILURES = {
     Answer.REJECTED: Kind.REJECTED,
@@ -54,6 +55,7 @@ class Ledger(Protocol):
     async def find_taken(self, account_sid: str, reference: str) -> str | None: ...
     async def due(self, most: int) -> tuple[list[Todo], int | None]: ...
     async def done(self, todos: list[Todo]) -> None: ...
+    async def postpone(self, todos: list[Todo], due_at: int) -> None: ...
 
 
 class SandboxCarrier:
@@ -69,6 +71,8 @@ class SandboxCarrier:
         self._mint = mint
         self._bring = bring
         self._wake = asyncio.Event()
+        self._wakes_at: int | None = None
+        self._failing: set[str] = set()
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         abilities = await self._ledger.abilities(account_sid)
@@ -88,9 +92,13 @@ class SandboxCarrier:
                 media=json.dumps(message.media),
             )
         )
-        self._wake.set()
+        if handed.report_at is not None and (self._wakes_at is None or handed.report_at < self._wakes_at):
+            self._wake.set()
         if handed.early:
-            await self._play(list(handed.early))
+            try:
+                await self._play(list(handed.early))
+            except Exception:  # the message is handed over all the same, and `run` brings them
+                _log.exception("sandbox.early_failed")
         if handed.answer_delay_ms:
             await self._clock.sleep(handed.answer_delay_ms / 1000)
         if handed.answer is not Answer.ACCEPTED:
@@ -104,7 +112,10 @@ class SandboxCarrier:
     async def text(
         self, account_sid: str, from_: str, to: str, body: str, media: list[str]
     ) -> HandsetMessage:
-        """A handset writes to a proxy number. Returns once the server has it for good."""
+        """A handset writes to a proxy number. Returns once the server has it for good.
+
+        Raises whatever keeps it from being brought now; it is in the books then, and is brought later.
+        """
         sid = self._mint.sid("SM")
         now = self._clock.now()
         message = HandsetMessage(
@@ -124,30 +135,53 @@ class SandboxCarrier:
         # Due a little later only: it is brought right here, and by `run` if this process dies meanwhile.
         todo = Todo(now + SECOND, sid, "text", payload)
         await self._ledger.add_text(message, todo)
-        await self._play([todo])
+        for failure in await self._play([todo]):
+            raise failure
         return message
 
     async def run(self) -> None:
-        """Bring what is due, for ever."""
+        """Bring what is due, for ever, whatever goes wrong meanwhile."""
         while True:
-            todos, next_due_at = await self._ledger.due(MOST_AT_ONCE)
-            if todos:
-                try:
+            try:
+                # In this order: a hand-over of which this read knows nothing wakes the wait after it.
+                self._wake.clear()
+                self._wakes_at = None
+                todos, self._wakes_at = await self._ledger.due(MOST_AT_ONCE)
+                if todos:
                     await self._play(todos)
-                except Exception:
-                    _log.exception("sandbox.bring_failed")
-                    await self._clock.sleep(POLL_S)
-                continue
-            self._wake.clear()
-            # Whatever a hand-over adds is due later than what waits now, unless nothing waits.
-            if next_due_at is None:
-                await self._clock.wait(self._wake, POLL_S)
-            else:
-                await self._clock.sleep(min(POLL_S, max(0, next_due_at - self._clock.now()) / SECOND))
+                    continue
+                pause = POLL_S
+                if self._wakes_at is not None:
+                    pause = min(POLL_S, max(0, self._wakes_at - self._clock.now()) / SECOND)
+                await self._clock.wait(self._wake, pause)
+            except Exception:
+                _log.exception("sandbox.run_failed")
+                await self._clock.sleep(POLL_S)
 
-    async def _play(self, todos: list[Todo]) -> None:
-        await asyncio.gather(*(self._bring(_event(todo)) for todo in todos))
-        await self._ledger.done(todos)
+    async def _play(self, todos: list[Todo]) -> list[BaseException]:
+        """Bring these. What arrives is struck out, the rest is due again in a while; gives back what went wrong."""
+        results = await asyncio.gather(*(self._bring_one(todo) for todo in todos), return_exceptions=True)
+        brought: list[Todo] = []
+        failed: list[Todo] = []
+        failures: list[BaseException] = []
+        for todo, failure in zip(todos, results, strict=True):
+            if failure is None:
+                brought.append(todo)
+                self._failing.discard(todo.sid)
+                continue
+            failed.append(todo)
+            failures.append(failure)
+            if todo.sid not in self._failing:  # told once, however often it is tried
+                self._failing.add(todo.sid)
+                _log.error("sandbox.bring_failed", kind=todo.kind, sid=todo.sid, exc_info=failure)
+        if brought:
+            await self._ledger.done(brought)
+        if failed:
+            await self._ledger.postpone(failed, self._clock.now() + AGAIN_S * SECOND)
+        return failures
+
+    async def _bring_one(self, todo: Todo) -> None:
+        await self._bring(_event(todo))
 
 
 def _event(todo: Todo) -> CarrierEvent:

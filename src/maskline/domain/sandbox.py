@@ -69,6 +69,14 @@ BEHAVIOURS: dict[Outcome, Behaviour] = {
 }
 
 
+REPEATED: dict[str, Answer] = {
+    "delivered": Answer.ACCEPTED,
+    "undelivered": Answer.ACCEPTED,
+    "failed": Answer.REJECTED,
+}
+"""What the books say of a message: what its repeat under the same key is answered. A lost one is not known at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """A message handed to the sandbox. `reference` is the sender's own name for it, `sid` the sandbox's."""
@@ -84,12 +92,16 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What the books say after a hand-over: what to answer, under which SID, and what to report at once."""
+    """What the books say after a hand-over: what to answer, under which SID, and what to report at once.
+
+    `report_at` is when the other reports are due, None without any.
+    """
 
     sid: str
     answer: Answer
-    answer_delay_ms: int
-    early: tuple[Todo, ...]
+    answer_delay_ms: int = 0
+    early: tuple[Todo, ...] = ()
+    report_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def change_settings(stored: str, form: dict[str, list[str]]) -> str:
         setting = by_parameter.get(parameter)
         if setting is None:
             known = ", ".join(by_parameter)
-            raise Problem(problems.PARAMETER_INVALID, f"{parameter[:40]} is no setting (there are: {known})")
+            raise Problem(problems.PARAMETER_INVALID, f"There is no such setting (there are: {known})")
         if value := values[-1]:
             kept[setting.name] = setting.read(value)
         else:

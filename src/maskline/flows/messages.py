@@ -23,17 +23,19 @@ from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
-from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.events import insert_event
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
 from maskline.store.record import Fate, Outcome, Recorded, record_outcomes
+from maskline.store.services import load_service
 from maskline.store.start import Started, Stopped
 
 SEND_DEADLINE_S = 10.0
 MARK_LIFE_S = 5.0
 MOST_WAITERS = 1000
 ASK_AGAIN_S = 5
+ZERO = Instant(0)
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -90,7 +92,7 @@ class Messages:
         self._options = options
         self._deadline_s = deadline_s
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
-        self._paused_until: dict[str, Instant] = {}
+        self._paused_until: dict[str, float] = {}
 
     # T1
 
@@ -124,7 +126,7 @@ class Messages:
             accepted = await self._store.batch(accept_messages, item)
             if accepted.replayed:
                 stored = await self._store.read(
-                    load_interaction, service_sid, session_sid, accepted.sid, participant_sid
+                    _load_own, account_sid, service_sid, session_sid, accepted.sid, participant_sid
                 )
                 return Made(stored, replayed=True)
             outcome = None
@@ -171,7 +173,7 @@ class Messages:
     def is_paused(self, carrier_account: str) -> bool:
         """Whether this account's credentials were refused and it is not yet time to try one message again."""
         until = self._paused_until.get(carrier_account)
-        return until is not None and self._clock.now() < until
+        return until is not None and self._clock.uptime() < until
 
     @property
     def any_paused(self) -> bool:
@@ -189,8 +191,8 @@ class Messages:
         if carrier_account in self._paused_until:
             self._paused_until[carrier_account] = self._next_try()
 
-    def _next_try(self) -> Instant:
-        return Instant(self._clock.now() + CREDENTIALS_RETRY_S * SECOND)
+    def _next_try(self) -> float:
+        return self._clock.uptime() + CREDENTIALS_RETRY_S
 
     async def hand_over(self, row: Started, mark: float) -> Outcome:
         """Hand a started message to its carrier, once, and say what became of it. Raises nothing.
@@ -253,8 +255,7 @@ class Messages:
         _log.info(
             "send.failed", carrier=carrier.name, kind=error.kind.value, attempt=row.attempts, why=error.detail
         )
-        now = self._clock.now()
-        outcome.retry_at = next_send_at(now, max(row.attempts, 1), error.retry_after_s)
+        outcome.delay_us = next_send_at(ZERO, max(row.attempts, 1), error.retry_after_s)
         match error.kind:
             case Kind.UNREACHABLE | Kind.THROTTLED:
                 outcome.fate = Fate.RETRY
@@ -297,7 +298,7 @@ class Messages:
             self._ask_later(row, outcome)
 
     async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
-        outcome.retry_at = next_send_at(self._clock.now(), max(row.attempts, 1))
+        outcome.delay_us = next_send_at(ZERO, max(row.attempts, 1))
         outcome.uncertain = True
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -321,7 +322,7 @@ class Messages:
         """There is no answer yet: until its validity is over, the message keeps its place."""
         if self._clock.now() < row.expires_at:
             outcome.fate = Fate.ASK
-            outcome.retry_at = Instant(self._clock.now() + ASK_AGAIN_S * SECOND)
+            outcome.delay_us = ASK_AGAIN_S * SECOND
 
     # T3
 
@@ -342,6 +343,13 @@ def _sent(carrier: Carrier, accepted: Accepted, outcome: Outcome) -> None:
     outcome.fate = Fate.SENT
     if accepted.carrier_id is not None:
         outcome.carrier_id = carrier_key(carrier.name, accepted.carrier_id)
+
+
+def _load_own(
+    tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str, participant_sid: str
+) -> Interaction:
+    service = load_service(tx, account_sid, service_sid)
+    return load_interaction(tx, service.sid, session_sid, sid, participant_sid)
 
 
 def _give_up(waiter: asyncio.Future[tuple[int, int] | None]) -> None:

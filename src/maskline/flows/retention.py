@@ -16,6 +16,8 @@ STEP = 500
 WALK = 5000
 RECEIVED_LIFE_US = 7 * DAY
 MOST_STEPS = 200
+KEY_STEPS = 40
+"""The walk over the keys sees live ones, too: so many steps each time keep up with 4,000 keyed requests a second."""
 
 
 def delete_old_received(tx: Tx, most: int) -> int:
@@ -53,6 +55,11 @@ class Sweeper:
         for _ in range(MOST_STEPS):
             if not await self._store.write(purge_step, STEP):
                 break
-        self._key = await self._store.write(delete_expired_keys, self._key, STEP)
-        await self._store.write(delete_old_received, STEP)
+        for _ in range(KEY_STEPS):
+            self._key = await self._store.write(delete_expired_keys, self._key, STEP)
+            if self._key == ("", ""):
+                break
+        for _ in range(MOST_STEPS):
+            if await self._store.write(delete_old_received, STEP) < STEP:
+                break
         return stopped

@@ -18,8 +18,9 @@ LIFE_US = DAY
 
 
 class Key(NamedTuple):
-    """What a request with an `Idempotency-Key` header says of itself. `scope` is the Service, or the account for
-    Services; `operation` the method; `request_hash` a digest of the path and the parameters.
+    """What a request with an `Idempotency-Key` header says of itself. `scope` is the account and its Service, or the
+    account for Services, so that nobody meets another's keys; `operation` the method; `request_hash` a digest of
+    the path and the parameters.
     """
 
     scope: str

@@ -12,7 +12,7 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit
 from maskline.domain.model import Participant, ProxyNumber, Session, SessionStatus
-from maskline.domain.phone import Phone, mask
+from maskline.domain.phone import Phone
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
@@ -47,7 +47,7 @@ class NewParticipant:
 def find_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant | None:
     """The Participant with this SID in this Session, deleted or not."""
     row = tx.execute(
-        f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND sid = :sid AND session_sid = :session",
+        f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session AND sid = :sid",
         {"service": service_sid, "sid": sid, "session": session_sid},
     ).fetchone()
     return Participant(*row) if row else None
@@ -125,7 +125,7 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
         raise Problem(problems.SESSION_CLOSED)
     own = find_number(tx, person.identifier_key)
     if own is not None and own.service_sid is not None:  # it would write to itself for ever
-        raise Problem(problems.IDENTIFIER_INVALID, f"{mask(person.identifier_key)} is a proxy number")
+        raise Problem(problems.IDENTIFIER_INVALID)
     tx.execute(
         "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
         (person.service_sid, person.identifier_key),
@@ -248,10 +248,11 @@ def delete_participant(tx: Tx, session: Session, participant: Participant) -> No
     """Delete softly: the row stays with its date, the pair is free at once. Raises 20404 for one deleted before."""
     deleted = tx.execute(
         "UPDATE participants SET active = 0, deleted_at = :now, updated_at = :now"
-        " WHERE service_sid = :service AND sid = :sid AND deleted_at IS NULL",
+        " WHERE service_sid = :service AND session_sid = :session AND sid = :sid AND deleted_at IS NULL",
         {
             "now": max(tx.now, participant.updated_at),
             "service": participant.service_sid,
+            "session": participant.session_sid,
             "sid": participant.sid,
         },
     )

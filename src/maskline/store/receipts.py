@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskline.domain import problems
-from maskline.domain.model import SECOND, Instant
+from maskline.domain.model import SECOND
 from maskline.domain.phone import mask
 from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
 from maskline.store.engine import Turn, Tx, batched
@@ -60,8 +60,8 @@ def _apply(tx: Tx, number: str, carrier_id: str, status: int) -> bool:
     return bool(legs)
 
 
-def retry_receipts(tx: Tx, event_sids: list[str]) -> Instant | None:
-    """Look again for the messages of waiting reports, one for each SID at most. Returns when the next one is due."""
+def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
+    """Look again for the messages of waiting reports, one for each SID at most. Returns whether there may be more."""
     rows = tx.execute(
         "SELECT id, order_key, seq, attempts, expires_at, number FROM outbox WHERE topic = 'receipt'"
         " AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?",
@@ -82,7 +82,4 @@ def retry_receipts(tx: Tx, event_sids: list[str]) -> Instant | None:
             owner = tx.execute("SELECT account_sid FROM numbers WHERE phone_number = ?", (number,)).fetchone()
             if owner is not None:
                 insert_event(tx, event_sid, owner[0], problems.RECEIPT_UNMATCHED, f"for {mask(number)}")
-    due = tx.execute(
-        "SELECT due_at FROM outbox WHERE topic = 'receipt' AND state IN (1, 5) ORDER BY due_at LIMIT 1"
-    ).fetchone()
-    return Instant(due[0]) if due else None
+    return len(rows) == len(event_sids)

@@ -111,6 +111,8 @@ def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Matc
         f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?",
         (service_sid, writer.session_sid),
     ).fetchone()
+    if session is None:
+        return None
     partner = tx.execute(
         f"SELECT {_PARTICIPANT} FROM participants"
         " WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL",

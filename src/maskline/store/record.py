@@ -16,7 +16,8 @@ from maskline.domain.model import OnUncertain, OutboxState
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 
-UNKNOWN, SENT, FAILED = (
+QUEUED, UNKNOWN, SENT, FAILED = (
+    int(MessageStatus.QUEUED),
     int(MessageStatus.DELIVERY_UNKNOWN),
     int(MessageStatus.SENT),
     int(MessageStatus.FAILED),
@@ -31,7 +32,7 @@ class Fate(StrEnum):
     SENT = "sent"
     REJECTED = "rejected"
     RETRY = "retry"
-    """The carrier certainly did not take it: again at `retry_at`."""
+    """The carrier certainly did not take it: again after `delay_us`."""
     GIVEN_BACK = "given back"
     """It was never written to the wire: again at once, and the attempt does not count."""
     UNCERTAIN = "uncertain"
@@ -53,7 +54,7 @@ class Outcome:
     fate: Fate
     event_sid: str
     carrier_id: str | None = None
-    retry_at: int = 0
+    delay_us: int = 0
     uncertain: bool = False
     """The carrier may have taken it, though it will be handed over or asked for again."""
 
@@ -112,6 +113,8 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
     ).fetchone()
     own = row is not None and row[0] == item.run
     fate = item.fate
+    if fate in (Fate.UNCERTAIN, Fate.ASK):
+        item.uncertain = True  # whatever is done about it now
     if fate is Fate.UNCERTAIN and own:
         fate = _decide(tx, item, expires_at=row[2])
     elif fate is Fate.REJECTED and own and row[3]:
@@ -142,7 +145,7 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
         insert_event(tx, item.event_sid, item.account_sid, problems.DELIVERY_UNKNOWN, **where)
     if item.carrier_id is not None:
         hasten_receipts(tx, item.carrier_id)
-    known, updated_at = leg or (status, tx.now)
+    known, updated_at = leg or (max(status, QUEUED), tx.now)
     return Recorded(item.interaction_sid, known, updated_at)
 
 
@@ -156,7 +159,7 @@ def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:
 
 
 def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
-    state, due_at, undo = WAITING, max(item.retry_at, tx.now), 0
+    state, due_at, undo = WAITING, tx.now + item.delay_us, 0
     if fate is Fate.ASK:
         state = UNCERTAIN
     elif fate is Fate.GIVEN_BACK:

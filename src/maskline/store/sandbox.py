@@ -10,6 +10,7 @@ from typing import Any
 
 from maskline.domain.sandbox import (
     BEHAVIOURS,
+    REPEATED,
     Abilities,
     Answer,
     Behaviour,
@@ -24,11 +25,16 @@ from maskline.store.pages import Page, Seek, fetch_page, key_params
 
 _COLUMNS = "reference, sid, account_sid, direction, from_number, to_number, body, media, status, handovers, created_at"
 
+# A repeat that the carrier did not take leaves an earlier one as it is, for that one is at its handset.
 _TAKE = """
 INSERT INTO sandbox_messages (account_sid, reference, sid, direction, from_number, to_number, body, media, status,
        handovers, created_at)
 VALUES (?, ?, ?, 'to_handset', ?, ?, ?, ?, ?, 1, ?)
-ON CONFLICT (account_sid, reference) DO UPDATE SET handovers = handovers + 1, status = excluded.status"""
+ON CONFLICT (account_sid, reference) DO UPDATE SET handovers = sandbox_messages.handovers + 1,
+       sid = CASE WHEN excluded.status IN ('failed', 'lost') THEN sandbox_messages.sid ELSE excluded.sid END,
+       status = CASE WHEN excluded.status IN ('failed', 'lost')
+                AND sandbox_messages.status NOT IN ('failed', 'lost') THEN sandbox_messages.status
+                ELSE excluded.status END"""
 
 _ADD_TODO = "INSERT INTO sandbox_todo (due_at, sid, kind, payload) VALUES (?, ?, ?, ?)"
 
@@ -40,9 +46,9 @@ def hand_over(tx: Tx, items: list[HandOver]) -> list[Handed | Exception]:
 
 
 def _hand_over(tx: Tx, item: HandOver) -> Handed:
-    known = find_taken(tx, item.account_sid, item.reference)
+    known = _find_answered(tx, item.account_sid, item.reference)
     if known is not None and find_abilities(tx, item.account_sid).carrier_keys:
-        return Handed(known, Answer.ACCEPTED, 0, ())
+        return Handed(*known)
     behaviour, delay_ms = _script(tx, item.account_sid, item.to_number)
     if behaviour.status is not None:
         tx.execute(
@@ -63,16 +69,19 @@ def _hand_over(tx: Tx, item: HandOver) -> Handed:
     if delay_ms is not None and report_delay_ms and not behaviour.answer_delay_ms:
         report_delay_ms = delay_ms
     early: list[Todo] = []
+    report_at: int | None = None
     for i, status in enumerate(behaviour.reports):
         payload = json.dumps({"number": item.from_number, "carrier_id": item.sid, "status": int(status)})
         todo = Todo(tx.now + report_delay_ms * 1000, f"{item.sid}{i}", "receipt", payload)
         tx.execute(_ADD_TODO, (todo.due_at, todo.sid, todo.kind, todo.payload))
-        if not report_delay_ms:
+        if report_delay_ms:
+            report_at = todo.due_at
+        else:
             early.append(todo)
     answer_delay_ms = behaviour.answer_delay_ms
     if answer_delay_ms and delay_ms is not None:
         answer_delay_ms = delay_ms
-    return Handed(item.sid, behaviour.answer, answer_delay_ms, tuple(early))
+    return Handed(item.sid, behaviour.answer, answer_delay_ms, tuple(early), report_at)
 
 
 def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | None]:
@@ -94,12 +103,18 @@ def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | 
 
 
 def find_taken(tx: Tx, account_sid: str, reference: str) -> str | None:
-    """The sandbox's SID of the message that was handed over under this reference, and not lost on the way."""
+    """The sandbox's SID of the message that it took under this reference: neither lost on the way nor refused."""
+    known = _find_answered(tx, account_sid, reference)
+    return known[0] if known is not None and known[1] is Answer.ACCEPTED else None
+
+
+def _find_answered(tx: Tx, account_sid: str, reference: str) -> tuple[str, Answer] | None:
+    """What the sandbox knows under this reference: its SID, and whether it was taken or refused."""
     row = tx.execute(
-        "SELECT sid FROM sandbox_messages WHERE account_sid = ? AND reference = ? AND status <> 'lost'",
+        "SELECT sid, status FROM sandbox_messages WHERE account_sid = ? AND reference = ?",
         (account_sid, reference),
     ).fetchone()
-    return row[0] if row else None
+    return (row[0], REPEATED[row[1]]) if row is not None and row[1] in REPEATED else None
 
 
 def set_script(
@@ -153,6 +168,14 @@ def done_todos(tx: Tx, todos: list[Todo]) -> None:
     """These have been brought and acknowledged."""
     for todo in todos:
         tx.execute("DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?", (todo.due_at, todo.sid))
+
+
+def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
+    """These could not be brought and are due again then, except those that somebody else has brought meanwhile."""
+    for todo in todos:
+        tx.execute(
+            "UPDATE sandbox_todo SET due_at = ? WHERE due_at = ? AND sid = ?", (due_at, todo.due_at, todo.sid)
+        )
 
 
 def list_handset_messages(

@@ -106,6 +106,4 @@ def delete_service(tx: Tx, service: Service) -> None:
         " WHERE service_sid = :sid",
         {"sid": service.sid, "now": tx.now},
     )
-    # Without the pool every unstarted send of this Service would fail anyway; gone is gone.
-    tx.execute("DELETE FROM idempotency WHERE scope = :sid", {"sid": service.sid})
     tx.execute("INSERT INTO purges VALUES (:sid, '') ON CONFLICT DO NOTHING", {"sid": service.sid})

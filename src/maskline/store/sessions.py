@@ -10,7 +10,7 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
-from maskline.domain.model import Mode, ProxyNumber, Session, SessionStatus
+from maskline.domain.model import SECOND, Mode, ProxyNumber, Session, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import NEVER, as_of, limit_of
 from maskline.store.accounts import find_meta, put_meta
@@ -22,6 +22,18 @@ SESSION_COLUMNS = (
     " last_interaction_at, active_from_at, created_at, updated_at"
 )
 _NAMES = [name.strip() for name in SESSION_COLUMNS.split(",")]
+
+# How many Sessions past their limit one request writes down at most.
+MOST_CLOSED = 500
+
+# domain.session.limit_at, where the rows are too many to be looked at one by one.
+_LAST_USE = "CASE WHEN last_interaction_at > active_from_at THEN last_interaction_at ELSE active_from_at END"
+_ENDED = (
+    "s.service_sid = :service AND s.check_at <= :now AND s.status <> 'closed' AND CASE"
+    " WHEN s.expiry_at IS NOT NULL THEN s.expiry_at"
+    f" WHEN s.ttl > 0 THEN {_LAST_USE} + s.ttl * {SECOND}"
+    f" WHEN :idle > 0 THEN {_LAST_USE} + :idle END <= :now"
+)
 
 
 def make_session(row: tuple[Any, ...]) -> Session:
@@ -202,12 +214,20 @@ def close_expired_of_person(tx: Tx, service_sid: str, identifier_key: str) -> No
 
 
 def close_expired_on_number(tx: Tx, number: ProxyNumber) -> None:
-    """Write down the end of every Session past its limit that uses this number."""
+    """Write down the end of the Sessions past their limit that use this number: as many as one request may hold up the
+    writer for. What is beyond that the sweep closes.
+    """
     rows = tx.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE check_at <= :now AND service_sid = :service AND EXISTS ("
-        "SELECT 1 FROM participants p WHERE p.service_sid = sessions.service_sid AND p.session_sid = sessions.sid"
-        " AND p.proxy_identifier = :number AND p.active = 1)",
-        {"now": tx.now, "service": number.service_sid, "number": number.phone_number},
+        f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_ENDED} AND EXISTS ("
+        "SELECT 1 FROM participants p WHERE p.service_sid = s.service_sid AND p.session_sid = s.sid"
+        " AND p.proxy_identifier = :number AND p.active = 1) LIMIT :most",
+        {
+            "service": number.service_sid,
+            "now": tx.now,
+            "idle": tx.idle_close_us,
+            "number": number.phone_number,
+            "most": MOST_CLOSED,
+        },
     ).fetchall()
     _close_if_expired(tx, rows)
 
@@ -216,26 +236,17 @@ def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
     """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
     if not numbers or not any(number.in_use for number in numbers):
         return numbers
-    ended: dict[str, list[int]] = {}
-    for row in tx.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE check_at <= :now AND service_sid = :service",
-        {"now": tx.now, "service": numbers[0].service_sid},
-    ).fetchall():
-        session = make_session(row)
-        if as_of(session, tx.now, tx.idle_close_us) is session:
-            continue
-        for number, count in tx.execute(
-            "SELECT proxy_identifier, count(*) FROM participants WHERE service_sid = :service"
-            " AND session_sid = :session AND active = 1 GROUP BY proxy_identifier",
-            {"service": session.service_sid, "session": session.sid},
-        ).fetchall():
-            less = ended.setdefault(number, [0, 0])
-            less[0] += 1
-            less[1] += count
+    rows = tx.execute(
+        "SELECT p.proxy_identifier, count(DISTINCT s.sid), count(*) FROM sessions s JOIN participants p"
+        " ON p.service_sid = s.service_sid AND p.session_sid = s.sid"
+        f" WHERE {_ENDED} AND p.active = 1 GROUP BY p.proxy_identifier",
+        {"service": numbers[0].service_sid, "now": tx.now, "idle": tx.idle_close_us},
+    ).fetchall()
+    ended = {number: (sessions, participants) for number, sessions, participants in rows}
     return [
         replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
         for number in numbers
-        for less in [ended.get(number.phone_number, [0, 0])]
+        for less in [ended.get(number.phone_number, (0, 0))]
     ]
 
 
@@ -259,11 +270,8 @@ def follow_idle_limit(tx: Tx) -> None:
     """After a change of the operator's idle limit: `check_at` is a lower bound again, of every Session it concerns."""
     if find_meta(tx, "idle_close_us") == str(tx.idle_close_us):
         return
-    last_use = (
-        "CASE WHEN last_interaction_at > active_from_at THEN last_interaction_at ELSE active_from_at END"
-    )
     tx.execute(
-        f"UPDATE sessions SET check_at = CASE WHEN :idle > 0 THEN {last_use} + :idle END"
+        f"UPDATE sessions SET check_at = CASE WHEN :idle > 0 THEN {_LAST_USE} + :idle END"
         " WHERE status <> 'closed' AND ttl = 0 AND expiry_at IS NULL",
         {"idle": tx.idle_close_us},
     )

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate
 
-from maskline.clock import Clock
+from maskline.clock import Clock, SteadyTime
 from maskline.domain import problems
-from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
 from maskline.store.engine import (
     MOST_WAITING,
@@ -159,7 +158,7 @@ class SqliteStore:
         self._readers: list[sqlite3.Connection] = []
         self._checkpoint = threading.Event()
         self._closing = False
-        self._last_now = Instant(0)
+        self._time = SteadyTime(clock)
         self._commits = 0
 
     async def open(self) -> SqliteStore:
@@ -183,7 +182,7 @@ class SqliteStore:
                 raise StoreUnavailable(f"the database {self.path} cannot be opened: {error}") from error
             raise
         self._loop = asyncio.get_running_loop()
-        self._rounds = Rounds(self._loop)
+        self._rounds = Rounds(self._loop, self._clock)
         self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
         self._threads = [
             threading.Thread(target=self._write_rounds, name="maskline-write", daemon=True),
@@ -200,7 +199,7 @@ class SqliteStore:
             connection.execute("PRAGMA wal_autocheckpoint=0")
             # Or the file would keep its largest size, and look for ever as if there were that much to do.
             connection.execute(f"PRAGMA journal_size_limit={RESTART_BYTES}")
-            now = self._clock.now()
+            now = self._time.now()
             migrate(connection.execute, now)
             if self._serve:
                 connection.execute("BEGIN IMMEDIATE")
@@ -251,7 +250,7 @@ class SqliteStore:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, 50_000)
         connection.execute("BEGIN")
         try:
-            tx = Tx(connection.execute, connection.executemany, self._clock.now(), self._idle_close_us)
+            tx = Tx(connection.execute, connection.executemany, self._time.now(), self._idle_close_us)
             return fn(tx, *args, **kwargs)
         except sqlite3.OperationalError as error:
             if _is_environment(error) or error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
@@ -310,8 +309,7 @@ class SqliteStore:
 
     def _round(self, groups: list[Group]) -> None:
         """Run a round's jobs and commit them; nobody is told before."""
-        # The clock may step back; what is stored never does.
-        self._last_now = now = max(self._clock.now(), self._last_now)
+        now = self._time.now()
         tx = Tx(self._writer.execute, self._writer.executemany, now, self._idle_close_us)
         accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
         try:

@@ -24,7 +24,8 @@ from maskline.store.record import finish, merge_leg
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
-PARKED, HELD, UNCERTAIN = int(OutboxState.PARKED), int(OutboxState.HELD), int(OutboxState.UNCERTAIN)
+PARKED, HELD = int(OutboxState.PARKED), int(OutboxState.HELD)
+STARTED, UNCERTAIN = int(OutboxState.STARTED), int(OutboxState.UNCERTAIN)
 
 ASK_LATER_US = 5 * SECOND
 WAITING_SHARE = 8
@@ -108,7 +109,8 @@ _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
 _NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
 
-_SESSION = "SELECT 1 FROM sessions WHERE service_sid = ? AND sid = ?"
+_SESSION = """
+SELECT 1 FROM sessions WHERE service_sid = ?1 AND sid = ?2 AND EXISTS (SELECT 1 FROM services WHERE sid = ?1)"""
 
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER = f"""
@@ -273,9 +275,7 @@ def find_expired(tx: Tx, after: int, most: int) -> tuple[list[int], int]:
     rows = tx.execute(
         "SELECT id, topic, state, expires_at FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after, most)
     ).fetchall()
-    late = [
-        row[0] for row in rows if row[1] == "send" and row[2] < int(OutboxState.STARTED) and row[3] <= tx.now
-    ]
+    late = [row[0] for row in rows if row[1] == "send" and row[2] != STARTED and row[3] <= tx.now]
     return late, rows[-1][0] if len(rows) == most else 0
 
 
@@ -284,7 +284,7 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
     stopped = []
     for row_id, event_sid in zip(ids, event_sids, strict=True):
         row = tx.execute(
-            f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND state < 4 AND expires_at <= ?", (row_id, tx.now)
+            f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND state <> 4 AND expires_at <= ?", (row_id, tx.now)
         ).fetchone()
         if row is not None:
             stopped.append(_fail(tx, event_sid, row, problems.VALIDITY_PASSED))

@@ -81,9 +81,12 @@ CREATE TABLE sessions (
 ) /*WITHOUT ROWID*/;
 CREATE UNIQUE INDEX sessions_name ON sessions (service_sid, unique_name) WHERE unique_name IS NOT NULL;
 CREATE INDEX sessions_check ON sessions (check_at) WHERE check_at IS NOT NULL;
+CREATE INDEX sessions_ended ON sessions (service_sid, check_at) WHERE check_at IS NOT NULL;
 
 -- active is 1 while the Session is active and the participant not deleted. The unique index is the hard rule of
--- number masking: it decides, whatever anybody computed before.
+-- number masking: it decides, whatever anybody computed before. The key begins with the Session, by which nearly
+-- everything asks; `active` stands in the index so that it answers for a person's Sessions alone. Without either
+-- SQLite, which keeps no statistics here, reads all participants of the Service instead.
 CREATE TABLE participants (
     service_sid TEXT NOT NULL,
     sid TEXT NOT NULL,
@@ -97,10 +100,10 @@ CREATE TABLE participants (
     deleted_at BIGINT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
-    PRIMARY KEY (service_sid, sid)
+    PRIMARY KEY (service_sid, session_sid, sid)
 ) /*WITHOUT ROWID*/;
-CREATE UNIQUE INDEX participants_pair ON participants (service_sid, identifier_key, proxy_identifier) WHERE active = 1;
-CREATE INDEX participants_session ON participants (service_sid, session_sid, sid);
+CREATE UNIQUE INDEX participants_pair ON participants (service_sid, identifier_key, active, proxy_identifier)
+    WHERE active = 1;
 
 -- One row a person and Service: locked first, it serialises one person's creates. history: proxy numbers this person
 -- had, the most recent first, as a JSON list.
