@@ -19,6 +19,8 @@ from maskline.store.engine import MOST_ITEMS, Batched, Turn
 LEAST_ACCEPTS = 16
 LEAST_EVERY_S = 0.2
 BEHIND_US = SECOND // 2
+BEHIND_SHARE = 0.75
+"""What is accepted of what is sent while sending is behind: less, so that the backlog shrinks."""
 SATURATED, SATURATED_FOR_S = 0.6, 0.25
 
 Job = tuple["Batched[Any, Any] | None", Any, "asyncio.Future[Any]"]
@@ -45,7 +47,7 @@ class Rounds:
         self._waiting = 0
         self._closed = False
         self._behind = False
-        self._credit = 0
+        self._credit = 0.0
         self._least_at = 0.0
         self._load = Load(clock)
 
@@ -108,7 +110,7 @@ class Rounds:
                 taken = [lane.popleft() for _ in range(min(most, len(lane)))]
                 self._waiting -= len(taken)
                 if accept:
-                    self._credit = max(0, self._credit - len(taken))
+                    self._credit = max(0.0, self._credit - len(taken))
                 if taken:
                     groups.append((batched, taken))
         return groups
@@ -116,8 +118,8 @@ class Rounds:
     def _most_accepts(self) -> int:
         if not self._behind or not self._load.is_saturated():
             return MOST_ITEMS
-        if self._credit:
-            return self._credit
+        if self._credit >= 1:
+            return int(self._credit)
         now = self._clock.uptime()
         if now < self._least_at:
             return 0
@@ -127,12 +129,16 @@ class Rounds:
     def note_starts(self, started: int, oldest_us: int) -> None:
         """How many sends a round started, and how long the oldest that it could not start has waited.
 
-        When sending falls behind because the processor is at its limit, no more is accepted than was started (and a
-        few each moment), so that the backlog stops growing. Behind a slow carrier everything is accepted: there it
+        When sending falls behind because the processor is at its limit, less is accepted than was started (and a
+        few each moment), so that the backlog shrinks. Behind a slow carrier everything is accepted: there it
         would only turn callers away.
         """
-        self._behind = oldest_us > BEHIND_US
-        self._credit = min(self._credit + started, MOST_ITEMS)
+        if oldest_us > BEHIND_US:
+            if not self._behind:
+                self._behind, self._credit = True, 0.0
+            self._credit = min(self._credit + started * BEHIND_SHARE, MOST_ITEMS)
+        else:
+            self._behind = False
 
 
 class Load:
