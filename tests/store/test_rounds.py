@@ -176,7 +176,7 @@ async def accept_sizes(store: SqliteStore, clock: FakeClock, log: Log, many: int
         tasks = [asyncio.create_task(store.batch(accept, i)) for i in range(many)]
     waiting = asyncio.gather(*tasks)
     while not waiting.done():
-        clock.advance(0.1)
+        clock.advance(0.01)
         await asyncio.wait({waiting}, timeout=0.01)
     return log.sizes(Turn.ACCEPT)
 
@@ -184,23 +184,23 @@ async def accept_sizes(store: SqliteStore, clock: FakeClock, log: Log, many: int
 @pytest.mark.parametrize(
     ("busy", "started", "oldest_ms", "sizes"),
     [
-        (1.0, 40, 501, [30, 16, 16, 16, 16, 6]),
-        (1.0, 0, 501, [16] * 6 + [4]),
-        (1.0, 40, 500, [100]),
+        (1.0, 40, 501, [24, 16, 16]),
+        (1.0, 0, 501, [16, 16, 16]),
+        (1.0, 40, 500, [48, 16, 16]),
         (1.0, 300, 5000, [100]),
-        (0.5, 40, 5000, [100]),
+        (0.3, 40, 5000, [100]),
     ],
 )
-async def test_accepts_shrink_below_what_was_started_when_a_busy_server_falls_behind(
+async def test_a_busy_server_accepts_about_as_much_as_it_sends(
     store: SqliteStore, clock: FakeClock, busy: float, started: int, oldest_ms: int, sizes: list[int]
 ) -> None:
-    """Behind a carrier that is slow, while the processor has time, everything is accepted."""
+    """Less when sending falls behind. While the processor has time, behind a slow carrier, everything is accepted."""
     log = Log()
     clock.busy = busy
     clock.advance(1)
     log.started, log.oldest_us = started, oldest_ms * 1000
     await store.batch(log.function(Turn.START), 0)
-    assert await accept_sizes(store, clock, log) == sizes
+    assert (await accept_sizes(store, clock, log))[:3] == sizes
 
 
 async def test_the_few_that_are_accepted_all_the_same_are_so_each_200_ms(
@@ -212,8 +212,20 @@ async def test_the_few_that_are_accepted_all_the_same_are_so_each_200_ms(
     log.oldest_us = 10**6
     await store.batch(log.function(Turn.START), 0)
     before = clock.uptime()
-    assert await accept_sizes(store, clock, log, 160) == [16] * 10
-    assert clock.uptime() - before >= 9 * 0.2
+    assert await accept_sizes(store, clock, log, 64) == [16] * 4
+    assert clock.uptime() - before >= 3 * 0.2
+
+
+async def test_a_busy_server_whose_worker_says_nothing_accepts_everything(
+    store: SqliteStore, clock: FakeClock
+) -> None:
+    """All slots wait for a carrier: there is nothing to be gained by turning callers away."""
+    log = Log()
+    clock.busy = 1.0
+    log.started, log.oldest_us = 1, 10**6
+    await store.batch(log.function(Turn.START), 0)
+    clock.advance(2)
+    assert await accept_sizes(store, clock, log) == [100]
 
 
 async def test_accepts_grow_again_when_sending_has_caught_up(store: SqliteStore, clock: FakeClock) -> None:
@@ -223,10 +235,10 @@ async def test_accepts_grow_again_when_sending_has_caught_up(store: SqliteStore,
     start = log.function(Turn.START)
     log.started, log.oldest_us = 20, 10**6
     await store.batch(start, 0)
-    assert (await accept_sizes(store, clock, log))[0] == 15
+    assert (await accept_sizes(store, clock, log))[0] == 12
     log.started, log.oldest_us = 20, 0
     await store.batch(start, 0)
-    assert await accept_sizes(store, clock, log) == [100]
+    assert (await accept_sizes(store, clock, log))[0] == 24
 
 
 async def test_a_process_without_a_worker_never_shrinks(house: House) -> None:
@@ -251,9 +263,9 @@ async def test_messages_that_wait_for_a_slot_shrink_the_accepts(house: House) ->
         return len((await house.store.batch(start_sends, request)).started)
 
     assert await start(20) == 20
-    assert (await accept_sizes(house.store, house.clock, Log()))[0] == 15
+    assert (await accept_sizes(house.store, house.clock, Log()))[0] == 12
     assert await start(64) == 40
-    assert await accept_sizes(house.store, house.clock, Log()) == [100]
+    assert (await accept_sizes(house.store, house.clock, Log()))[0] == 48
 
 
 async def test_messages_that_are_held_or_due_later_do_not_shrink_the_accepts(house: House) -> None:

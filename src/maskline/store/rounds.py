@@ -19,9 +19,11 @@ from maskline.store.engine import MOST_ITEMS, Batched, Turn
 LEAST_ACCEPTS = 16
 LEAST_EVERY_S = 0.2
 BEHIND_US = SECOND // 2
-BEHIND_SHARE = 0.75
-"""What is accepted of what is sent while sending is behind: less, so that the backlog shrinks."""
-SATURATED, SATURATED_FOR_S = 0.6, 0.25
+BEHIND_SHARE, AHEAD_SHARE = 0.6, 1.2
+"""What a saturated server accepts of what it sends: less while it is behind, so that the backlog shrinks, and a little
+more while it is not, so that what waits does not come in all at once."""
+NOTED_S = 1.0
+SATURATED, SATURATED_FOR_S = 0.4, 0.25
 
 Job = tuple["Batched[Any, Any] | None", Any, "asyncio.Future[Any]"]
 """What to run (None: a plain write, whose function is in the item), its item, and who waits for the result."""
@@ -48,6 +50,7 @@ class Rounds:
         self._closed = False
         self._behind = False
         self._credit = 0.0
+        self._noted_at = -NOTED_S
         self._least_at = 0.0
         self._load = Load(clock)
 
@@ -116,7 +119,7 @@ class Rounds:
         return groups
 
     def _most_accepts(self) -> int:
-        if not self._behind or not self._load.is_saturated():
+        if not self._load.is_saturated() or self._clock.uptime() - self._noted_at > NOTED_S:
             return MOST_ITEMS
         if self._credit >= 1:
             return int(self._credit)
@@ -129,16 +132,16 @@ class Rounds:
     def note_starts(self, started: int, oldest_us: int) -> None:
         """How many sends a round started, and how long the oldest that it could not start has waited.
 
-        When sending falls behind because the processor is at its limit, less is accepted than was started (and a
-        few each moment), so that the backlog shrinks. Behind a slow carrier everything is accepted: there it
-        would only turn callers away.
+        While the processor is at its limit, about as much is accepted as was started (and a few each moment): less
+        when sending has fallen behind. Behind a slow carrier everything is accepted: there it would only turn
+        callers away.
         """
-        if oldest_us > BEHIND_US:
-            if not self._behind:
-                self._behind, self._credit = True, 0.0
-            self._credit = min(self._credit + started * BEHIND_SHARE, MOST_ITEMS)
-        else:
-            self._behind = False
+        behind = oldest_us > BEHIND_US
+        if behind and not self._behind:
+            self._credit = 0.0
+        self._behind = behind
+        self._credit = min(self._credit + started * (BEHIND_SHARE if behind else AHEAD_SHARE), MOST_ITEMS)
+        self._noted_at = self._clock.uptime()
 
 
 class Load:
