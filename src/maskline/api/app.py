@@ -1,4 +1,4 @@
-"""The route table, one list, and the ASGI callables around it."""
+"""The route table: one list, and what answers at each port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters: reading them off the wire with limits on size, number and time, and turning each into what it means.
+"""Parameters: reading them from a query and a body, with a limit on their number, and turning each into what it means.
 
 Absent and empty are different: an absent field is left alone on update, an empty one clears what may be cleared.
 """

@@ -43,13 +43,6 @@ class GeoMatchLevel(StrEnum):
     RADIUS = "radius"
 
 
-class Topic(StrEnum):
-    """What an outbox row waits for. Later issues add `intercept`, `out_of_session`, `callback`, `media`."""
-
-    SEND = "send"
-    RECEIPT = "receipt"
-
-
 class OutboxState(IntEnum):
     """How far an outbox row is."""
 
