@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskline.api.context import Context, sid_in_path
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.api.participants import load as load_participant
 from maskline.domain import problems
 from maskline.domain.model import Interaction
@@ -50,21 +50,15 @@ class Interactions:
         self._c = context
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
         account_sid, service_sid = request.account_sid, request.sids["service"]
         session_sid = sid_in_path(request.sids["session"], "KC")
-        page = await self._c.store.read(_list, account_sid, service_sid, session_sid, seek)
-        url = self._c.render.url(f"/v1/Services/{service_sid}/Sessions/{session_sid}/Interactions")
-        return Answer(
-            render_page(
-                "interactions",
-                url,
-                request.params,
-                seek,
-                page,
-                lambda row: self._c.render.interaction(row, account_sid),
-                lambda row: (row.sid,),
-            )
+        return await answer_page(
+            self._c.store,
+            self._c.render.url(f"/v1/Services/{service_sid}/Sessions/{session_sid}/Interactions"),
+            "interactions",
+            request.params,
+            lambda tx, seek: _list(tx, account_sid, service_sid, session_sid, seek),
+            lambda row: self._c.render.interaction(row, account_sid),
         )
 
     async def fetch(self, request: Request) -> Answer:
@@ -115,26 +109,19 @@ class MessageInteractions:
         return Answer(content, 200, REPLAYED if made.replayed else {})
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
         account_sid, service_sid = request.account_sid, request.sids["service"]
         session_sid = sid_in_path(request.sids["session"], "KC")
         participant_sid = sid_in_path(request.sids["participant"], "KP")
-        page = await self._c.store.read(
-            _list_messages, account_sid, service_sid, session_sid, participant_sid, seek
-        )
-        url = self._c.render.url(
-            f"/v1/Services/{service_sid}/Sessions/{session_sid}/Participants/{participant_sid}/MessageInteractions"
-        )
-        return Answer(
-            render_page(
-                "interactions",
-                url,
-                request.params,
-                seek,
-                page,
-                lambda row: self._c.render.message_interaction(row, account_sid),
-                lambda row: (row.sid,),
-            )
+        return await answer_page(
+            self._c.store,
+            self._c.render.url(
+                f"/v1/Services/{service_sid}/Sessions/{session_sid}/Participants/{participant_sid}"
+                "/MessageInteractions"
+            ),
+            "interactions",
+            request.params,
+            lambda tx, seek: _list_messages(tx, account_sid, service_sid, session_sid, participant_sid, seek),
+            lambda row: self._c.render.message_interaction(row, account_sid),
         )
 
     async def fetch(self, request: Request) -> Answer:

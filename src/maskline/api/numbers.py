@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskline.api.context import Context, sid_in_path
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.carriers import sandbox
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
@@ -63,21 +63,15 @@ class Numbers:
         return Answer(self._c.render.phone_number(made), 201)
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
-        service_sid = request.sids["service"]
-        page = await self._c.store.read(_list, request.account_sid, service_sid, seek)
-        url = self._c.render.url(f"/v1/Services/{service_sid}/PhoneNumbers")
-        render = self._c.render.phone_number
-        return Answer(
-            render_page(
-                "phone_numbers",
-                url,
-                request.params,
-                seek,
-                page,
-                render,
-                lambda row: (row.created_at, row.sid),
-            )
+        account_sid, service_sid = request.account_sid, request.sids["service"]
+        return await answer_page(
+            self._c.store,
+            self._c.render.url(f"/v1/Services/{service_sid}/PhoneNumbers"),
+            "phone_numbers",
+            request.params,
+            lambda tx, seek: _list(tx, account_sid, service_sid, seek),
+            self._c.render.phone_number,
+            key=lambda row: (row.created_at, row.sid),
         )
 
     async def fetch(self, request: Request) -> Answer:

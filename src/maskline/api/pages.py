@@ -6,15 +6,19 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 
 from maskline.api.forms import Params
+from maskline.api.http import Answer
 from maskline.domain import problems
 from maskline.domain.problems import Problem
+from maskline.store.engine import Store, Tx
 from maskline.store.pages import Page, Seek
+
+T = TypeVar("T")
 
 DEFAULT_SIZE, MOST_SIZE = 50, 1000
 
@@ -56,21 +60,47 @@ def _token(back: bool, key: tuple[Any, ...]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode([back, *key])).decode().rstrip("=")
 
 
-def render_page(
+def _by_sid(row: Any) -> tuple[Any, ...]:
+    return (row.sid,)
+
+
+async def answer_page(
+    store: Store,
+    url: str,
+    name: str,
+    params: Params,
+    fetch: Callable[[Tx, Seek], Page[T]],
+    render: Callable[[T], dict[str, Any]],
+    key: Callable[[T], tuple[Any, ...]] = _by_sid,
+    filters: dict[str, str] | None = None,
+) -> Answer:
+    """The page that `params` ask for, read by `fetch`, with its rows under `name`. Raises 80701 and what `fetch` does.
+
+    `url` is the list's own; `key` is what a row is ordered by; `filters` are repeated in the links to other pages.
+    """
+    seek = parse_seek(params)
+    page = await store.read(fetch, seek)
+    return Answer(
+        {
+            name: [render(row) for row in page.rows],
+            "meta": _meta(name, url, params, seek, page, key, filters or {}),
+        }
+    )
+
+
+def _meta(
     name: str,
     url: str,
     params: Params,
     seek: Seek,
-    page: Page[Any],
-    render: Callable[[Any], dict[str, Any]],
-    key: Callable[[Any], tuple[Any, ...]],
-    filters: dict[str, str] | None = None,
+    page: Page[T],
+    key: Callable[[T], tuple[Any, ...]],
+    filters: dict[str, str],
 ) -> dict[str, Any]:
-    """The envelope: the rows under `name`, and `meta`. `key` is what a row is ordered by."""
     number = max(0, _integer(params, "Page", 0))
 
     def at(index: int, token: str | None) -> str:
-        query: dict[str, Any] = {**(filters or {}), "PageSize": seek.size, "Page": index}
+        query: dict[str, Any] = {**filters, "PageSize": seek.size, "Page": index}
         if token is not None:
             query["PageToken"] = token
         return f"{url}?{urlencode(query)}"
@@ -82,14 +112,11 @@ def render_page(
     if page.newer and page.rows:
         previous = at(max(0, number - 1), _token(True, key(page.rows[0])))
     return {
-        name: [render(row) for row in page.rows],
-        "meta": {
-            "page": number,
-            "page_size": seek.size,
-            "first_page_url": at(0, None),
-            "previous_page_url": previous,
-            "url": at(number, token),
-            "next_page_url": following,
-            "key": name,
-        },
+        "page": number,
+        "page_size": seek.size,
+        "first_page_url": at(0, None),
+        "previous_page_url": previous,
+        "url": at(number, token),
+        "next_page_url": following,
+        "key": name,
     }

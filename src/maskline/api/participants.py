@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskline.api.context import Context, sid_in_path
 from maskline.api.forms import Params
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.domain import problems
 from maskline.domain.ids import ParticipantSid, canonical, is_sid
 from maskline.domain.model import Participant
@@ -75,21 +75,15 @@ class Participants:
         return Answer(self._c.render.participant(made, account_sid), 201)
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
         account_sid, service_sid = request.account_sid, request.sids["service"]
         session_sid = sid_in_path(request.sids["session"], "KC")
-        page = await self._c.store.read(_list, account_sid, service_sid, session_sid, seek)
-        url = self._c.render.url(f"/v1/Services/{service_sid}/Sessions/{session_sid}/Participants")
-        return Answer(
-            render_page(
-                "participants",
-                url,
-                request.params,
-                seek,
-                page,
-                lambda row: self._c.render.participant(row, account_sid),
-                lambda row: (row.sid,),
-            )
+        return await answer_page(
+            self._c.store,
+            self._c.render.url(f"/v1/Services/{service_sid}/Sessions/{session_sid}/Participants"),
+            "participants",
+            request.params,
+            lambda tx, seek: _list(tx, account_sid, service_sid, session_sid, seek),
+            lambda row: self._c.render.participant(row, account_sid),
         )
 
     async def fetch(self, request: Request) -> Answer:

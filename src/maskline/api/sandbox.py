@@ -7,7 +7,7 @@ from typing import Any
 
 from maskline.api.context import Context
 from maskline.api.http import Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.api.render import render_date
 from maskline.carriers import sandbox
 from maskline.domain import problems
@@ -70,7 +70,6 @@ class Sandbox:
         return Answer(_render(message), 201)
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
         filters: dict[str, str] = {}
         shown: dict[str, str] = {}
         for parameter, name in (
@@ -82,19 +81,14 @@ class Sandbox:
             if value := request.params.query(parameter):
                 shown[parameter] = value
                 filters[name] = value if name == "direction" else identifier_key(value)
-        page = await self._c.store.read(list_handset_messages, request.account_sid, seek, filters)
-        url = self._c.render.url("/sandbox/messages")
-        return Answer(
-            render_page(
-                "messages",
-                url,
-                request.params,
-                seek,
-                page,
-                _render,
-                lambda row: (row.sid,),
-                filters=shown,
-            )
+        return await answer_page(
+            self._c.store,
+            self._c.render.url("/sandbox/messages"),
+            "messages",
+            request.params,
+            lambda tx, seek: list_handset_messages(tx, request.account_sid, seek, filters),
+            _render,
+            filters=shown,
         )
 
     async def script(self, request: Request) -> Answer:

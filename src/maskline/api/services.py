@@ -7,7 +7,7 @@ from typing import Any
 from maskline.api.context import Context
 from maskline.api.forms import MOST_TTL, Params
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.domain import problems
 from maskline.domain.ids import AccountSid, ServiceSid, instant_of, is_sid
 from maskline.domain.model import GeoMatchLevel, Instant, NumberSelectionBehavior, Service
@@ -84,12 +84,13 @@ class Services:
         return Answer(self._c.render.service(made), 201)
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
-        page = await self._c.store.read(list_services, request.account_sid, seek)
-        url = self._c.render.url("/v1/Services")
-        render = self._c.render.service
-        return Answer(
-            render_page("services", url, request.params, seek, page, render, lambda row: (row.sid,))
+        return await answer_page(
+            self._c.store,
+            self._c.render.url("/v1/Services"),
+            "services",
+            request.params,
+            lambda tx, seek: list_services(tx, request.account_sid, seek),
+            self._c.render.service,
         )
 
     async def fetch(self, request: Request) -> Answer:

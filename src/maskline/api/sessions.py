@@ -9,7 +9,7 @@ import msgspec
 from maskline.api.context import Context
 from maskline.api.forms import MOST_TTL, Params
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import parse_seek, render_page
+from maskline.api.pages import answer_page
 from maskline.api.participants import parse_wanted
 from maskline.domain import problems
 from maskline.domain.ids import ServiceSid, SessionSid, instant_of
@@ -117,20 +117,14 @@ class Sessions:
         return Answer(self._c.render.session(made, account_sid), 201)
 
     async def list(self, request: Request) -> Answer:
-        seek = parse_seek(request.params)
         account_sid, service_sid = request.account_sid, request.sids["service"]
-        page = await self._c.store.read(_list, account_sid, service_sid, seek)
-        url = self._c.render.url(f"/v1/Services/{service_sid}/Sessions")
-        return Answer(
-            render_page(
-                "sessions",
-                url,
-                request.params,
-                seek,
-                page,
-                lambda row: self._c.render.session(row, account_sid),
-                lambda row: (row.sid,),
-            )
+        return await answer_page(
+            self._c.store,
+            self._c.render.url(f"/v1/Services/{service_sid}/Sessions"),
+            "sessions",
+            request.params,
+            lambda tx, seek: _list(tx, account_sid, service_sid, seek),
+            lambda row: self._c.render.session(row, account_sid),
         )
 
     async def fetch(self, request: Request) -> Answer:
