@@ -54,9 +54,14 @@ CROSS JOIN participants p ON p.service_sid = v.sid AND p.sid = ?3 AND p.session_
 WHERE v.sid = ?1 AND v.account_sid = ?4"""
 
 TOUCH_SESSION = """
-UPDATE sessions SET seq = ?1, status = 'in-progress', started_at = coalesce(started_at, ?2),
-       last_interaction_at = max(coalesce(last_interaction_at, 0), ?2), updated_at = max(updated_at, ?2)
+UPDATE sessions SET seq = ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
+       updated_at = max(updated_at, ?2)
 WHERE service_sid = ?3 AND sid = ?4"""
+
+# Apart from the above, which every message runs: setting a status, if only to what it is, writes into its index.
+START_SESSION = """
+UPDATE sessions SET status = 'in-progress', started_at = coalesce(started_at, ?)
+WHERE service_sid = ? AND sid = ? AND status = 'open'"""
 
 _INSERT_INTERACTION = """
 INSERT INTO interactions (service_sid, session_sid, sid, type, data, participant_sid, outbound_participant_sid,
@@ -76,6 +81,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     _claim_keys(tx, items, range(len(items)), made)
     seqs: dict[str, int] = {}
     touches: list[tuple[Any, ...]] = []
+    starts: list[tuple[Any, ...]] = []
     interactions: list[tuple[Any, ...]] = []
     sends: list[tuple[Any, ...]] = []
     results: list[Accepted | Exception] = []
@@ -91,6 +97,8 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                 seq = seqs.get(item.session_sid, row[6]) + 1
                 seqs[item.session_sid] = seq
                 touches.append((seq, now, item.service_sid, item.session_sid))
+                if row[0] == "open":
+                    starts.append((now, item.service_sid, item.session_sid))
                 interactions.append(
                     (
                         item.service_sid,
@@ -130,6 +138,8 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                     _claim_keys(tx, items, later, made)
         results.append(result)
     tx.executemany(TOUCH_SESSION, touches)
+    if starts:
+        tx.executemany(START_SESSION, starts)
     tx.executemany(_INSERT_INTERACTION, interactions)
     tx.executemany(INSERT_SEND, sends)
     if sends:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import Participant
+from maskline.domain.model import Participant, SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
-from maskline.store.accept import INSERT_SEND, TOUCH_SESSION
+from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.sessions import SESSION_COLUMNS, make_session
@@ -127,6 +127,8 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
         "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", (session.service_sid, session.sid)
     ).fetchone()
     tx.execute(TOUCH_SESSION, (seq + 1, tx.now, session.service_sid, session.sid))
+    if session.status is SessionStatus.OPEN:
+        tx.execute(START_SESSION, (tx.now, session.service_sid, session.sid))
     tx.execute(
         _INSERT_RELAY,
         (
