@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from maskline.api import v2010
 from maskline.api.context import Context
 from maskline.api.edge import Edge
 from maskline.api.http import Resource
 from maskline.api.interactions import Interactions, MessageInteractions
+from maskline.api.inventory import Inventory
 from maskline.api.limits import RateLimit
 from maskline.api.numbers import Numbers
 from maskline.api.ops import Ops
@@ -28,6 +30,7 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
     messages, interactions = MessageInteractions(context), Interactions(context)
     participants, sessions = Participants(context), Sessions(context)
     numbers, services = Numbers(context), Services(context)
+    inventory = Inventory(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -55,6 +58,7 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
     }
+    table |= v2010.routes(auth, "IncomingPhoneNumbers", {"get": inventory.list}, {"get": inventory.fetch})
     if context.sandbox is not None:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)

@@ -1,4 +1,4 @@
-"""Lists on the wire: reading `PageSize`, `Page` and `PageToken`, and the `meta` that clients follow onward."""
+"""Lists on the wire: reading `PageSize`, `Page` and `PageToken`, and the addresses that clients follow onward."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ import msgspec
 
 from maskline.api.forms import Params
 from maskline.api.http import Answer
+from maskline.api.render import Json
 from maskline.domain import problems
 from maskline.domain.problems import Problem
 from maskline.store.engine import Store, Tx
@@ -64,39 +66,64 @@ def _by_sid(row: Any) -> tuple[Any, ...]:
     return (row.sid,)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page stands in its list: its number and size, and the addresses that lead to it and on from it."""
+
+    page: int
+    size: int
+    here: str
+    first: str
+    previous: str | None
+    following: str | None
+
+
+def with_meta(name: str, rows: list[Json], place: Place) -> Json:
+    """A page as the Proxy API wraps it: the rows under their name, and `meta`."""
+    return {
+        name: rows,
+        "meta": {
+            "page": place.page,
+            "page_size": place.size,
+            "first_page_url": place.first,
+            "previous_page_url": place.previous,
+            "url": place.here,
+            "next_page_url": place.following,
+            "key": name,
+        },
+    }
+
+
 async def answer_page(
     store: Store,
     url: str,
     name: str,
     params: Params,
     fetch: Callable[[Tx, Seek], Page[T]],
-    render: Callable[[T], dict[str, Any]],
+    render: Callable[[T], Json],
     key: Callable[[T], tuple[Any, ...]] = _by_sid,
     filters: dict[str, str] | None = None,
+    envelope: Callable[[str, list[Json], Place], Json] = with_meta,
 ) -> Answer:
     """The page that `params` ask for, read by `fetch`, with its rows under `name`. Raises 80701 and what `fetch` does.
 
-    `url` is the list's own; `key` is what a row is ordered by; `filters` are repeated in the links to other pages.
+    `url` is the list's own; `key` is what a row is ordered by; `filters` are repeated in the links to other pages;
+    `envelope` is what the rows come in.
     """
     seek = parse_seek(params)
     page = await store.read(fetch, seek)
-    return Answer(
-        {
-            name: [render(row) for row in page.rows],
-            "meta": _meta(name, url, params, seek, page, key, filters or {}),
-        }
-    )
+    place = _place(url, params, seek, page, key, filters or {})
+    return Answer(envelope(name, [render(row) for row in page.rows], place))
 
 
-def _meta(
-    name: str,
+def _place(
     url: str,
     params: Params,
     seek: Seek,
     page: Page[T],
     key: Callable[[T], tuple[Any, ...]],
     filters: dict[str, str],
-) -> dict[str, Any]:
+) -> Place:
     number = max(0, _integer(params, "Page", 0))
 
     def at(index: int, token: str | None) -> str:
@@ -105,18 +132,10 @@ def _meta(
             query["PageToken"] = token
         return f"{url}?{urlencode(query)}"
 
-    token = params.query("PageToken") or None
     following = previous = None
     if page.older and page.rows:
         following = at(number + 1, _token(False, key(page.rows[-1])))
     if page.newer and page.rows:
         previous = at(max(0, number - 1), _token(True, key(page.rows[0])))
-    return {
-        "page": number,
-        "page_size": seek.size,
-        "first_page_url": at(0, None),
-        "previous_page_url": previous,
-        "url": at(number, token),
-        "next_page_url": following,
-        "key": name,
-    }
+    here = at(number, params.query("PageToken") or None)
+    return Place(number, seek.size, here, at(0, None), previous, following)

@@ -50,6 +50,31 @@ def insert_number(tx: Tx, number: ProxyNumber) -> None:
     )
 
 
+def load_own_number(tx: Tx, account_sid: str, sid: str) -> ProxyNumber:
+    """A number of the account. Raises 20404."""
+    number = find_number_by_sid(tx, sid)
+    if number is None or number.account_sid != account_sid:
+        raise Problem(problems.NOT_FOUND)
+    return number
+
+
+def list_own_numbers(tx: Tx, account_sid: str, seek: Seek, filters: dict[str, str]) -> Page[ProxyNumber]:
+    """A page of the account's phone numbers, in pools or not, the newest first.
+
+    `filters`, by column: `phone_number` and `friendly_name`, each exactly.
+    """
+    wanted = "".join(f" AND {column} = :{column}" for column in sorted(filters))
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM numbers WHERE account_sid = :account AND sid >= 'PN' AND sid < 'PO'{wanted}"
+            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            {"account": account_sid, "limit": limit, **filters, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["sid"], seek, _number)
+
+
 def list_numbers(tx: Tx, account_sid: str | None = None) -> list[ProxyNumber]:
     """The directory, or one account's part of it, in order of number."""
     rows = tx.execute(
