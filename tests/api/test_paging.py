@@ -15,7 +15,7 @@ from tests.support.checked import CheckedApi
 from tests.support.server import RealServer
 from tests.support.world import fresh_number, make_pair, make_service
 
-MANY = 1050
+MANY = 1250
 
 
 def walk(api: CheckedApi, url: str | None, key: str, to: str = "next_page_url") -> list[list[str]]:
@@ -30,7 +30,7 @@ def walk(api: CheckedApi, url: str | None, key: str, to: str = "next_page_url") 
 
 @pytest.fixture(scope="module")
 def messages(intake: CheckedApi) -> tuple[str, list[str]]:
-    """A list of 1050 messages, and their SIDs, newest first."""
+    """A list of 1250 messages, and their SIDs, newest first."""
     pair = make_pair(intake)
     path = pair.messages_path(pair.first)
     with ThreadPoolExecutor(32) as threads:
@@ -95,12 +95,33 @@ def api_path(api: CheckedApi, path: str) -> str:
     return path if path.startswith("http") else api.url + path
 
 
-def test_the_sessions_interactions_page_in_the_same_way(
-    intake: CheckedApi, messages: tuple[str, list[str]]
+@pytest.mark.parametrize("size", [50, 1000])
+def test_a_list_of_1250_rows_forward_and_back_while_rows_are_added(
+    intake: CheckedApi, messages: tuple[str, list[str]], size: int
 ) -> None:
+    """The Session's Interactions: all messages to one participant, while others to the other one come in."""
     path, sids = messages
-    interactions = path.partition("/Participants")[0] + "/Interactions"
-    assert walk(intake, interactions + "?PageSize=1000", "interactions") == [sids[:1000], sids[1000:]]
+    session, _, first = path.removesuffix("/MessageInteractions").partition("/Participants/")
+    people = intake.get(session + "/Participants").json["participants"]
+    (other,) = [one["links"]["message_interactions"] for one in people if one["sid"] != first]
+    added = [row["sid"] for row in intake.get(other + "?PageSize=1000").json["interactions"]]
+    url, last, seen = f"{session}/Interactions?PageSize={size}", "", []
+    while url is not None:
+        last, page = url, intake.get(url).json
+        seen += [row["sid"] for row in page["interactions"]]
+        url = page["meta"]["next_page_url"]
+        added.append(intake.make(other, {"Body": "meanwhile"})["sid"])
+    assert [sid for sid in seen if sid not in added] == sids
+    back: list[str] = []
+    url = last
+    while url is not None:
+        page = intake.get(url).json
+        back = [row["sid"] for row in page["interactions"]] + back
+        url = page["meta"]["previous_page_url"]
+        if len(back) < 2 * MANY:
+            added.append(intake.make(other, {"Body": "meanwhile"})["sid"])
+    assert back == sorted(set(back), reverse=True)
+    assert set(sids + added[:-1]) <= set(back)
 
 
 def test_the_pages_of_a_filtered_list_keep_the_filter(api: CheckedApi) -> None:

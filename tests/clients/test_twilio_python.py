@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from twilio.base.exceptions import TwilioException, TwilioRestException
@@ -36,7 +35,7 @@ class Witness(TwilioHttpClient):
         check_headers(reply)
         if reply.status >= 400:
             check_error(reply)
-        elif name := check_success(method, urlsplit(url).path, reply, self.api):
+        elif name := check_success(method, url, reply, self.api):
             self.seen.add(name)
         return response
 

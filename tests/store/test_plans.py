@@ -165,10 +165,15 @@ def orphans(tx: Tx, w: World) -> None:
 def pages(tx: Tx, w: World) -> None:
     for seek in (SIZE, Seek(50, ("KC",)), Seek(50, ("KC",), True)):
         list_sessions(tx, w.service_sid, seek)
+        list_sessions(tx, w.service_sid, seek, unique_name="ours")
+        for status in SessionStatus:
+            list_sessions(tx, w.service_sid, seek, status=status)
         list_participants(tx, w.service_sid, w.session_sid, seek)
+        list_participants(tx, w.service_sid, w.session_sid, seek, identifier_key=w.ann.identifier_key)
         list_interactions(tx, w.service_sid, w.session_sid, seek)
         list_interactions(tx, w.service_sid, w.session_sid, seek, w.ann.sid)
         list_services(tx, ACCOUNT, seek)
+        list_services(tx, ACCOUNT, seek, unique_name="ours")
         sandbox.list_handset_messages(tx, ACCOUNT, seek, {})
     for seek in (SIZE, Seek(50, (1, "PN")), Seek(50, (1, "PN"), True)):
         list_pool(tx, w.service_sid, seek)
@@ -258,8 +263,8 @@ WORK: list[Callable[[Tx, World], None]] = [
     sweep,
 ]
 
-# Small by their nature: what is being deleted, and what the sandbox still has to bring.
-SMALL = {"purges", "sandbox_todo", "CONSTANT"}
+# Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.
+SMALL = {"purges", "sandbox_todo", "ended", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
 PARTIAL = ("outbox_fresh", "outbox_parked")
 # Asked once, at the start of a server, whether an earlier run left anything.
@@ -267,6 +272,7 @@ ONCE = {orphans}
 
 # A statement that names one of these in its condition has to find its rows by it: stopping at the Service before it
 # would read 100,000 rows for two. This is so for those of a Session and of a person, for names, ends and carriers' IDs.
+# Once its Session is found, though, a person is found among those of that Session.
 NAMED = re.compile(r"\b(session_sid|identifier_key|unique_name|check_at|carrier_id) (?:=|<=) [?:]")
 # A Service's rows in the order of their key, only so many: lists, and what is removed with the Service.
 A_FEW = re.compile(r"WHERE service_sid = (?:\?|:service) (?:AND 1 = 1 ORDER BY sid DESC )?LIMIT")
@@ -285,7 +291,9 @@ def reads_service(sql: str, step: str) -> bool:
 
 def passed_over(sql: str, plan: list[str]) -> list[str]:
     """What the statement's condition names and no step of its plan looks for."""
-    names = NAMED.findall(sql.partition(" WHERE ")[2])
+    names = set(NAMED.findall(sql.partition(" WHERE ")[2]))
+    if "session_sid" in names:
+        names.discard("identifier_key")
     return [name for name in names if not any(re.search(rf"\b{name}[=<]\?", step) for step in plan)]
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.server import Api, Form, Reply
 from tests.support.v2010 import check_v2010
@@ -47,6 +47,10 @@ _OWN = {
     ("GET", "/healthz"): {"status"},
     ("GET", "/readyz"): {"status"},
 }
+
+
+# Lists can be asked for a part, which is ours too.
+_FILTERS = {"UniqueName", "Status", "Identifier"}
 
 
 def find_operation(method: str, path: str) -> tuple[str, Operation] | None:
@@ -95,16 +99,27 @@ def _check_home(name: str, row: Any, api: Api) -> None:
     assert all(value == value[:2] + value[2:].lower() for key, value in row.items() if key == "sid")
 
 
-def _check_meta(meta: Any, path: str, api: Api) -> None:
-    start = f"{api.url}{path}?PageSize={meta['page_size']}&Page=".lower()
+def _check_meta(meta: Any, path: str, query: str, api: Api) -> None:
+    """The links lead to this list, with the filters that were asked for, the size used, and Twilio's names."""
+    filters = sorted((name, value) for name, value in parse_qsl(query) if name in _FILTERS)
     for name in ("url", "first_page_url", "next_page_url", "previous_page_url"):
-        assert meta[name] is None or meta[name].lower().startswith(start)
+        if meta[name] is None:
+            continue
+        address, _, asked = meta[name].partition("?")
+        assert address.lower() == f"{api.url}{path}".lower()
+        pairs = parse_qsl(asked)
+        assert sorted(pairs[: len(filters)]) == filters, meta[name]
+        (size, number), (page, _), *rest = pairs[len(filters) :]
+        assert (size, number, page) == ("PageSize", str(meta["page_size"]), "Page")
+        assert [name for name, _ in rest] in ([], ["PageToken"])
     assert 1 <= meta["page_size"] <= 1000
     assert "PageToken" not in meta["first_page_url"]
 
 
-def check_success(method: str, path: str, reply: Reply, api: Api) -> str | None:
+def check_success(method: str, url: str, reply: Reply, api: Api) -> str | None:
     """A 2xx against the facts of the operation that it answers; its name in the endpoint table, if it is there."""
+    asked = urlsplit(url)
+    path = asked.path
     found = find_operation(method, path)
     if found is None:
         if path.startswith("/2010-04-01/"):
@@ -123,7 +138,7 @@ def check_success(method: str, path: str, reply: Reply, api: Api) -> str | None:
     content, resource = json.loads(reply.raw), operation["resource"]
     if "list_key" in operation:
         assert check_page(operation["list_key"], content, resource) == []
-        _check_meta(content["meta"], path, api)
+        _check_meta(content["meta"], path, asked.query, api)
         for row in content[operation["list_key"]]:
             _check_home(resource, row, api)
     else:
@@ -146,6 +161,6 @@ class CheckedApi(Api):
             return reply
         if reply.status >= 400:
             check_error(reply)
-        elif name := check_success(method, urlsplit(path).path, reply, self):
+        elif name := check_success(method, path, reply, self):
             self.seen.add(name)
         return reply

@@ -62,6 +62,11 @@ def _token(back: bool, key: tuple[Any, ...]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode([back, *key])).decode().rstrip("=")
 
 
+def parse_filters(params: Params, *names: str) -> dict[str, str]:
+    """Which of a list's filters the query gives. An empty one is none."""
+    return {name: value for name in names if (value := params.query(name))}
+
+
 def _by_sid(row: Any) -> tuple[Any, ...]:
     return (row.sid,)
 

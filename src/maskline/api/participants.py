@@ -5,7 +5,7 @@ from __future__ import annotations
 from maskline.api.context import Context, sid_in_path
 from maskline.api.forms import Params
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import answer_page
+from maskline.api.pages import answer_page, parse_filters
 from maskline.domain import problems
 from maskline.domain.ids import ParticipantSid, canonical, is_sid
 from maskline.domain.model import Participant
@@ -48,9 +48,12 @@ def load(tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str)
     return load_participant(tx, session.service_sid, session.sid, sid)
 
 
-def _list(tx: Tx, account_sid: str, service_sid: str, session_sid: str, seek: Seek) -> Page[Participant]:
+def _list(
+    tx: Tx, account_sid: str, service_sid: str, session_sid: str, identifier: str | None, seek: Seek
+) -> Page[Participant]:
     session = load_session(tx, load_service(tx, account_sid, service_sid).sid, session_sid)
-    return list_participants(tx, session.service_sid, session.sid, seek)
+    key = identifier_key(identifier) if identifier else None
+    return list_participants(tx, session.service_sid, session.sid, seek, identifier_key=key)
 
 
 class Participants:
@@ -77,13 +80,17 @@ class Participants:
     async def list(self, request: Request) -> Answer:
         account_sid, service_sid = request.account_sid, request.sids["service"]
         session_sid = sid_in_path(request.sids["session"], "KC")
+        filters = parse_filters(request.params, "Identifier")
         return await answer_page(
             self._c.store,
             self._c.render.url(f"/v1/Services/{service_sid}/Sessions/{session_sid}/Participants"),
             "participants",
             request.params,
-            lambda tx, seek: _list(tx, account_sid, service_sid, session_sid, seek),
+            lambda tx, seek: _list(
+                tx, account_sid, service_sid, session_sid, filters.get("Identifier"), seek
+            ),
             lambda row: self._c.render.participant(row, account_sid),
+            filters=filters,
         )
 
     async def fetch(self, request: Request) -> Answer:

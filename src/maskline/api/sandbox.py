@@ -7,7 +7,7 @@ from typing import Any
 
 from maskline.api.context import Context
 from maskline.api.http import Answer, Request
-from maskline.api.pages import answer_page
+from maskline.api.pages import answer_page, parse_filters
 from maskline.api.render import render_date
 from maskline.carriers import sandbox
 from maskline.domain import problems
@@ -70,17 +70,13 @@ class Sandbox:
         return Answer(_render(message), 201)
 
     async def list(self, request: Request) -> Answer:
-        filters: dict[str, str] = {}
-        shown: dict[str, str] = {}
-        for parameter, name in (
-            ("To", "to"),
-            ("From", "from_"),
-            ("Handset", "handset"),
-            ("Direction", "direction"),
-        ):
-            if value := request.params.query(parameter):
-                shown[parameter] = value
-                filters[name] = value if name == "direction" else identifier_key(value)
+        shown = parse_filters(request.params, "To", "From", "Handset", "Direction")
+        filters = {
+            "from_" if name == "From" else name.lower(): value
+            if name == "Direction"
+            else identifier_key(value)
+            for name, value in shown.items()
+        }
         return await answer_page(
             self._c.store,
             self._c.render.url("/sandbox/messages"),

@@ -7,7 +7,7 @@ from typing import Any
 from maskline.api.context import Context
 from maskline.api.forms import MOST_TTL, Params
 from maskline.api.http import REPLAYED, Answer, Request
-from maskline.api.pages import answer_page
+from maskline.api.pages import answer_page, parse_filters
 from maskline.domain import problems
 from maskline.domain.ids import AccountSid, ServiceSid, instant_of, is_sid
 from maskline.domain.model import GeoMatchLevel, Instant, NumberSelectionBehavior, Service
@@ -84,13 +84,17 @@ class Services:
         return Answer(self._c.render.service(made), 201)
 
     async def list(self, request: Request) -> Answer:
+        filters = parse_filters(request.params, "UniqueName")
         return await answer_page(
             self._c.store,
             self._c.render.url("/v1/Services"),
             "services",
             request.params,
-            lambda tx, seek: list_services(tx, request.account_sid, seek),
+            lambda tx, seek: list_services(
+                tx, request.account_sid, seek, unique_name=filters.get("UniqueName")
+            ),
             self._c.render.service,
+            filters=filters,
         )
 
     async def fetch(self, request: Request) -> Answer:

@@ -61,14 +61,23 @@ def load_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Pa
     return participant
 
 
-def list_participants(tx: Tx, service_sid: str, session_sid: str, seek: Seek) -> Page[Participant]:
-    """A page of the Session's Participants, deleted ones included."""
+def list_participants(
+    tx: Tx, service_sid: str, session_sid: str, seek: Seek, *, identifier_key: str | None = None
+) -> Page[Participant]:
+    """A page of the Session's Participants, deleted ones included; only this person's, if given."""
+    person = "" if identifier_key is None else " AND identifier_key = :key"
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session"
+            f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session{person}"
             f" AND {condition} ORDER BY {order} LIMIT :limit",
-            {"service": service_sid, "session": session_sid, "limit": limit, **key_params(seek)},
+            {
+                "service": service_sid,
+                "session": session_sid,
+                "key": identifier_key,
+                "limit": limit,
+                **key_params(seek),
+            },
         ).fetchall()
 
     return fetch_page(fetch, ["sid"], seek, lambda row: Participant(*row))

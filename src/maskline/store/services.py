@@ -85,14 +85,15 @@ def update_service(tx: Tx, service: Service) -> None:
     )
 
 
-def list_services(tx: Tx, account_sid: str, seek: Seek) -> Page[Service]:
-    """A page of the account's Services."""
+def list_services(tx: Tx, account_sid: str, seek: Seek, *, unique_name: str | None = None) -> Page[Service]:
+    """A page of the account's Services; only the one of this name, if given."""
+    named = "" if unique_name is None else "AND unique_name = :name "
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_COLUMNS} FROM services WHERE account_sid = :account AND {condition}"
+            f"SELECT {_COLUMNS} FROM services WHERE account_sid = :account {named}AND {condition}"
             f" ORDER BY {order} LIMIT :limit",
-            {"account": account_sid, "limit": limit, **key_params(seek)},
+            {"account": account_sid, "name": unique_name, "limit": limit, **key_params(seek)},
         ).fetchall()
 
     return fetch_page(fetch, ["sid"], seek, _service)

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from maskline.domain import problems
@@ -121,17 +124,48 @@ def write_session(tx: Tx, session: Session) -> None:
     )
 
 
-def list_sessions(tx: Tx, service_sid: str, seek: Seek) -> Page[Session]:
-    """A page of the Service's Sessions as they are now."""
+def list_sessions(
+    tx: Tx, service_sid: str, seek: Seek, *, unique_name: str | None = None, status: str | None = None
+) -> Page[Session]:
+    """A page of the Service's Sessions as they are now; only those of this name and of this status, if given."""
+    params = {
+        "service": service_sid,
+        "name": unique_name,
+        "status": status,
+        "now": tx.now,
+        "idle": tx.idle_close_us,
+        **key_params(seek),
+    }
+
+    def now_session(row: tuple[Any, ...]) -> Session:
+        return as_of(make_session(row), tx.now, tx.idle_close_us)
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
-        return tx.execute(
-            f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service AND {condition}"
-            f" ORDER BY {order} LIMIT :limit",
-            {"service": service_sid, "limit": limit, **key_params(seek)},
-        ).fetchall()
+        def select(which: str) -> list[Any]:
+            return tx.execute(
+                f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = :service{which}"
+                f" ORDER BY {order} LIMIT :limit",
+                {**params, "limit": limit},
+            ).fetchall()
 
-    return fetch_page(fetch, ["sid"], seek, lambda row: as_of(make_session(row), tx.now, tx.idle_close_us))
+        if unique_name is not None:
+            rows = select(f" AND unique_name = :name AND {condition}")
+            return [row for row in rows if status is None or now_session(row).status == status]
+        if status is None:
+            return select(f" AND {condition}")
+        # The first page begins after no SID, too: SQLite enters the index of statuses only where it can seek a SID.
+        of_status = " AND status = :status AND " + (condition if seek.key else "sid > ''")
+        if status != SessionStatus.CLOSED:
+            return select(f"{of_status} AND sid NOT IN (SELECT s.sid FROM sessions s WHERE {_ENDED})")
+        ended = tx.execute(
+            f"WITH ended AS MATERIALIZED (SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_ENDED})"
+            f" SELECT {SESSION_COLUMNS} FROM ended WHERE {condition}",
+            params,
+        )
+        first = heapq.nsmallest if seek.back else heapq.nlargest
+        return first(limit, chain(select(of_status), ended), key=itemgetter(1))
+
+    return fetch_page(fetch, ["sid"], seek, now_session)
 
 
 # The end of a Session
