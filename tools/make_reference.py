@@ -23,6 +23,36 @@ Twilio's wherever it has one; the sentences are maskline's. What has no HTTP sta
 |---|---|---|---|
 """
 
+NEVER_SAID = """
+## What maskline never says
+
+Codes of Twilio Proxy that have no use here, and what stands in their place.
+
+| Code | Why not |
+|---|---|
+"""
+
+_CHAT = "Flex and Programmable Chat are no part of maskline."
+NEVER = {
+    80102: "An Interaction has its participants from the start, and keeps them.",
+    80306: _CHAT,
+    80307: "What was deleted meanwhile is not found: 20404.",
+    80308: "No Session of that name is not found: 20404.",
+    80401: "An Account SID that is not the caller's is not found, whatever it looks like: 20404.",
+    80408: "What is no Service's SID may be a Service's name, and is not found: 20404.",
+    80503: "What was deleted meanwhile is not found: 20404.",
+    80505: _CHAT,
+    80506: "maskline is not taken off sale.",
+    80610: "What stands under another parent is not found, so that nobody learns of it: 20404.",
+    80615: "There are no legal holds.",
+    80617: _CHAT,
+    80618: _CHAT,
+    80619: _CHAT,
+    80620: _CHAT,
+    80801: "A re-open that would make a pair active twice is refused: 80604.",
+    80802: "Of creates at the same time each gets a pair of its own, or is refused.",
+}
+
 SETTINGS = """# Settings of a Service
 
 `GET` and `POST /v1/Services/{ServiceSid}/Settings`: form-posted, answered with JSON. An absent parameter is left alone,
@@ -38,7 +68,8 @@ def errors_page() -> str:
         (code for code in vars(problems).values() if isinstance(code, Code)), key=lambda code: code.number
     )
     rows = [f"| {c.number} | {c.status or ''} | {c.level.lower()} | {c.sentence} |" for c in codes]
-    return ERRORS + "\n".join(rows) + "\n"
+    never = [f"| {number} | {why} |" for number, why in NEVER.items()]
+    return ERRORS + "\n".join(rows) + "\n" + NEVER_SAID + "\n".join(never) + "\n"
 
 
 def settings_page() -> str:

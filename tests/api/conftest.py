@@ -40,6 +40,12 @@ def api(server: RealServer) -> CheckedApi:
 
 
 @pytest.fixture(scope="session")
+def write_beside(server: RealServer) -> Callable[..., None]:
+    """Write to the server's database as the command line does."""
+    return lambda fn, *args: beside(server, fn, *args)
+
+
+@pytest.fixture(scope="session")
 def another(server: RealServer) -> Callable[[], CheckedApi]:
     """Make one more account on the same server."""
 

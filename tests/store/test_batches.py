@@ -1,7 +1,6 @@
 """An item that fails fails alone: 64 handed in together with a bad one at each place, for each hot function."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
 from maskline.store.accept import accept_messages
-from maskline.store.engine import Batched, Tx
+from maskline.store.engine import Batched, StoreRefused, Tx
 from maskline.store.receipts import Receipt, merge_receipts
 from maskline.store.receive import NewInbound, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
@@ -200,7 +199,7 @@ def having(**fields: Any) -> Callable[[House, Any], Any]:
     return lambda house, item: replace(item, **fields)
 
 
-BINDING = having(data=object()), sqlite3.Error
+BINDING = having(data=object()), StoreRefused
 SURROGATE = having(data='{"body":"\ud800"}'), UnicodeEncodeError
 DEFECT = having(validity_us=None), TypeError
 
@@ -213,7 +212,7 @@ HOT: dict[str, Hot] = {
                 lambda house, item: replace(
                     item, sid=house.first.sid, session_sid=house.people[0].session_sid
                 ),
-                sqlite3.IntegrityError,
+                StoreRefused,
             ),
             "a value that cannot be bound": BINDING,
             "a lone surrogate": SURROGATE,
@@ -229,7 +228,7 @@ HOT: dict[str, Hot] = {
         {
             "a SID that is there": (
                 lambda house, item: replace(item, sid=house.first.sid),
-                sqlite3.IntegrityError,
+                StoreRefused,
             ),
             "a value that cannot be bound": BINDING,
             "a lone surrogate": SURROGATE,
@@ -242,7 +241,7 @@ HOT: dict[str, Hot] = {
         start_sends,
         make_requests,
         {
-            "a value that cannot be bound": (having(run=object()), sqlite3.Error),
+            "a value that cannot be bound": (having(run=object()), StoreRefused),
             "a defect": (having(free=None), TypeError),
         },
         started,
@@ -252,8 +251,8 @@ HOT: dict[str, Hot] = {
         record_outcomes,
         make_outcomes,
         {
-            "a value that must not be missing": (having(account_sid=None), sqlite3.IntegrityError),
-            "a value that cannot be bound": (having(carrier_id=object()), sqlite3.Error),
+            "a value that must not be missing": (having(account_sid=None), StoreRefused),
+            "a value that cannot be bound": (having(carrier_id=object()), StoreRefused),
         },
         recorded,
         lambda item, answer: answer.interaction_sid == item.interaction_sid,
@@ -262,8 +261,8 @@ HOT: dict[str, Hot] = {
         merge_receipts,
         make_receipts,
         {
-            "a value that must not be missing": (having(number=None), sqlite3.IntegrityError),
-            "a value that cannot be bound": (having(carrier_id=object()), sqlite3.Error),
+            "a value that must not be missing": (having(number=None), StoreRefused),
+            "a value that cannot be bound": (having(carrier_id=object()), StoreRefused),
         },
         kept,
         lambda item, answer: answer is False,
@@ -272,8 +271,8 @@ HOT: dict[str, Hot] = {
         hand_over,
         make_hand_overs,
         {
-            "a value that must not be missing": (having(body=None), sqlite3.IntegrityError),
-            "a value that cannot be bound": (having(body=object()), sqlite3.Error),
+            "a value that must not be missing": (having(body=None), StoreRefused),
+            "a value that cannot be bound": (having(body=object()), StoreRefused),
             "a lone surrogate": (having(body="\ud800"), UnicodeEncodeError),
         },
         handed_over,
@@ -357,7 +356,7 @@ async def test_bad_items_of_several_functions_in_one_round_fail_alone(house: Hou
     async with held_writer(house.store):
         tasks = [asyncio.create_task(house.store.batch(HOT[name].function, item)) for name, item, _ in items]
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(answer, sqlite3.Error) for answer in answers] == [bad for _, _, bad in items]
+    assert [isinstance(answer, StoreRefused) for answer in answers] == [bad for _, _, bad in items]
     for name in made:
         mine = [(item, bad) for of, item, bad in items if of == name]
         stored = await house.store.read(HOT[name].stored, [item for item, _ in mine])
@@ -387,9 +386,9 @@ def put(tx: Tx, name: str, way: str) -> str:
 
 BAD_WRITES = {
     "Problem": Problem,
-    "constraint": sqlite3.IntegrityError,
-    "binding": sqlite3.Error,
-    "SQL": sqlite3.OperationalError,
+    "constraint": StoreRefused,
+    "binding": StoreRefused,
+    "SQL": StoreRefused,
     "defect": ZeroDivisionError,
 }
 

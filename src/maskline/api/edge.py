@@ -21,7 +21,7 @@ from maskline.api.wire import Exchange, Headers
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
-from maskline.store.engine import StoreUnavailable
+from maskline.store.engine import StoreRefused, StoreUnavailable
 
 MOST_KEY = 255
 
@@ -52,9 +52,14 @@ class Edge:
         except StoreUnavailable as error:
             _log.warning("store.unavailable", request=request_id, error=str(error))
             answer = self._refuse(Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"}), exchange.path)
+        except StoreRefused:
+            _log.exception("store.refused", request=request_id, method=exchange.method)
+            answer = self._refuse(Problem(problems.STORAGE_FAILED, f"Request {request_id}"), exchange.path)
         except Exception:
             _log.exception("request.defect", request=request_id, method=exchange.method)
-            answer = self._refuse(Problem(problems.INTERNAL, f"Request {request_id}"), exchange.path)
+            proxy = exchange.path.startswith("/v1/")
+            code = problems.PROXY_INTERNAL if proxy else problems.INTERNAL
+            answer = self._refuse(Problem(code, f"Request {request_id}"), exchange.path)
         finally:
             self._concurrent -= 1
         return self._render(answer, request_id, time.perf_counter() - began)

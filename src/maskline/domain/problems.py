@@ -78,7 +78,9 @@ TOO_MANY_REQUESTS = _error(
 HEADERS_TOO_LARGE = _error(20431, 431, "A request may have at most 32,768 bytes of headers.")
 MALFORMED_REQUEST = _error(20400, 400, "This is not a request in HTTP/1.1.")
 BODY_TOO_SLOW = _error(20408, 408, "A request must have arrived whole within 10 seconds.")
-INTERNAL = _error(20500, 500, "An internal error happened; the request id identifies it in the server's log.")
+INTERNAL = _error(
+    20500, 500, "An internal error happened outside the Proxy API; the request id identifies it in the log."
+)
 UNAVAILABLE = _error(
     20503, 503, "The server has too much to do or cannot reach its database; try again shortly."
 )
@@ -164,7 +166,10 @@ PARTICIPANT_BUSY = _error(
 )
 PARAMETER_INVALID = _warning(80701, 400, "The parameter is missing or malformed.")
 STORAGE_FAILED = _error(
-    80501, 500, "The database refused the operation; the request id identifies it in the log."
+    80501, 500, "The database refused the operation; the request id identifies it in the server's log."
+)
+PROXY_INTERNAL = _error(
+    80504, 500, "An internal error happened; the request id identifies it in the server's log."
 )
 
 # Proxy: traffic. Mostly events, since the one who texts is not the one who called the API.

@@ -29,6 +29,10 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or written now. Nothing of what was asked is stored."""
 
 
+class StoreRefused(Exception):
+    """The database would not do this one operation, and nothing of it is stored; it does others."""
+
+
 class Cursor(Protocol):
     """What `execute` gives: rows to fetch, and how many were changed."""
 
@@ -99,7 +103,7 @@ class Store(Protocol):
         """Run `fn` on one snapshot."""
 
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `fn` and commit. What it raises is raised here, with nothing of it stored."""
+        """Run `fn` and commit. What it raises is raised here, with nothing of it stored. Raises StoreRefused."""
 
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
         """Hand one item to a hot write; it is run and committed with whatever else waits."""

@@ -29,6 +29,7 @@ from maskline.store.engine import (
     P,
     R,
     ResultT,
+    StoreRefused,
     StoreUnavailable,
     Turn,
     Tx,
@@ -126,6 +127,16 @@ def is_served(path: Path) -> bool:
 def _is_environment(error: BaseException) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and (code & 0xFF) in _ENVIRONMENT
+
+
+def _told(error: Exception) -> Exception:
+    """What a caller is told of an error that its own operation met."""
+    if not isinstance(error, sqlite3.Error):
+        return error
+    interrupted = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+    told = (StoreUnavailable if interrupted or _is_environment(error) else StoreRefused)(str(error))
+    told.__cause__ = error
+    return told
 
 
 def _die(error: BaseException) -> None:
@@ -252,10 +263,8 @@ class SqliteStore:
         try:
             tx = Tx(connection.execute, connection.executemany, self._time.now(), self._idle_close_us)
             return fn(tx, *args, **kwargs)
-        except sqlite3.OperationalError as error:
-            if _is_environment(error) or error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                raise StoreUnavailable(str(error)) from error
-            raise
+        except sqlite3.Error as error:
+            raise _told(error) from error
         finally:
             connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")
@@ -380,7 +389,7 @@ class SqliteStore:
         except Exception as error:
             self._undo(error)
             tx.wake = wake
-            return error
+            return _told(error)
         return result
 
     def _undo(self, error: Exception) -> None:
