@@ -7,20 +7,23 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import phonenumbers
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from phonenumbers import PhoneNumberFormat, PhoneNumberType
 
 from maskline.domain import problems
 from maskline.domain.assign import Person, PoolNumber, Refusal, Rules, check_explicit, rank
 from maskline.domain.geo import area_code, distance_km, same_overlay
 from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior
+from maskline.domain.phone import Phone, parse_phone
 from maskline.domain.problems import Code
 
 PREFER, AVOID = NumberSelectionBehavior.PREFER_STICKY, NumberSelectionBehavior.AVOID_STICKY
 COUNTRY, AREA_CODE, OVERLAY, RADIUS = GeoMatchLevel
 BOTH, VOICE, MESSAGE = Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY
-CALLING_CODES = {"US": 1, "CA": 1, "AG": 1, "BM": 1, "JM": 1, "GB": 44, "JE": 44, "RU": 7, "KZ": 7, "JP": 81}
+CALLING_CODES = {"US": 1, "CA": 1, "AG": 1, "BM": 1, "JM": 1, "PR": 1, "GB": 44, "JE": 44, "RU": 7, "KZ": 7, "JP": 81}
 
 
 def a_number(
@@ -120,23 +123,73 @@ def test_the_own_country_comes_before_a_shared_code_and_a_sticky_number_before_b
         ("AG", "US"),
         ("BM", "US"),
         ("JM", "JM"),
+        ("JM", "US"),
+        ("PR", "US"),
         ("JE", "GB"),
         ("RU", "KZ"),
     ],
 )
 def test_a_number_of_the_country_or_of_its_group_is_given(person: str, number: str) -> None:
-    """Numbers of one calling code match each other; under +1, some countries may have US numbers."""
+    """Numbers of one calling code match each other; under +1, everybody may have US numbers."""
     assert chosen(a_person(person), a_number(1, number)) == ["1"]
 
 
 @pytest.mark.parametrize(
     ("person", "number"),
-    [("US", "CA"), ("US", "AG"), ("BM", "AG"), ("BM", "CA"), ("JM", "US"), ("JP", "US"), ("US", "JP")],
+    [("US", "CA"), ("US", "AG"), ("BM", "AG"), ("BM", "CA"), ("CA", "JM"), ("JP", "US"), ("US", "JP")],
 )
 def test_a_number_of_another_country_is_not_given(person: str, number: str) -> None:
     """There is no fallback to another country: the caller is told which country is missing."""
     answer = rank(a_person(person), BOTH, Rules(), [a_number(1, number)])
     assert answer == Refusal(problems.NO_PROXY_FOR_COUNTRY, f"+1…99 ({person})")
+
+
+# Of the specification's section 6.3: countries that share a calling code, and can be told apart by their numbers (which
+# Western Sahara and Saint Martin cannot).
+SHARED = {
+    1: "US AG AI BM BS MS TC VG VI CA",
+    7: "RU KZ",
+    39: "IT VA",
+    44: "GB GG IM JE",
+    47: "NO SJ",
+    61: "AU CX CC",
+    212: "MA",
+    262: "RE YT",
+    358: "FI AX",
+    590: "GP BL",
+    599: "CW BQ",
+}
+
+
+def number_of(country: str) -> Phone:
+    """A real number of this country, by what `phonenumbers` has for example."""
+    kinds = PhoneNumberType.FIXED_LINE, PhoneNumberType.MOBILE
+    examples = [phonenumbers.example_number_for_type(country, kind) for kind in kinds]
+    phones = [parse_phone(phonenumbers.format_number(one, PhoneNumberFormat.E164)) for one in examples]
+    return next(phone for phone in phones if phone is not None and phone.country == country)
+
+
+@pytest.mark.parametrize(
+    ("person", "number"),
+    [
+        (person, number)
+        for countries in SHARED.values()
+        for person in countries.split()
+        for number in countries.split()
+    ],
+)
+def test_countries_of_one_calling_code_as_their_real_numbers_show_them(person: str, number: str) -> None:
+    """Section 6.3: any number of the code serves; under +1 only one's own country's and US numbers. One's own first."""
+    caller, proxy = number_of(person), number_of(number)
+    there = PoolNumber("PN1", "there", proxy.country, proxy.calling_code, False, True, True, 0)
+    own = PoolNumber("PN2", "own", caller.country, caller.calling_code, False, True, True, 9)
+    who = Person(caller.e164, caller.country, caller.calling_code, (), frozenset())
+    if caller.calling_code == 1 and number not in {person, "US"}:
+        assert refused(who, there) is problems.NO_PROXY_FOR_COUNTRY
+    else:
+        assert rank(who, BOTH, Rules(), [own, there]) == (
+            [there, own] if person == number else [own, there]
+        )
 
 
 def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:
@@ -313,8 +366,6 @@ def test_an_explicit_number_must_be_able_another_and_free(
 
 # The rules, said a second time: predicates one after another, and the best picked again and again.
 
-GETS_US_NUMBERS = {"AG", "AI", "BM", "BS", "MS", "TC", "VG", "VI", "CA"}
-
 # Half of all numbers are drawn from the person's own group, or nearly every answer would be 80203.
 GROUPS: list[list[tuple[str | None, int]]] = [
     [("US", 1), ("CA", 1), ("AG", 1), ("JM", 1), (None, 1)],
@@ -371,7 +422,7 @@ def may_serve(person: Person, number: PoolNumber) -> bool:
         return False
     if person.calling_code != 1 or None in (person.country, number.country):
         return True
-    return number.country in {person.country, *(["US"] if person.country in GETS_US_NUMBERS else [])}
+    return number.country in {person.country, "US"}
 
 
 def in_area(person: Person, rules: Rules, number: PoolNumber) -> bool:

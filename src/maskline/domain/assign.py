@@ -19,11 +19,6 @@ from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior
 from maskline.domain.phone import identifier_key, mask
 from maskline.domain.problems import Code
 
-# Countries of calling code 1 whose people may get a number of the United States. Twilio's table has all but Canada,
-# on which it is silent: a Canadian is better served by a foreign number than by none. It does not go the other way:
-# the rule for +1 is "same country, then US", so nobody but a Canadian gets a Canadian number.
-_SERVED_BY_US = frozenset({"AG", "AI", "BM", "BS", "CA", "MS", "TC", "VG", "VI"})
-
 # Below every distance between two areas.
 _SAME_CODE = -2.0
 _SAME_OVERLAY = -1.0
@@ -144,16 +139,17 @@ def check_explicit(person: Person, mode: Mode, number: PoolNumber) -> Refusal | 
 
 
 def _closeness(person: Person, number: PoolNumber) -> int | None:
-    """0 for a number of the person's own country, 1 for one that shares its calling code, None for any other."""
+    """0 for a number of the person's own country, 1 for one that shares its calling code, None for any other.
+
+    Of the countries that share +1, only the United States lend their numbers to all others.
+    """
     if number.calling_code != person.calling_code:
         return None
     if person.country is None or number.country is None:
         return 1  # nothing but the code to go by
     if number.country == person.country:
         return 0
-    if person.calling_code == 1 and not (number.country == "US" and person.country in _SERVED_BY_US):
-        return None
-    return 1
+    return 1 if person.calling_code != 1 or number.country == "US" else None
 
 
 def _reach(rules: Rules) -> float:
