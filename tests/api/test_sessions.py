@@ -131,7 +131,6 @@ def test_a_mode_is_taken_in_any_letter_case(api: CheckedApi, sessions: str, give
         ({"Status": "Unknown"}, 80608),
         ({"UniqueName": ""}, 80701),
         ({"UniqueName": "x" * 192}, 80701),
-        ({"FailOnParticipantConflict": "perhaps"}, 80701),
     ],
 )
 def test_a_wrong_word_is_refused(api: CheckedApi, service: Any, form: dict[str, str], code: int) -> None:
@@ -170,11 +169,16 @@ def test_an_update_does_not_touch_name_and_mode(api: CheckedApi, sessions: str) 
     assert (updated["unique_name"], updated["mode"], updated["ttl"]) == ("fixed", "message-only", 9)
 
 
-def test_the_old_conflict_parameter_is_taken_and_ignored(api: CheckedApi, sessions: str) -> None:
-    session = api.make(sessions, {"FailOnParticipantConflict": "true"})
-    api.make(session["url"], {"FailOnParticipantConflict": "false"})
-    form = {"Identifier": fresh_number(), "FailOnParticipantConflict": "true"}
-    api.make(session["links"]["participants"], form)
+@pytest.mark.parametrize("flag", ["FailOnParticipantConflict", "ReturnErrorOnDuplicateRequest"])
+def test_the_flags_for_conflicts_are_taken_and_ignored(api: CheckedApi, service: Any, flag: str) -> None:
+    sessions = service["links"]["sessions"]
+    session = api.make(sessions, {flag: "true"})
+    people, who = session["links"]["participants"], {"Identifier": fresh_number()}
+    for path in (sessions, session["url"], people):
+        assert refused(api.post(path, {**who, flag: "perhaps"}), 80701)
+    assert (count(api, service), api.get(people).json["participants"]) == (1, [])
+    assert api.make(session["url"], {flag: "FALSE"}) == api.get(session["url"]).json
+    api.make(people, {**who, flag: "1"})
 
 
 # Participants in the create

@@ -11,7 +11,7 @@ from maskline.domain.ids import ParticipantSid, canonical, is_sid
 from maskline.domain.model import Participant
 from maskline.domain.phone import identifier_key, mask, parse_phone
 from maskline.domain.problems import Problem
-from maskline.flows.sessions import Wanted, remove_participant
+from maskline.flows.sessions import Wanted, refuse_closed, remove_participant
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Replayed
 from maskline.store.pages import Page, Seek
@@ -42,6 +42,12 @@ def parse_wanted(params: Params, sid: str) -> Wanted:
     )
 
 
+def accept_conflict_flags(params: Params) -> None:
+    """Take the two names of Twilio's flag for refusing conflicts, which are always refused here. Raises 80701."""
+    for name in ("FailOnParticipantConflict", "ReturnErrorOnDuplicateRequest"):
+        params.boolean(name)
+
+
 def load(tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str) -> Participant:
     """A Participant under its parents. Raises 20404."""
     session = load_session(tx, load_service(tx, account_sid, service_sid).sid, session_sid)
@@ -65,7 +71,13 @@ class Participants:
     async def create(self, request: Request) -> Answer:
         account_sid, service_sid = request.account_sid, request.sids["service"]
         session_sid = sid_in_path(request.sids["session"], "KC")
-        wanted = parse_wanted(request.params, self._c.mint.sid("KP"))
+        try:
+            accept_conflict_flags(request.params)
+            wanted = parse_wanted(request.params, self._c.mint.sid("KP"))
+        except Problem:
+            # What is wrong with its Session is told before what is wrong with it.
+            await self._c.store.read(refuse_closed, account_sid, service_sid, session_sid)
+            raise
         try:
             made = await self._c.sessions.add(
                 account_sid, service_sid, session_sid, wanted, request.key(service_sid)

@@ -10,7 +10,7 @@ from maskline.api.context import Context
 from maskline.api.forms import MOST_TTL, Params
 from maskline.api.http import REPLAYED, Answer, Request
 from maskline.api.pages import answer_page, parse_filters
-from maskline.api.participants import parse_wanted
+from maskline.api.participants import accept_conflict_flags, parse_wanted
 from maskline.domain import problems
 from maskline.domain.ids import ServiceSid, SessionSid, instant_of
 from maskline.domain.model import Instant, Mode, Session, SessionStatus
@@ -95,7 +95,7 @@ class Sessions:
         name = params.text("UniqueName", MOST_NAME)
         if name == "":
             raise Problem(problems.PARAMETER_INVALID, "UniqueName must not be empty")
-        params.boolean("FailOnParticipantConflict")
+        accept_conflict_flags(params)
         session = Session(
             service_sid=ServiceSid(service_sid),
             sid=SessionSid(sid),
@@ -151,7 +151,7 @@ class Sessions:
         if params.has("DateExpiry"):
             changes["expiry_at"] = params.instant("DateExpiry")
             refuse_past(changes["expiry_at"], self._c.clock.now())
-        params.boolean("FailOnParticipantConflict")
+        accept_conflict_flags(params)
         status = _parse_status(params)
 
         def change(tx: Tx) -> Session:

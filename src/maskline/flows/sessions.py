@@ -76,6 +76,13 @@ def refuse_past(expiry_at: Instant | None, now: Instant) -> None:
         raise Problem(problems.PARAMETER_INVALID, "DateExpiry is in the past")
 
 
+def refuse_closed(tx: Tx, account_sid: str, service_sid: str, session_sid: str) -> None:
+    """Raise 20404 or 80607 unless this Session is there and active."""
+    session = load_session(tx, load_service(tx, account_sid, service_sid).sid, session_sid)
+    if session.status is SessionStatus.CLOSED:
+        raise Problem(problems.SESSION_CLOSED)
+
+
 def _participant(wanted: Wanted, service_sid: str, session_sid: str, at: Instant) -> Participant:
     return Participant(
         service_sid=ServiceSid(service_sid),
