@@ -4,11 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from maskline.clock import SystemClock
+from maskline.domain.channel import SENDER_PREFIX
+from maskline.domain.ids import NumberSid, ServiceSid
 from maskline.flows.services import new_number
 from maskline.mint import Mint, secret
 from maskline.runtime import new_account, open_store, open_vault
@@ -83,6 +86,21 @@ def carry(server: RealServer, api: CheckedApi) -> Callable[..., str]:
         return sid
 
     return carry
+
+
+@pytest.fixture
+def wire(server: RealServer, api: CheckedApi) -> Callable[..., str]:
+    """Put a channel sender into the directory, wired to a Service or to none, and give its SID."""
+
+    def wire(address: str, service_sid: str | None, account_sid: str = api.account_sid) -> str:
+        clock = SystemClock()
+        sid = NumberSid(Mint(clock).sid(SENDER_PREFIX))
+        some = new_number(sid, "+14155550100", account_sid, "sandbox", clock.now(), address)
+        service = service_sid and ServiceSid(service_sid)
+        beside(server, insert_number, replace(some, phone_number=address, service_sid=service, voice=False))
+        return sid
+
+    return wire
 
 
 @pytest.fixture(scope="session")

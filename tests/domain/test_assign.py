@@ -23,7 +23,19 @@ from maskline.domain.problems import Code
 PREFER, AVOID = NumberSelectionBehavior.PREFER_STICKY, NumberSelectionBehavior.AVOID_STICKY
 COUNTRY, AREA_CODE, OVERLAY, RADIUS = GeoMatchLevel
 BOTH, VOICE, MESSAGE = Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY, Mode.MESSAGE_ONLY
-CALLING_CODES = {"US": 1, "CA": 1, "AG": 1, "BM": 1, "JM": 1, "PR": 1, "GB": 44, "JE": 44, "RU": 7, "KZ": 7, "JP": 81}
+CALLING_CODES = {
+    "US": 1,
+    "CA": 1,
+    "AG": 1,
+    "BM": 1,
+    "JM": 1,
+    "PR": 1,
+    "GB": 44,
+    "JE": 44,
+    "RU": 7,
+    "KZ": 7,
+    "JP": 81,
+}
 
 
 def a_number(
@@ -187,9 +199,7 @@ def test_countries_of_one_calling_code_as_their_real_numbers_show_them(person: s
     if caller.calling_code == 1 and number not in {person, "US"}:
         assert refused(who, there) is problems.NO_PROXY_FOR_COUNTRY
     else:
-        assert rank(who, BOTH, Rules(), [own, there]) == (
-            [there, own] if person == number else [own, there]
-        )
+        assert rank(who, BOTH, Rules(), [own, there]) == ([there, own] if person == number else [own, there])
 
 
 def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:

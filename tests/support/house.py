@@ -5,10 +5,12 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from maskline.carriers.base import Inbound, Report
+from maskline.domain.channel import SENDER_PREFIX, parse_channel
 from maskline.domain.ids import (
     AccountSid,
     MessageSid,
@@ -48,6 +50,7 @@ from maskline.mint import Mint
 from maskline.store.accept import NewMessage
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Key
+from maskline.store.numbers import insert_number
 from maskline.store.receive import Received
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
@@ -150,10 +153,18 @@ class House:
             key=None,
         )
 
+    async def sender(self, service: Service | None, address: str) -> ProxyNumber:
+        """A channel sender, wired to a Service or to none."""
+        sid, now = NumberSid(self.mint.sid(SENDER_PREFIX)), self.clock.now()
+        some = new_number(sid, proxy(9999), ACCOUNT, self.carrier.name, now, address)
+        sender = replace(some, phone_number=address, service_sid=service and service.sid, voice=False)
+        await self.store.write(insert_number, sender)
+        return sender
+
     def wanted(self, identifier: str | None = None, proxy_identifier: str | None = None) -> Wanted:
         identifier = identifier or person(next(self._people))
         phone = parse_phone(identifier)
-        assert phone is not None, identifier
+        assert phone is not None or parse_channel(identifier), identifier
         return Wanted(ParticipantSid(self.mint.sid("KP")), identifier, phone, None, proxy_identifier, None)
 
     async def session(

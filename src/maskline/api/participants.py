@@ -7,6 +7,7 @@ from maskline.api.forms import Params
 from maskline.api.http import REPLAYED, Answer, Request
 from maskline.api.pages import answer_page, parse_filters
 from maskline.domain import problems
+from maskline.domain.channel import parse_channel
 from maskline.domain.ids import ParticipantSid, canonical, is_sid
 from maskline.domain.model import Participant
 from maskline.domain.phone import identifier_key, mask, parse_phone
@@ -23,18 +24,22 @@ MOST_IDENTIFIER, MOST_FRIENDLY_NAME, MOST_PROXY = 191, 255, 255
 
 
 def parse_wanted(params: Params, sid: str) -> Wanted:
-    """A participant as a form asks for it. Raises 80701, 80404, 80406, 80407."""
+    """A participant as a form asks for it. Raises 80701, 80404, 80407."""
     identifier = params.required("Identifier", MOST_IDENTIFIER)
     phone = parse_phone(identifier)
-    if phone is None:
+    if phone is None and parse_channel(identifier) is None:
         raise Problem(problems.IDENTIFIER_INVALID, f"Identifier {mask(identifier)}")
     proxy = params.text("ProxyIdentifier", MOST_PROXY) or None
     proxy_sid = params.text("ProxyIdentifierSid") or None
     if proxy_sid is not None and not is_sid(proxy_sid, "PN"):
         raise Problem(problems.PHONE_NUMBER_SID_INVALID, "ProxyIdentifierSid")
+    if phone is None and proxy is None:
+        raise Problem(
+            problems.PARAMETER_INVALID, "ProxyIdentifier (the sender) is required with a channel address"
+        )
     return Wanted(
         sid=ParticipantSid(sid),
-        identifier=identifier if identifier.startswith("+") else phone.e164,
+        identifier=identifier.replace(" ", "+"),  # a plus sign that a client did not encode
         phone=phone,
         friendly_name=params.text("FriendlyName", MOST_FRIENDLY_NAME) or None,
         proxy_identifier=identifier_key(proxy) if proxy else None,

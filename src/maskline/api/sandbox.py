@@ -11,6 +11,7 @@ from maskline.api.pages import answer_page, parse_filters
 from maskline.api.render import render_date
 from maskline.carriers import sandbox
 from maskline.domain import problems
+from maskline.domain.channel import scheme_of
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome
@@ -37,12 +38,12 @@ def _render(message: HandsetMessage) -> dict[str, Any]:
 
 
 def _reachable(tx: Tx, account_sid: str, number: str) -> bool:
-    """Whether this is a sandbox number in a pool of this account."""
+    """Whether this is a sandbox number in a pool of this account, or a channel sender of its own."""
     found = find_number(tx, number)
     return (
         found is not None
         and found.account_sid == account_sid
-        and found.service_sid is not None
+        and (found.service_sid is not None or scheme_of(number) != "")
         and found.carrier_account == sandbox.NAME
     )
 

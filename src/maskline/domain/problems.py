@@ -141,7 +141,12 @@ PARTICIPANT_ALREADY_IN_SESSION = _error(
     80103, 400, "This Session already has a participant with this Identifier."
 )
 INTERACTION_SID_INVALID = _warning(80403, 400, "An Interaction's SID is KI and 32 hexadecimal digits.")
-IDENTIFIER_INVALID = _error(80404, 400, "Identifier must be a valid, dialable phone number in E.164 form.")
+IDENTIFIER_INVALID = _error(
+    80404,
+    400,
+    "Identifier must be a valid, dialable phone number in E.164 form, or an address of whatsapp: or messenger:, and"
+    " no proxy number.",
+)
 PARTICIPANT_SID_INVALID = _warning(80405, 400, "A Participant's SID is KP and 32 hexadecimal digits.")
 SESSION_SID_INVALID = _warning(80409, 400, "A Session's SID is KC and 32 hexadecimal digits.")
 SERVICE_NAME_TAKEN = _warning(80602, 400, "Another Service of this account has this UniqueName.")
@@ -183,6 +188,11 @@ SESSION_EXPIRED = _warning(
     80904, None, "Traffic came for a Session that had ended, or whose number had been taken away."
 )
 UNKNOWN_SCENARIO = _warning(80905, None, "A message came that no Session and no other rule could route.")
+SENDER_NOT_WIRED = _error(
+    80305,
+    None,
+    "A message came to a channel sender that is wired to no Service; `maskline numbers` wires it.",
+)
 MESSAGE_TO_VOICE_ONLY = _warning(80910, 400, "The Session is voice-only; messages are refused.")
 RECEIPT_UNMATCHED = _warning(80907, None, "A carrier reported on a message that is not known, for 24 hours.")
 

@@ -60,11 +60,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A participant as a request asks for it."""
+    """A participant as a request asks for it. `phone` is None for somebody on a channel."""
 
     sid: ParticipantSid
     identifier: str
-    phone: Phone
+    phone: Phone | None
     friendly_name: str | None
     proxy_identifier: str | None
     proxy_identifier_sid: str | None
@@ -113,7 +113,7 @@ def rules_of(service: Service) -> Rules:
 
 def choose(tx: Tx, service: Service, mode: Mode, wanted: Wanted) -> list[str] | Refusal:
     """The SIDs of the numbers that this participant could be given, best first, or why there is none."""
-    person = load_person(tx, service.sid, wanted.phone, identifier_key(wanted.identifier))
+    person = load_person(tx, service.sid, identifier_key(wanted.identifier), wanted.phone)
     rules = rules_of(service)
     ranked = rank(person, mode, rules, [pool_number(n) for n in load_pool(tx, service.sid, reserved=False)])
     if isinstance(ranked, Refusal):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from maskline.domain import problems
+from maskline.domain.channel import SENDER_PREFIX
 from maskline.domain.model import ProxyNumber
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
@@ -106,10 +107,11 @@ def list_pool(tx: Tx, service_sid: str, seek: Seek) -> Page[ProxyNumber]:
 
 
 def load_pool(tx: Tx, service_sid: str, *, reserved: bool) -> list[ProxyNumber]:
-    """The whole pool, with or without its reserved numbers."""
+    """The whole pool, with or without its reserved numbers; channel senders are in none."""
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND is_reserved <= :reserved",
-        {"service": service_sid, "reserved": int(reserved)},
+        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND is_reserved <= :reserved"
+        " AND sid NOT LIKE :sender",
+        {"service": service_sid, "reserved": int(reserved), "sender": f"{SENDER_PREFIX}%"},
     ).fetchall()
     return [_number(row) for row in rows]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.assign import Person, PoolNumber, Refusal, check_explicit
-from maskline.domain.model import Participant, ProxyNumber, Session, SessionStatus
-from maskline.domain.phone import Phone
+from maskline.domain.channel import scheme_of
+from maskline.domain.model import Mode, Participant, ProxyNumber, Session, SessionStatus
+from maskline.domain.phone import Phone, mask
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
@@ -35,10 +36,13 @@ class Outdated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewParticipant:
-    """A participant to be added. `choice`: the ranked SIDs of candidate numbers, or why there is none."""
+    """A participant to be added. `phone` is None for somebody on a channel, who always names a sender.
+
+    `choice`: the ranked SIDs of candidate numbers, or why there is none.
+    """
 
     participant: Participant
-    phone: Phone
+    phone: Phone | None
     proxy_identifier: str | None
     proxy_identifier_sid: str | None
     choice: list[str] | Refusal
@@ -97,7 +101,7 @@ def pool_number(number: ProxyNumber) -> PoolNumber:
     )
 
 
-def load_person(tx: Tx, service_sid: str, phone: Phone, key: str) -> Person:
+def load_person(tx: Tx, service_sid: str, key: str, phone: Phone | None) -> Person:
     """What is known of a person in this Service: numbers had before, and those in use as of now."""
     row = tx.execute(
         "SELECT history FROM people WHERE service_sid = :service AND identifier_key = :key",
@@ -116,8 +120,8 @@ def load_person(tx: Tx, service_sid: str, phone: Phone, key: str) -> Person:
     )
     return Person(
         key=key,
-        country=phone.country,
-        calling_code=phone.calling_code,
+        country=phone.country if phone else None,
+        calling_code=phone.calling_code if phone else 0,
         history=tuple(json.loads(row[0])) if row else (),
         taken=taken,
     )
@@ -126,8 +130,8 @@ def load_person(tx: Tx, service_sid: str, phone: Phone, key: str) -> Person:
 def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -> Participant:
     """Give a person a proxy number in `session` and insert the Participant, in one go.
 
-    Checks in the order of the specification's section 4. Raises Outdated, and 80607, 80404, 80103, 80612, 80609, 80301,
-    80606, 80605, 80402, 80604 and what `choice` refuses.
+    Checks in the order of the specification's section 4. Raises Outdated, and 80607, 80404, 80616, 80103, 80612, 80609,
+    80402, 80301, 80304, 80606, 80605, 80604 and what `choice` refuses.
     """
     person = new.participant
     if session.status is SessionStatus.CLOSED:
@@ -135,6 +139,9 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
     own = find_number(tx, person.identifier_key)
     if own is not None and own.service_sid is not None:  # it would write to itself for ever
         raise Problem(problems.IDENTIFIER_INVALID)
+    on_channel = scheme_of(person.identifier_key) != ""
+    if on_channel and session.mode is not Mode.MESSAGE_ONLY:
+        raise Problem(problems.IDENTIFIER_UNSUPPORTED_IN_MODE)
     tx.execute(
         "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
         (person.service_sid, person.identifier_key),
@@ -151,7 +158,7 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
         identifier_key=person.identifier_key,
         friendly_name=person.friendly_name,
         proxy_identifier=number.phone_number,
-        proxy_identifier_sid=number.sid,
+        proxy_identifier_sid=None if on_channel else number.sid,
         deleted_at=None,
         created_at=person.created_at,
         updated_at=person.updated_at,
@@ -184,13 +191,42 @@ def _is_explicit(new: NewParticipant) -> bool:
 
 
 def _explicit(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -> ProxyNumber:
-    by_value = find_number(tx, new.proxy_identifier) if new.proxy_identifier is not None else None
-    by_sid = (
-        find_number_by_sid(tx, new.proxy_identifier_sid) if new.proxy_identifier_sid is not None else None
-    )
-    if new.proxy_identifier_sid is not None and (by_sid is None or by_sid.account_sid != account_sid):
+    """The number, or the sender, that was asked for."""
+    key, named = new.participant.identifier_key, new.proxy_identifier
+    scheme = scheme_of(key)
+    if (named is not None and scheme_of(named) != scheme) or (
+        scheme and new.proxy_identifier_sid is not None
+    ):
+        raise Problem(problems.PAIR_INVALID, "They are not of one channel")
+    if scheme:
+        assert named is not None
+        number = _load_sender(tx, session, named, account_sid)
+    else:
+        number = _load_named(tx, session, named, new.proxy_identifier_sid, account_sid)
+    person = load_person(tx, session.service_sid, key, new.phone)
+    refusal = check_explicit(person, session.mode, pool_number(number))
+    if refusal is not None:
+        raise Problem(refusal.code, refusal.detail)
+    return number
+
+
+def _load_sender(tx: Tx, session: Session, address: str, account_sid: str) -> ProxyNumber:
+    """The account's channel sender of this address, if it is wired to the Session's Service. Raises 80304."""
+    sender = find_number(tx, address)
+    if sender is None or (sender.account_sid, sender.service_sid) != (account_sid, session.service_sid):
+        raise Problem(problems.PROXY_NOT_MANAGED, f"ProxyIdentifier {mask(address)}")
+    return sender
+
+
+def _load_named(
+    tx: Tx, session: Session, value: str | None, sid: str | None, account_sid: str
+) -> ProxyNumber:
+    """The number of the pool with this value, this SID or both. Raises 80301, 80606, 80402, 80605."""
+    by_value = find_number(tx, value) if value is not None else None
+    by_sid = find_number_by_sid(tx, sid) if sid is not None else None
+    if sid is not None and (by_sid is None or by_sid.account_sid != account_sid):
         raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND)
-    if new.proxy_identifier is not None and (by_value is None or by_value.account_sid != account_sid):
+    if value is not None and (by_value is None or by_value.account_sid != account_sid):
         raise Problem(problems.PROXY_NOT_OWNED)
     if by_value and by_sid and by_value.sid != by_sid.sid:
         raise Problem(problems.PAIR_INVALID, "ProxyIdentifier and ProxyIdentifierSid name two numbers")
@@ -198,10 +234,6 @@ def _explicit(tx: Tx, session: Session, new: NewParticipant, account_sid: str) -
     assert number is not None
     if number.service_sid != session.service_sid:
         raise Problem(problems.PROXY_NOT_IN_SERVICE)
-    person = load_person(tx, session.service_sid, new.phone, new.participant.identifier_key)
-    refusal = check_explicit(person, session.mode, pool_number(number))
-    if refusal is not None:
-        raise Problem(refusal.code, refusal.detail)
     return number
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from maskline.domain import problems
+from maskline.domain.channel import scheme_of
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Participant, SessionStatus
 from maskline.domain.phone import mask
@@ -40,7 +42,7 @@ class NewInbound:
 @dataclass(slots=True)
 class Received:
     """What became of it. `interaction_sid` is None if there is no relay; `known` is False for a number that is not
-    in any pool, `repeated` for what the carrier had brought before.
+    in any pool (and no channel sender), `repeated` for what the carrier had brought before.
     """
 
     interaction_sid: str | None = None
@@ -69,7 +71,7 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
     number = tx.execute(
         "SELECT account_sid, service_sid FROM numbers WHERE phone_number = ?", (item.to,)
     ).fetchone()
-    if number is None or number[1] is None:
+    if number is None or (number[1] is None and not scheme_of(item.to)):
         return Received(known=False)
     taken = tx.execute(
         "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -78,6 +80,9 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
     if taken.rowcount == 0:
         return Received(repeated=True)
     account_sid, service_sid = number
+    if service_sid is None:
+        _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
+        return Received()
     match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
         case Route() as route:
             return _relay(tx, item, account_sid, route)
@@ -89,7 +94,7 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
 
 
 def _event(
-    tx: Tx, item: NewInbound, account_sid: str, service_sid: str, session_sid: str | None, code: Code
+    tx: Tx, item: NewInbound, account_sid: str, service_sid: str | None, session_sid: str | None, code: Code
 ) -> None:
     detail = f"from {mask(item.sender)} to {mask(item.to)}"
     insert_event(
