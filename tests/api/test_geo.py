@@ -148,13 +148,32 @@ def test_a_service_may_prefer_unused_numbers(api: CheckedApi) -> None:
     assert api.make(people[2], {"Identifier": who})["proxy_identifier"] != again["proxy_identifier"]
 
 
+def test_a_service_may_let_numbers_cool_down(api: CheckedApi) -> None:
+    service = make_pool(api, "213")
+    assert (
+        api.make(service["url"] + "/Settings", {"NumberCooldownS": "2592000"})["number_cooldown_s"]
+        == 2_592_000
+    )
+    who, first, second = fresh_number("212"), *(api.make(service["links"]["sessions"]) for _ in range(2))
+    made = api.make(first["links"]["participants"], {"Identifier": who})
+    api.make(first["url"], {"Status": "closed"})
+    reply = api.post(second["links"]["participants"], {"Identifier": who})
+    assert given(reply) == "80208"
+    assert "1 cooling down" in reply.json["message"]
+    named = {"Identifier": who, "ProxyIdentifier": made["proxy_identifier"]}
+    assert given(api.post(second["links"]["participants"], named)) == "213"
+    api.make(service["url"] + "/Settings", {"NumberCooldownS": ""})
+    assert api.delete(second["url"]).status == 204
+    assert given(ask(api, service, "415")) == "213"
+
+
 def test_the_settings_begin_with_twilios_behaviour(api: CheckedApi) -> None:
     settings = api.get(make_service(api, 0)["url"] + "/Settings").json
-    assert (settings["geo_fallback"], settings["geo_radius_km"], settings["prefer_unused"]) == (
-        "off",
-        80,
-        "off",
-    )
+    ours = {
+        name: settings[name]
+        for name in ("geo_fallback", "geo_radius_km", "prefer_unused", "number_cooldown_s")
+    }
+    assert list(ours.values()) == ["off", 80, "off", 0]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +188,9 @@ def test_the_settings_begin_with_twilios_behaviour(api: CheckedApi) -> None:
         {"GeoRadiusKm": "far"},
         {"GeoRadiusKm": "٨٠"},
         {"GeoRadiusKm": "9" * 5000},
+        {"NumberCooldownS": "-1"},
+        {"NumberCooldownS": "2592001"},
+        {"NumberCooldownS": "0.5"},
     ],
 )
 def test_a_wrong_setting_is_refused(api: CheckedApi, form: dict[str, str]) -> None:

@@ -58,10 +58,19 @@ def phone(last: int, area: str = "415") -> str:
 
 
 def a_person(
-    country: str = "US", *, had: tuple[int, ...] = (), on: tuple[int, ...] = (), key: str = "+14155550199"
+    country: str = "US",
+    *,
+    had: tuple[int, ...] = (),
+    on: tuple[int, ...] = (),
+    left: tuple[int, ...] = (),
+    key: str = "+14155550199",
 ) -> Person:
-    """A participant who `had` these numbers, most recent first, and is `on` those in other Sessions."""
-    return Person(key, country, CALLING_CODES[country], tuple(map(phone, had)), frozenset(map(phone, on)))
+    """A participant who `had` these numbers, most recent first, is `on` those elsewhere and `left` those lately."""
+    had_numbers, (taken, cooling) = (
+        tuple(map(phone, had)),
+        (frozenset(map(phone, ones)) for ones in (on, left)),
+    )
+    return Person(key, country, CALLING_CODES[country], had_numbers, taken, cooling)
 
 
 def chosen(person: Person, *pool: PoolNumber, **rules: Any) -> list[str]:
@@ -292,6 +301,19 @@ def test_unused_numbers_may_come_first() -> None:
     assert chosen(a_person(), *near, level=AREA_CODE, fallback=True, prefer_unused=True) == ["4", "1"]
 
 
+def test_a_number_that_the_person_has_just_left_is_passed_over() -> None:
+    """However much it would be preferred; where there is no other, the refusal says so."""
+    pool = a_number(1), a_number(2)
+    assert chosen(a_person(had=(1,), left=(1,)), *pool) == ["2"]
+    assert rank(a_person(left=(1, 2)), BOTH, Rules(), pool) == Refusal(
+        problems.NO_UNUSED_PROXY, "+1…99 (2 cooling down)"
+    )
+    assert rank(a_person(on=(1,), left=(1, 2)), BOTH, Rules(), pool) == Refusal(
+        problems.NO_UNUSED_PROXY, "+1…99 (1 cooling down)"
+    )
+    assert check_explicit(a_person(left=(1,)), BOTH, pool[0]) is None
+
+
 # Refusals
 
 
@@ -416,7 +438,7 @@ def cases(draw: st.DrawFn) -> Case:
         pool.append(number)
     some = st.lists(st.sampled_from(phones), max_size=5)
     key = draw(st.sampled_from([f"+1{home}5550199", phones[0], "+442079460000"]))
-    person = Person(key, country, code, tuple(draw(some)), frozenset(draw(some)))
+    person = Person(key, country, code, tuple(draw(some)), frozenset(draw(some)), frozenset(draw(some)))
     rules = Rules(
         behavior=draw(st.sampled_from(NumberSelectionBehavior)),
         level=draw(st.sampled_from(GeoMatchLevel)),
@@ -457,7 +479,10 @@ def expected(person: Person, mode: Mode, rules: Rules, pool: list[PoolNumber]) -
         (problems.NO_MESSAGE_PROXY, lambda number: number.sms or mode == "voice-only"),
         (problems.NO_PROXY_IN_AREA, lambda number: rules.fallback or in_area(person, rules, number)),
         (problems.ONLY_RESERVED, lambda number: not number.reserved),
-        (problems.NO_UNUSED_PROXY, lambda number: number.phone_number not in {person.key, *person.taken}),
+        (
+            problems.NO_UNUSED_PROXY,
+            lambda number: number.phone_number not in {person.key, *person.taken, *person.cooling},
+        ),
     ]
     for code, test in tests:
         pool = [number for number in pool if test(number)]
@@ -508,6 +533,7 @@ def test_rank_agrees_with_a_search_by_brute_force(case: Case) -> None:
     """Candidates, their order and every refusal are what the rules say when they are tried one by one."""
     answer = rank(*case)
     event(f"refused {answer.code.number}" if isinstance(answer, Refusal) else f"{len(answer)} candidates")
+    event(f"{case[2].level} with fallback {case[2].fallback}, unused first {case[2].prefer_unused}")
     got = answer.code if isinstance(answer, Refusal) else [number.sid for number in answer]
     assert got == expected(*case)
 
@@ -522,12 +548,12 @@ def test_the_order_of_the_pool_does_not_matter(case: Case, random: Random) -> No
 
 @given(cases())
 def test_no_forbidden_number_is_ever_offered(case: Case) -> None:
-    """No candidate is reserved, taken, the person's own or of another calling code, and each could be asked for."""
+    """No candidate is reserved, taken, cooling, the person's own or of another code, and each could be asked for."""
     person, mode, _, _ = case
     answer = rank(*case)
     for number in [] if isinstance(answer, Refusal) else answer:
         assert not number.reserved
-        assert number.phone_number not in person.taken
+        assert number.phone_number not in person.taken | person.cooling
         assert number.phone_number != person.key
         assert number.calling_code == person.calling_code
         assert check_explicit(person, mode, number) is None

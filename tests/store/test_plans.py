@@ -87,7 +87,8 @@ class World:
 
 @pytest.fixture
 async def world(house: House) -> World:
-    session, ann, ben = await house.pair(await house.service(2), ttl=600, unique_name="ours")
+    service = await house.service(2, settings='{"number_cooldown_s": 60}')
+    session, ann, ben = await house.pair(service, ttl=600, unique_name="ours")
     message = await house.say(ann)
     await house.say(ann, "held")
     await house.hear(ann)

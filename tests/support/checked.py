@@ -33,7 +33,9 @@ _TABLE = [
     if operation["resource"] in _HOMES
 ]
 
-_SETTINGS = set("account_sid service_sid url on_uncertain geo_fallback geo_radius_km prefer_unused".split())
+_SETTINGS = set(
+    "account_sid service_sid url on_uncertain geo_fallback geo_radius_km prefer_unused number_cooldown_s".split()
+)
 
 # Ours, beside Twilio's: exact keys.
 _OWN = {

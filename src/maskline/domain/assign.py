@@ -43,7 +43,7 @@ class Person:
     """Whoever needs a number. `key` is the `identifier_key`.
 
     `history` holds the proxy numbers this person has had, most recent first; `taken` those on which the person is
-    active in another Session of the Service.
+    active in another Session of the Service; `cooling` those that they have left too lately to be given them again.
     """
 
     key: str
@@ -51,6 +51,7 @@ class Person:
     calling_code: int
     history: tuple[str, ...]
     taken: frozenset[str]
+    cooling: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,9 @@ def rank(person: Person, mode: Mode, rules: Rules, pool: Sequence[PoolNumber]) -
     if not unreserved:
         return Refusal(problems.ONLY_RESERVED, who)
     free = [n for n in unreserved if n.phone_number not in person.taken and not _is_own(person, n)]
-    if not free:
-        return Refusal(problems.NO_UNUSED_PROXY, who)
+    cool = [number for number in free if number.phone_number not in person.cooling]
+    if not cool:
+        return Refusal(problems.NO_UNUSED_PROXY, f"{who} ({len(free)} cooling down)" if free else who)
 
     recency = {number: place for place, number in enumerate(dict.fromkeys(person.history))}
     never = len(recency)
@@ -122,11 +124,11 @@ def rank(person: Person, mode: Mode, rules: Rules, pool: Sequence[PoolNumber]) -
             number.sid,
         )
 
-    return sorted(free, key=worth)
+    return sorted(cool, key=worth)
 
 
 def check_explicit(person: Person, mode: Mode, number: PoolNumber) -> Refusal | None:
-    """Why this person cannot have the number that was asked for; it may be reserved, of any country and any area."""
+    """Why this person cannot have the number that was asked for; it may be reserved, cool down, be of any country."""
     who = mask(person.key)
     able = _with_capabilities(mode, [number])
     if isinstance(able, Code):

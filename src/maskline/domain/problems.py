@@ -124,7 +124,8 @@ ONLY_RESERVED = _error(
 NO_UNUSED_PROXY = _error(
     80208,
     400,
-    "This participant already uses every number that fits, in other active Sessions; add numbers to the pool.",
+    "This participant uses every number that fits in another active Session, or left it too lately; add numbers to"
+    " the pool.",
 )
 PROXY_NOT_MANAGED = _warning(
     80304, 400, "ProxyIdentifier is neither a number of the account nor a known channel sender."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.model import OnUncertain
+from maskline.domain.model import SECOND, OnUncertain
 from maskline.domain.problems import Problem
 
 
@@ -71,6 +71,15 @@ SETTINGS = (
         _OFF_ON,
         "Whether numbers on which nobody is active are given before all others, also before one the participant had.",
     ),
+    Setting(
+        "number_cooldown_s",
+        "NumberCooldownS",
+        0,
+        (),
+        "How long, in seconds, a number that a person has left is not given to the same person again by itself, so"
+        " that a late reply cannot reach somebody else.",
+        range(30 * 86_400 + 1),
+    ),
 )
 
 
@@ -78,6 +87,11 @@ def read_settings(stored: str) -> dict[str, Any]:
     """Every setting with its value, from what a Service keeps."""
     kept = json.loads(stored)
     return {setting.name: kept.get(setting.name, setting.default) for setting in SETTINGS}
+
+
+def cooldown_us(stored: str) -> int:
+    """How long a number that somebody has left cools down for them, in microseconds; 0: it does not."""
+    return int(read_settings(stored)["number_cooldown_s"]) * SECOND
 
 
 def change_settings(stored: str, form: dict[str, list[str]]) -> str:

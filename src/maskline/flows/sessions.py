@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from maskline.clock import Clock
 from maskline.domain import problems
-from maskline.domain.assign import Refusal, Rules, rank
+from maskline.domain.assign import PoolNumber, Refusal, Rules, rank
 from maskline.domain.ids import ParticipantSid, ServiceSid, SessionSid
 from maskline.domain.model import (
     Instant,
@@ -26,7 +26,7 @@ from maskline.domain.model import (
 )
 from maskline.domain.phone import Phone, identifier_key
 from maskline.domain.problems import Problem
-from maskline.domain.service_settings import read_settings
+from maskline.domain.service_settings import cooldown_us, read_settings
 from maskline.domain.session import close, reopen, transition
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
@@ -44,6 +44,7 @@ from maskline.store.participants import (
 )
 from maskline.store.services import load_service
 from maskline.store.sessions import (
+    as_of_now,
     delete_session,
     insert_session,
     load_session,
@@ -113,14 +114,17 @@ def rules_of(service: Service) -> Rules:
 
 def choose(tx: Tx, service: Service, mode: Mode, wanted: Wanted) -> list[str] | Refusal:
     """The SIDs of the numbers that this participant could be given, best first, or why there is none."""
-    person = load_person(tx, service.sid, identifier_key(wanted.identifier), wanted.phone)
+    key = identifier_key(wanted.identifier)
+    person = load_person(tx, service.sid, key, wanted.phone, cooldown_us(service.settings))
     rules = rules_of(service)
-    ranked = rank(person, mode, rules, [pool_number(n) for n in load_pool(tx, service.sid, reserved=False)])
+
+    def rank_pool(*, reserved: bool) -> list[PoolNumber] | Refusal:
+        pool = as_of_now(tx, load_pool(tx, service.sid, reserved=reserved))
+        return rank(person, mode, rules, [pool_number(number) for number in pool])
+
+    ranked = rank_pool(reserved=False)
     if isinstance(ranked, Refusal):
-        # Why not, exactly, takes the reserved numbers too.
-        ranked = rank(
-            person, mode, rules, [pool_number(n) for n in load_pool(tx, service.sid, reserved=True)]
-        )
+        ranked = rank_pool(reserved=True)  # why not, exactly, takes the reserved numbers too
     return ranked if isinstance(ranked, Refusal) else [number.sid for number in ranked]
 
 
@@ -145,6 +149,7 @@ def _plan(
             choice=[]
             if one.proxy_identifier is not None or one.proxy_identifier_sid is not None
             else choose(tx, service, mode, one),
+            cooldown_us=cooldown_us(service.settings),
         )
         for one in wanted
     ]

@@ -1,11 +1,10 @@
-"""Participants and the people behind them: who is on which proxy number, and the one place where that is decided.
+"""Participants: who is on which proxy number, and the one place where that is decided.
 
 A person's row is locked first and serialises their creates; the unique index on active pairs is the last judge.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,10 @@ from maskline.domain.session import as_of
 from maskline.store.engine import Tx
 from maskline.store.numbers import count_use, find_number, find_number_by_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
 from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, make_session
 
 MOST_PARTICIPANTS = 2
-MOST_HISTORY = 500
 
 _COLUMNS = (
     "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
@@ -38,7 +37,8 @@ class Outdated(Exception):
 class NewParticipant:
     """A participant to be added. `phone` is None for somebody on a channel, who always names a sender.
 
-    `choice`: the ranked SIDs of candidate numbers, or why there is none.
+    `choice`: the ranked SIDs of candidate numbers, or why there is none. `cooldown_us`: how long a number cools down
+    that this person has left.
     """
 
     participant: Participant
@@ -46,6 +46,7 @@ class NewParticipant:
     proxy_identifier: str | None
     proxy_identifier_sid: str | None
     choice: list[str] | Refusal
+    cooldown_us: int = 0
 
 
 def find_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant | None:
@@ -101,29 +102,29 @@ def pool_number(number: ProxyNumber) -> PoolNumber:
     )
 
 
-def load_person(tx: Tx, service_sid: str, key: str, phone: Phone | None) -> Person:
-    """What is known of a person in this Service: numbers had before, and those in use as of now."""
-    row = tx.execute(
-        "SELECT history FROM people WHERE service_sid = :service AND identifier_key = :key",
-        {"service": service_sid, "key": key},
-    ).fetchone()
+def load_person(tx: Tx, service_sid: str, key: str, phone: Phone | None, cooldown_us: int = 0) -> Person:
+    """What is known of a person in this Service: numbers had before, those in use, and those cooling down as of now."""
+    history, released = find_past(tx, service_sid, key)
     columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
     rows = tx.execute(
         f"SELECT p.proxy_identifier, {columns} FROM participants p JOIN sessions s ON s.service_sid = p.service_sid"
         " AND s.sid = p.session_sid WHERE p.service_sid = :service AND p.identifier_key = :key AND p.active = 1",
         {"service": service_sid, "key": key},
     ).fetchall()
-    taken = frozenset(
-        row[0]
-        for row in rows
-        if as_of(make_session(row[1:]), tx.now, tx.idle_close_us).status is not SessionStatus.CLOSED
-    )
+    taken = set()
+    for number, *row in rows:
+        session = as_of(make_session(tuple(row)), tx.now, tx.idle_close_us)
+        if session.status is not SessionStatus.CLOSED:
+            taken.add(number)
+        elif session.ended_at is not None:  # as it will be written down
+            released[number] = max(session.ended_at, released.get(number, 0))
     return Person(
         key=key,
         country=phone.country if phone else None,
         calling_code=phone.calling_code if phone else 0,
-        history=tuple(json.loads(row[0])) if row else (),
-        taken=taken,
+        history=tuple(history),
+        taken=frozenset(taken),
+        cooling=frozenset(still_cooling(tx, released, cooldown_us)),
     )
 
 
@@ -142,10 +143,7 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
     on_channel = scheme_of(person.identifier_key) != ""
     if on_channel and session.mode is not Mode.MESSAGE_ONLY:
         raise Problem(problems.IDENTIFIER_UNSUPPORTED_IN_MODE)
-    tx.execute(
-        "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
-        (person.service_sid, person.identifier_key),
-    )
+    take_person(tx, person.service_sid, person.identifier_key)
     close_expired_of_person(tx, person.service_sid, person.identifier_key)
     _refuse_if_known(tx, session, person)
     number = _explicit(tx, session, new, account_sid) if _is_explicit(new) else _first_free(tx, new)
@@ -169,7 +167,7 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
         {name: getattr(participant, name) for name in Participant.__slots__},
     )
     count_use(tx, number.phone_number, sessions=sessions, participants=1)
-    _remember(tx, participant)
+    remember_number(tx, participant.service_sid, participant.identifier_key, number.phone_number)
     return participant
 
 
@@ -249,6 +247,8 @@ def _first_free(tx: Tx, new: NewParticipant) -> ProxyNumber:
             (person.service_sid, person.identifier_key),
         ).fetchall()
     }
+    _, released = find_past(tx, person.service_sid, person.identifier_key)
+    taken |= still_cooling(tx, released, new.cooldown_us).keys()
     for sid in new.choice:
         number = find_number_by_sid(tx, sid)
         if (
@@ -272,21 +272,10 @@ def _session_uses(tx: Tx, session: Session, phone_number: str) -> bool:
     )
 
 
-def _remember(tx: Tx, participant: Participant) -> None:
-    key = (participant.service_sid, participant.identifier_key)
-    (history,) = tx.execute(
-        "SELECT history FROM people WHERE service_sid = ? AND identifier_key = ?", key
-    ).fetchone()
-    number = participant.proxy_identifier
-    numbers = [number, *(had for had in json.loads(history) if had != number)][:MOST_HISTORY]
-    tx.execute(
-        "UPDATE people SET history = ? WHERE service_sid = ? AND identifier_key = ?",
-        (json.dumps(numbers), *key),
-    )
-
-
 def delete_participant(tx: Tx, session: Session, participant: Participant) -> None:
     """Delete softly: the row stays with its date, the pair is free at once. Raises 20404 for one deleted before."""
+    if session.status is not SessionStatus.CLOSED:
+        release_numbers(tx, session.service_sid, session.sid, tx.now, participant.sid)
     deleted = tx.execute(
         "UPDATE participants SET active = 0, deleted_at = :now, updated_at = :now"
         " WHERE service_sid = :service AND session_sid = :session AND sid = :sid AND deleted_at IS NULL",

@@ -19,6 +19,7 @@ from maskline.domain.session import NEVER, as_of, limit_of
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.people import release_numbers
 
 SESSION_COLUMNS = (
     "service_sid, sid, unique_name, status, closed_reason, mode, ttl, expiry_at, started_at, ended_at,"
@@ -191,6 +192,7 @@ def write_closed(tx: Tx, session: Session) -> None:
     """Write down that `session`, active until now, is closed as it says: its pairs and counters are freed."""
     key = {"service": session.service_sid, "session": session.sid}
     _count_out(tx, session.service_sid, session.sid, -1)
+    release_numbers(tx, session.service_sid, session.sid, session.ended_at or tx.now)
     tx.execute(
         "UPDATE participants SET active = 0 WHERE service_sid = :service AND session_sid = :session", key
     )
@@ -319,6 +321,7 @@ def delete_session(tx: Tx, session: Session) -> None:
     """Make a Session and all below it unreachable and free its name and numbers; `purge_step` removes the rest."""
     if session.status is not SessionStatus.CLOSED:
         _count_out(tx, session.service_sid, session.sid, -1)
+        release_numbers(tx, session.service_sid, session.sid, tx.now)
     key = {"service": session.service_sid, "session": session.sid}
     cancel_unstarted(tx, session.service_sid, session.sid)
     tx.execute("DELETE FROM participants WHERE service_sid = :service AND session_sid = :session", key)

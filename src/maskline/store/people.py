@@ -1,0 +1,69 @@
+"""People: one row a person and Service. It serialises their creates, and keeps which numbers they had and left."""
+
+from __future__ import annotations
+
+import json
+
+from maskline.domain.service_settings import cooldown_us
+from maskline.store.engine import Tx
+
+MOST_HISTORY = 500
+
+
+def take_person(tx: Tx, service_sid: str, key: str) -> None:
+    """Have the person's row, and hold it until the end of the transaction."""
+    tx.execute(
+        "INSERT INTO people (service_sid, identifier_key, history) VALUES (?, ?, '[]') ON CONFLICT DO NOTHING",
+        (service_sid, key),
+    )
+
+
+def find_past(tx: Tx, service_sid: str, key: str) -> tuple[list[str], dict[str, int]]:
+    """The numbers that the person has had, most recent first; and when they left which, as far as that is kept."""
+    row = tx.execute(
+        "SELECT history, released FROM people WHERE service_sid = ? AND identifier_key = ?",
+        (service_sid, key),
+    ).fetchone()
+    return (json.loads(row[0]), json.loads(row[1])) if row else ([], {})
+
+
+def remember_number(tx: Tx, service_sid: str, key: str, number: str) -> None:
+    """Put a number at the head of what the person has had."""
+    history, _ = find_past(tx, service_sid, key)
+    numbers = [number, *(had for had in history if had != number)][:MOST_HISTORY]
+    tx.execute(
+        "UPDATE people SET history = ? WHERE service_sid = ? AND identifier_key = ?",
+        (json.dumps(numbers), service_sid, key),
+    )
+
+
+def still_cooling(tx: Tx, released: dict[str, int], cools_us: int) -> dict[str, int]:
+    """Those of the numbers that were left less than `cools_us` ago."""
+    return {number: at for number, at in released.items() if tx.now < at + cools_us}
+
+
+def release_numbers(
+    tx: Tx, service_sid: str, session_sid: str, at: int, participant_sid: str | None = None
+) -> None:
+    """The Session's participants, or this one, have left their numbers at `at`.
+
+    Kept while the Service lets numbers cool down; what has cooled is forgotten.
+    """
+    row = tx.execute("SELECT settings FROM services WHERE sid = ?", (service_sid,)).fetchone()
+    cools_us = cooldown_us(row[0]) if row else 0
+    if cools_us == 0:
+        return
+    left = tx.execute(
+        "SELECT sid, identifier_key, proxy_identifier FROM participants"
+        " WHERE service_sid = ? AND session_sid = ? AND active = 1",
+        (service_sid, session_sid),
+    ).fetchall()
+    for sid, key, number in left:
+        if participant_sid not in (None, sid):
+            continue
+        _, released = find_past(tx, service_sid, key)
+        released[number] = max(at, released.get(number, at))
+        tx.execute(
+            "UPDATE people SET released = ? WHERE service_sid = ? AND identifier_key = ?",
+            (json.dumps(still_cooling(tx, released, cools_us)), service_sid, key),
+        )
