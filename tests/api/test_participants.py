@@ -226,7 +226,7 @@ def test_a_number_need_not_do_what_the_mode_does_not_need(
 
 
 def test_three_deliveries_by_two_people_over_two_numbers_and_no_more(api: CheckedApi) -> None:
-    """A and X, then B and Y, then A and Y; a further Session of A has no number left."""
+    """Checklist 5: A and X, then B and Y, then A and Y; a fourth Session of A has no number left."""
     service = make_service(api, 2)
     a, b, x, y = (fresh_number("212") for _ in range(4))
     pairs = []

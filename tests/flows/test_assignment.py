@@ -9,12 +9,14 @@ from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
 from maskline.flows.services import remove_number
 from maskline.store.idempotency import Key, Replayed
+from maskline.store.participants import Outdated, add_participant
 from tests.support.house import ACCOUNT, House, person
 
 ANN = person(1)
 
 
 async def test_fifty_sessions_at_once_give_one_person_fifty_numbers(house: House) -> None:
+    """Checklist 6: fifty concurrent creates of one Identifier with a pool of fifty."""
     service = await house.service(50)
     made = await asyncio.gather(*(house.session(service, ANN) for _ in range(50)))
     numbers = await house.rows("SELECT proxy_identifier FROM participants WHERE active = 1")
@@ -24,6 +26,7 @@ async def test_fifty_sessions_at_once_give_one_person_fifty_numbers(house: House
 
 
 async def test_with_one_number_too_few_exactly_one_of_fifty_is_refused(house: House) -> None:
+    """Checklist 6: with a pool of forty-nine."""
     service = await house.service(49)
     made = await asyncio.gather(*(house.session(service, ANN) for _ in range(50)), return_exceptions=True)
     refused = [one for one in made if isinstance(one, Problem)]
@@ -47,6 +50,23 @@ async def test_one_person_added_twice_at_once_to_one_session_is_there_once(house
     codes = [one.code for one in made if isinstance(one, Problem)]
     assert codes == [problems.PARTICIPANT_ALREADY_IN_SESSION] * 4
     assert await house.one("SELECT count(*) FROM participants") == 1
+
+
+async def test_a_list_that_others_used_up_is_found_out_after_all_that_is_wrong_with_the_session(
+    house: House,
+) -> None:
+    """Where 80623 has its place in the order of checks: only then is it ranked anew, and for five seconds at most."""
+    session, ann, _ = await house.pair()
+    for who, code in (
+        (ANN, problems.TOO_MANY_PARTICIPANTS),
+        (ann.identifier, problems.PARTICIPANT_ALREADY_IN_SESSION),
+    ):
+        with pytest.raises(Problem) as caught:
+            await house.store.write(add_participant, session, house.ranked(session, who, []), ACCOUNT)
+        assert caught.value.code is code
+    await house.remove(ann)
+    with pytest.raises(Outdated):
+        await house.store.write(add_participant, session, house.ranked(session, ANN, []), ACCOUNT)
 
 
 async def test_of_many_at_once_two_get_into_a_session(house: House) -> None:
@@ -119,6 +139,19 @@ async def test_a_sticky_person_gets_the_number_of_before(house: House) -> None:
         await house.session(service, person(i))
     again = await house.add(await house.session(service), ANN)
     assert again.proxy_identifier == first.proxy_identifier
+
+
+@pytest.mark.parametrize("settings", ["{}", '{"prefer_unused": "on"}'])
+async def test_a_session_past_its_limit_is_no_load_and_no_use(house: House, settings: str) -> None:
+    """The sweep has not come by yet: its number counts as free of people all the same."""
+    service = await house.service(2, settings=settings)
+    first, second = [row[0] for row in await house.rows("SELECT phone_number FROM numbers ORDER BY sid")]
+    ended = await house.session(service, ttl=60)
+    for _ in range(2):
+        await house.add(ended, proxy_identifier=second)
+    await house.add(await house.session(service), proxy_identifier=first)
+    house.clock.advance(60)
+    assert (await house.add(await house.session(service))).proxy_identifier == second
 
 
 async def test_a_deleted_participant_frees_the_pair_at_once_and_may_not_return(house: House) -> None:

@@ -13,7 +13,7 @@ from maskline.domain.problems import Problem
 from maskline.flows.sessions import choose
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number_by_sid
-from maskline.store.participants import NewParticipant, Outdated, add_participant
+from maskline.store.participants import Outdated, add_participant
 from maskline.store.services import load_service
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House, person
@@ -215,30 +215,13 @@ async def test_what_has_cooled_is_forgotten_when_something_is_left(house: House,
 async def test_a_list_that_was_ranked_before_somebody_left_is_looked_at_again(house: House) -> None:
     """Between ranking and writing the person was given that number and left it: it has to be ranked anew."""
     service = await house.service(1, settings=COOLING)
-    (number,) = await house.rows("SELECT sid FROM numbers")
-    ranked_before = house.wanted(ANN)
-    session = await house.session(service)
-    ann = await house.add(session, ANN)
+    ranked = [await house.one("SELECT sid FROM numbers")]
+    ann = await house.add(await house.session(service), ANN)
     await house.remove(ann)
     again = await house.session(service)
-
-    def add(tx: Tx, cooldown_us: int) -> Participant:
-        one = Participant(
-            service_sid=service.sid,
-            sid=ranked_before.sid,
-            session_sid=again.sid,
-            identifier=ANN,
-            identifier_key=ANN,
-            friendly_name=None,
-            proxy_identifier="",
-            proxy_identifier_sid=None,
-            deleted_at=None,
-            created_at=tx.now,
-            updated_at=tx.now,
-        )
-        new = NewParticipant(one, ranked_before.phone, None, None, [number[0]], cooldown_us)
-        return add_participant(tx, again, new, ACCOUNT)
-
     with pytest.raises(Outdated):
-        await house.store.write(add, 100 * SECOND)
-    assert (await house.store.write(add, 0)).proxy_identifier == ann.proxy_identifier
+        await house.store.write(
+            add_participant, again, house.ranked(again, ANN, ranked, cooldown_us=100 * SECOND), ACCOUNT
+        )
+    added = await house.store.write(add_participant, again, house.ranked(again, ANN, ranked), ACCOUNT)
+    assert added.proxy_identifier == ann.proxy_identifier

@@ -51,6 +51,7 @@ from maskline.store.accept import NewMessage
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Key
 from maskline.store.numbers import insert_number
+from maskline.store.participants import NewParticipant
 from maskline.store.receive import Received
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
@@ -166,6 +167,26 @@ class House:
         phone = parse_phone(identifier)
         assert phone is not None or parse_channel(identifier), identifier
         return Wanted(ParticipantSid(self.mint.sid("KP")), identifier, phone, None, proxy_identifier, None)
+
+    def ranked(
+        self, session: Session, identifier: str, choice: list[str], cooldown_us: int = 0
+    ) -> NewParticipant:
+        """Somebody who is to be added to a Session, with a list of numbers that was ranked before."""
+        wanted, now = self.wanted(identifier), self.clock.now()
+        one = Participant(
+            service_sid=session.service_sid,
+            sid=wanted.sid,
+            session_sid=session.sid,
+            identifier=identifier,
+            identifier_key=identifier,
+            friendly_name=None,
+            proxy_identifier="",
+            proxy_identifier_sid=None,
+            deleted_at=None,
+            created_at=now,
+            updated_at=now,
+        )
+        return NewParticipant(one, wanted.phone, None, None, choice, cooldown_us)
 
     async def session(
         self, service: Service, *people: str | Wanted, key: Key | None = None, **fields: Any
