@@ -1,7 +1,9 @@
 """The order of the checks when a participant joins: of two that fail, the earlier one is told."""
 
+import re
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,7 @@ CHOSEN = [
     ("area", "unreserved"),
     ("unreserved", "unused"),
 ]
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "assignment.md"
 _numbers = count(1)
 
 
@@ -169,6 +172,15 @@ def test_of_two_checks_that_fail_the_first_is_told(
 
 def test_every_check_is_in_some_pair() -> None:
     assert {check for pair in BEFORE + ASKED + CHOSEN for check in pair} == set(CODES)
+
+
+@pytest.mark.parametrize(("asks", "pairs"), [(True, BEFORE + ASKED), (False, BEFORE + CHOSEN)])
+def test_the_order_is_the_documented_one(asks: bool, pairs: list[tuple[str, str]]) -> None:
+    table = PAGE.read_text().partition("## The order of checks")[2].partition("\n## ")[0]
+    before, asked, chosen = re.split(r"(?m)^(?=\| \*(?:asked for|chosen):\*)", table)
+    told = re.findall(r"\b\d{5}\b", before + (asked if asks else chosen))
+    for first, second in pairs:
+        assert told.index(str(CODES[first])) < told.index(str(CODES[second])), (first, second)
 
 
 @pytest.mark.parametrize(

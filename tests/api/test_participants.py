@@ -193,6 +193,20 @@ def test_reserved_numbers_are_never_given_by_themselves(api: CheckedApi) -> None
     assert by_number["proxy_identifier_sid"] == by_sid["proxy_identifier_sid"] == number["sid"]
 
 
+def test_a_reserved_number_is_drained(api: CheckedApi) -> None:
+    """It serves on where it is in use, is given to nobody else, and leaves the pool when the last Session has ended."""
+    pair = make_pair(api)
+    (number,) = pool(api, pair.service)
+    api.make(number["url"], {"IsReserved": "true"})
+    assert pair.send(pair.first, "still here")["outbound_resource_status"] == "sent"
+    assert refused(api.post(new_session(api, pair.service), {"Identifier": fresh_number()}), 80207)
+    assert refused(api.delete(number["url"]), 80611)
+    api.make(pair.session["url"], {"Status": "closed"})
+    assert api.get(number["url"]).json["in_use"] == 0
+    assert api.delete(number["url"]).status == 204
+    assert refused(api.post(pair.session["url"], {"Status": "in-progress"}), 80605)
+
+
 @pytest.mark.parametrize(
     ("mode", "abilities", "code"),
     [
