@@ -26,8 +26,6 @@ UNKNOWN = "0" * 32
 MISSING = {
     80105: "short codes",
     80303: "short codes",
-    80304: "channels",
-    80616: "channels",
     80502: "no request waits for a carrier yet: sends are made after the answer; comes with the carriers' own numbers",
 }
 # Answers of the platform that need a server of their own: where they are produced.
@@ -136,6 +134,12 @@ def two_numbers_named(w: World) -> Reply:
     return w.add(service, ProxyIdentifier=one["phone_number"], ProxyIdentifierSid=other["sid"])
 
 
+def on_a_channel(mode: str) -> Callable[[World], Reply]:
+    """By a sender that nobody has."""
+    form = {"ProxyIdentifier": "messenger:2"}
+    return lambda w: w.add(s := w.service(), "messenger:1", w.session(s, Mode=mode), **form)
+
+
 def pair_in_use(w: World) -> Reply:
     service = w.service(1)
     first = w.add(service).json
@@ -210,6 +214,7 @@ CASES: dict[int, Callable[[World], Reply]] = {
     80207: only_reserved,
     80208: no_number_left,
     80301: lambda w: w.numbers(w.service(), Sid=f"PN{UNKNOWN}"),
+    80304: on_a_channel("message-only"),
     80402: two_numbers_named,
     80403: under_a_session("Interactions/KI1"),
     80404: lambda w: w.add(w.service(1), "+15551234567"),
@@ -228,6 +233,7 @@ CASES: dict[int, Callable[[World], Reply]] = {
     80609: lambda w: w.add((p := w.pair()).service, session=p.session),
     80611: number_in_use,
     80612: deleted_before,
+    80616: on_a_channel("voice-and-message"),
     80622: too_many_numbers,
     80701: lambda w: w.api.post("/v1/Services"),
     80910: lambda w: w.api.post((p := w.pair(Mode="voice-only")).messages_path(p.first), {"Body": "x"}),
