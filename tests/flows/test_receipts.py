@@ -1,10 +1,13 @@
 """Delivery reports: whichever comes first, the report or the answer to the send, the leg ends as the higher says."""
 
+import pytest
+
 from maskline.carriers.base import Report
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.receipts import report
+from maskline.flows.services import remove_number
 from tests.support.carrier import UNCERTAIN
-from tests.support.house import House
+from tests.support.house import ACCOUNT, House
 
 DELIVERED, UNDELIVERED, SENT = MessageStatus.DELIVERED, MessageStatus.UNDELIVERED, MessageStatus.SENT
 DAY_S = 24 * 3600
@@ -59,6 +62,25 @@ async def test_early_reports_come_twice_and_in_any_order_and_the_highest_wins(ho
         gate.release()
         await house.quiet()
         await house.pass_time(5)
+        assert await house.status(message) == "delivered"
+    assert await house.outbox() == 0
+
+
+@pytest.mark.parametrize("moves_on", [False, True])
+async def test_a_report_finds_its_message_though_the_number_has_left_the_pool(
+    house: House, moves_on: bool
+) -> None:
+    service = await house.service()
+    session, ann, _ = await house.pair(service)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        await house.close(session)
+        await house.store.write(remove_number, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
+        if moves_on:
+            await house.number(await house.service(0), ann.proxy_identifier)
+        await house.report(message, DELIVERED, ann.proxy_identifier)
+        await house.pass_time(2)
         assert await house.status(message) == "delivered"
     assert await house.outbox() == 0
 

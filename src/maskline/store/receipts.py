@@ -29,6 +29,13 @@ SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
 CROSS JOIN interactions i ON i.service_sid = n.service_sid AND i.carrier_id = ?2
 WHERE n.phone_number = ?1"""
 
+# Where the number has left its pool since: in any Service of its account. Not for the hot path.
+_FIND_ANYWHERE = """
+SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
+CROSS JOIN services v ON v.account_sid = n.account_sid
+CROSS JOIN interactions i ON i.service_sid = v.sid AND i.carrier_id = ?2
+WHERE n.phone_number = ?1"""
+
 _PARK = """
 INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload)
@@ -43,7 +50,7 @@ def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
 
 
 def _merge(tx: Tx, item: Receipt) -> bool:
-    found = _apply(tx, item.number, item.carrier_id, item.status)
+    found = _apply(tx, _FIND, item.number, item.carrier_id, item.status)
     if not found:
         # The status is the row's place: one row for each status that was reported, however often.
         due_at = next_receipt_at(tx.now, 1)
@@ -53,8 +60,8 @@ def _merge(tx: Tx, item: Receipt) -> bool:
     return found
 
 
-def _apply(tx: Tx, number: str, carrier_id: str, status: int) -> bool:
-    legs = tx.execute(_FIND, (number, carrier_id)).fetchall()
+def _apply(tx: Tx, find: str, number: str, carrier_id: str, status: int) -> bool:
+    legs = tx.execute(find, (number, carrier_id)).fetchall()
     for service_sid, session_sid, sid in legs:
         merge_leg(tx, service_sid, session_sid, sid, status, None)
     return bool(legs)
@@ -70,7 +77,7 @@ def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
     for event_sid, (row_id, carrier_id, status, attempts, expires_at, number) in zip(
         event_sids, rows, strict=False
     ):
-        found = _apply(tx, number, carrier_id, status)
+        found = _apply(tx, _FIND_ANYWHERE, number, carrier_id, status)
         if found or expires_at <= tx.now:
             tx.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
         else:
