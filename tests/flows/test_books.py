@@ -14,11 +14,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from maskline.domain.model import SECOND, Instant, Participant, Session, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.flows.services import add_number, change_number, new_number, remove_number
-from maskline.store.engine import Tx
-from maskline.store.numbers import list_pool
-from maskline.store.pages import Seek
-from maskline.store.sessions import as_of_now, load_session
 from maskline.store.sqlite import SqliteStore
+from tests.support.books import check_books
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House, person, proxy
 
@@ -135,54 +132,7 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def the_books_agree_with_a_count(self) -> None:
         if hasattr(self, "service"):
-            self.do(self.store.read(check, self.service.sid))
-
-
-def check(tx: Tx, service_sid: str) -> None:
-    """All that must hold, on one snapshot."""
-    check_counters(tx)
-    check_active(tx)
-    pairs = active_pairs(tx)
-    assert len({pair for _, pair in pairs}) == len(pairs), "two active Sessions share a pair"
-    for number in as_of_now(tx, list_pool(tx, service_sid, Seek(50)).rows):
-        here = [session_sid for session_sid, (_, value) in pairs if value == number.phone_number]
-        assert (number.in_use, number.participants) == (len(set(here)), len(here)), "shown counters"
-
-
-def check_counters(tx: Tx) -> None:
-    """The counters that are kept are what a recount gives."""
-    rows = tx.execute(
-        "SELECT proxy_identifier, count(DISTINCT session_sid), count(*) FROM participants"
-        " WHERE active = 1 GROUP BY proxy_identifier"
-    ).fetchall()
-    counted = {number: (sessions, participants) for number, sessions, participants in rows}
-    for number, service_sid, in_use, participants in tx.execute(
-        "SELECT phone_number, service_sid, in_use, participants FROM numbers"
-    ).fetchall():
-        assert (in_use, participants) == counted.get(number, (0, 0)), number
-        assert service_sid is not None or in_use == 0, number
-
-
-def check_active(tx: Tx) -> None:
-    """A participant is active while the Session is, as it is written down, and they are not deleted."""
-    wrong = tx.execute(
-        "SELECT p.sid FROM participants p"
-        " LEFT JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid"
-        " WHERE p.active <> (coalesce(s.status, 'gone') NOT IN ('closed', 'gone') AND p.deleted_at IS NULL)"
-    ).fetchall()
-    assert wrong == []
-
-
-def active_pairs(tx: Tx) -> list[tuple[str, tuple[str, str]]]:
-    """(Session, pair) of every participant who is there now in a Session that is active now."""
-    rows = tx.execute(
-        "SELECT service_sid, session_sid, identifier_key, proxy_identifier FROM participants WHERE deleted_at IS NULL"
-    ).fetchall()
-    return [
-        (session_sid, (key, number))
-        for service_sid, session_sid, key, number in rows
-        if load_session(tx, service_sid, session_sid).status is not SessionStatus.CLOSED
-    ]
+            self.do(self.store.read(check_books, self.service.sid))
 
 
 TestBooks = Books.TestCase

@@ -149,6 +149,17 @@ def check_success(method: str, url: str, reply: Reply, api: Api) -> str | None:
     return name
 
 
+def check_reply(method: str, url: str, reply: Reply, api: Api) -> str | None:
+    """Any answer; gives the name in the endpoint table of an operation that has succeeded."""
+    check_headers(reply)
+    if method == "HEAD":
+        return None
+    if reply.status >= 400:
+        check_error(reply)
+        return None
+    return check_success(method, url, reply, api)
+
+
 class CheckedApi(Api):
     """An `Api` that fails on any answer that is not in Twilio's shape. `seen`: the operations that have succeeded."""
 
@@ -158,11 +169,6 @@ class CheckedApi(Api):
 
     def request(self, method: str, path: str, form: Form | None = None, **kwargs: Any) -> Reply:
         reply = super().request(method, path, form, **kwargs)
-        check_headers(reply)
-        if method == "HEAD":
-            return reply
-        if reply.status >= 400:
-            check_error(reply)
-        elif name := check_success(method, path, reply, self):
+        if name := check_reply(method, path, reply, self):
             self.seen.add(name)
         return reply

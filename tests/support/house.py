@@ -351,8 +351,8 @@ class House:
         """Wait until nothing moves any more: nothing in the tables, nothing at the carrier."""
         same, last = 0, None
         for _ in range(5000):
-            await self.store.read(_fingerprint)  # what a reader's thread is about has its turn, too
-            now = await self.store.write(_fingerprint), len(self.carrier.sent), len(self.carrier.asked)
+            await self.store.read(fingerprint)  # what a reader's thread is about has its turn, too
+            now = await self.store.write(fingerprint), len(self.carrier.sent), len(self.carrier.asked)
             same = same + 1 if now == last else 0
             if same == QUIET_ROUNDS:
                 return
@@ -366,7 +366,7 @@ class House:
         await self.quiet()
 
 
-def _fingerprint(tx: Tx) -> list[Any]:
+def fingerprint(tx: Tx) -> list[Any]:
     return [
         tx.execute(sql).fetchall()
         for sql in (

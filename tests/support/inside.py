@@ -1,0 +1,120 @@
+"""The whole server inside the test's own process: real API, store, worker and sandbox, under a clock that stands still.
+
+Requests reach the application as the wire would hand them over, without a socket; every answer is checked.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from maskline.api.wire import Exchange
+from maskline.runtime import Server
+from maskline.settings import Settings
+from maskline.store.engine import Tx
+from tests.support.checked import check_reply
+from tests.support.clock import FakeClock
+from tests.support.house import fingerprint
+from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Api, Form, Reply
+from tests.support.until import turns
+
+QUIET_ROUNDS = 4
+
+
+class Inside:
+    """Use as `async with`."""
+
+    def __init__(self, directory: Path, clock: FakeClock | None = None) -> None:
+        self.url = "http://inside.test"
+        self._client = Api(self.url)  # for what it knows; it never connects
+        self.clock = clock or FakeClock()
+        settings = Settings(
+            data=str(directory),
+            port=0,
+            account_sid=ACCOUNT_SID,
+            auth_token=AUTH_TOKEN,
+            public_url=self.url,
+            send_wait_ms=0,
+        )
+        self._server = Server(settings, self.clock)
+
+    async def __aenter__(self) -> Self:
+        await self._server.start()
+        self.store = self._server._store
+        self._app = self._server._https[0].config.app
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.stop()
+
+    async def request(
+        self, method: str, path: str, form: Form | None = None, headers: Mapping[bytes, bytes] | None = None
+    ) -> Reply:
+        exchange = Exchange(None)
+        exchange.method = method
+        exchange.path, _, query = path.removeprefix(self.url).partition("?")
+        exchange.query = query.encode()
+        exchange.headers = {b"authorization": self._client._auth.encode(), **(headers or {})}
+        if form is not None:
+            pairs = form.items() if isinstance(form, Mapping) else form
+            exchange.body = urlencode(list(pairs), doseq=True).encode()
+            exchange.headers[b"content-type"] = b"application/x-www-form-urlencoded"
+        status, sent, body = await self._app(exchange)
+        reply = Reply(status, {name.decode().lower(): value.decode() for name, value in sent}, body)
+        check_reply(method, path, reply, self._client)
+        return reply
+
+    async def get(self, path: str) -> Any:
+        """What must be there."""
+        reply = await self.request("GET", path)
+        assert reply.status == 200, (path, reply.raw)
+        return reply.json
+
+    async def post(self, path: str, form: Form | None = None) -> Any:
+        """What must succeed."""
+        reply = await self.request("POST", path, form or {})
+        assert reply.status in (200, 201), (path, reply.raw)
+        return reply.json
+
+    async def pages(self, path: str, key: str) -> list[Any]:
+        """All rows of a list."""
+        rows: list[Any] = []
+        following: str | None = f"{path}?PageSize=1000"
+        while following is not None:
+            page = await self.get(following)
+            rows += page[key]
+            following = page["meta"]["next_page_url"]
+        return rows
+
+    async def rows(self, sql: str, *values: Any) -> list[Any]:
+        return await self.store.read(lambda tx: tx.execute(sql, values).fetchall())
+
+    async def quiet(self) -> None:
+        """Until nothing moves any more without time passing."""
+        same, last = 0, None
+        for _ in range(100_000):
+            await self.store.read(_all)
+            now = await self.store.write(_all)
+            same = same + 1 if now == last else 0
+            if same == QUIET_ROUNDS:
+                return
+            last = now
+            await turns()
+        raise AssertionError("it does not come to rest")
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, and everything happen that this makes happen."""
+        self.clock.advance(seconds)
+        await self.quiet()
+
+
+def _all(tx: Tx) -> list[Any]:
+    handsets = "SELECT count(*), sum(handovers) FROM sandbox_messages"
+    return [
+        *fingerprint(tx),
+        tx.execute(handsets).fetchall(),
+        tx.execute("SELECT sid FROM sandbox_todo").fetchall(),
+    ]
