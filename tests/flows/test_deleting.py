@@ -58,12 +58,12 @@ async def test_a_service_with_thousands_of_rows_is_taken_away_in_steps(house: Ho
     service = await house.service()
     session, ann, _ = await house.pair(service)
     rows = [
-        (service.sid, session.sid, f"KI{i:032x}", "message", "{}", ann.sid, house.clock.now())
+        (service.sid, session.sid, f"KI{i:032x}", ACCOUNT, "message", "{}", ann.sid, house.clock.now())
         for i in range(3000)
     ]
     insert = (
-        "INSERT INTO interactions (service_sid, session_sid, sid, type, data, participant_sid, updated_at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+        "INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, participant_sid,"
+        " updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     )
     await house.store.write(lambda tx: tx.executemany(insert, rows) and None)
     await asyncio.gather(*(house.session(service) for _ in range(600)))

@@ -75,8 +75,8 @@ LISTS: dict[str, Any] = {
     ),
     "interactions": (
         """
-        INSERT INTO interactions (service_sid, session_sid, sid, type, data, participant_sid, updated_at)
-        VALUES (:service, :session, :ki, 'message', '{}', 'KP' || (:i % 2), :at)""",
+        INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, participant_sid, updated_at)
+        VALUES (:service, :session, :ki, 'AC', 'message', '{}', 'KP' || (:i % 2), :at)""",
         "DELETE FROM interactions WHERE sid = :ki",
         lambda tx, seek: list_interactions(tx, SERVICE, SESSION, seek),
     ),

@@ -2,7 +2,7 @@
 
 One transaction touches the Session, inserts the Interaction (`queued`, under the SIDs that the item brings) and an
 outbox row that is complete enough to send. What is random is read and decided first; what is written is written in
-three statements for the whole batch, and only the Session's and the Interaction's pages are not at the end of a tree.
+three statements for the whole batch, and only the Session's row and the Interaction's key are not at the end of a tree.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ UPDATE sessions SET status = 'in-progress', started_at = coalesce(started_at, ?)
 WHERE service_sid = ? AND sid = ? AND status = 'open'"""
 
 _INSERT_INTERACTION = """
-INSERT INTO interactions (service_sid, session_sid, sid, type, data, participant_sid, outbound_participant_sid,
-       outbound_resource_sid, outbound_status, updated_at)
-VALUES (?1, ?2, ?3, 'message', ?4, ?5, ?5, ?6, ?7, ?8)"""
+INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, participant_sid,
+       outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at)
+VALUES (?1, ?2, ?3, ?4, 'message', ?5, ?6, ?6, ?7, ?8, ?9)"""
 
 INSERT_SEND = """
 INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
@@ -104,6 +104,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         item.service_sid,
                         item.session_sid,
                         item.sid,
+                        item.account_sid,
                         item.data,
                         item.participant_sid,
                         item.message_sid,

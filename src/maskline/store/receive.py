@@ -56,9 +56,10 @@ _PARTICIPANT = (
 )
 
 _INSERT_RELAY = """
-INSERT INTO interactions (service_sid, session_sid, sid, type, data, inbound_participant_sid, inbound_resource_sid,
-       inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at)
-VALUES (?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, inbound_participant_sid,
+       inbound_resource_sid, inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status,
+       updated_at)
+VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 @batched(Turn.RECEIVE)
@@ -140,6 +141,7 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
             session.service_sid,
             session.sid,
             item.sid,
+            account_sid,
             item.data,
             route.sender.sid,
             item.inbound_sid,

@@ -1,8 +1,37 @@
--- What the whole Proxy API needs beyond the first messages. A message of the hot path writes into one index more
--- (interactions_sid, at its end); the others change when a Session starts or ends.
+-- What the whole Proxy API needs beyond the first messages.
 
--- Messages and Calls are looked up and listed by SID, whatever their Session.
-CREATE INDEX interactions_sid ON interactions (service_sid, sid);
+-- Interactions in the order of their arrival instead of by Session: a new one goes to the end of the table, and what
+-- becomes of it is written where it was written just now. Of the indexes only that of the key is written all over.
+-- The account stands in the row because messages are listed by account, whatever their Service and Session.
+CREATE TABLE interactions_in_order (
+    service_sid TEXT NOT NULL,
+    session_sid TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    account_sid TEXT NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    participant_sid TEXT,
+    inbound_participant_sid TEXT,
+    inbound_resource_sid TEXT,
+    inbound_status SMALLINT,
+    outbound_participant_sid TEXT,
+    outbound_resource_sid TEXT,
+    outbound_status SMALLINT,
+    carrier_id TEXT,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (service_sid, session_sid, sid)
+);
+INSERT INTO interactions_in_order (service_sid, session_sid, sid, account_sid, type, data, participant_sid,
+       inbound_participant_sid, inbound_resource_sid, inbound_status, outbound_participant_sid, outbound_resource_sid,
+       outbound_status, carrier_id, updated_at)
+SELECT i.service_sid, i.session_sid, i.sid, v.account_sid, i.type, i.data, i.participant_sid,
+       i.inbound_participant_sid, i.inbound_resource_sid, i.inbound_status, i.outbound_participant_sid,
+       i.outbound_resource_sid, i.outbound_status, i.carrier_id, i.updated_at
+FROM interactions i JOIN services v ON v.sid = i.service_sid ORDER BY i.sid;
+DROP TABLE interactions;
+ALTER TABLE interactions_in_order RENAME TO interactions;
+CREATE INDEX interactions_account ON interactions (account_sid, sid);
+CREATE INDEX interactions_carrier ON interactions (service_sid, carrier_id) WHERE carrier_id IS NOT NULL;
 
 -- The list of a Service's Sessions by status, and the closed ones by the instant that retention counts from.
 CREATE INDEX sessions_status ON sessions (service_sid, status, sid);
@@ -11,3 +40,18 @@ CREATE INDEX sessions_closed ON sessions (ended_at) WHERE status = 'closed';
 -- When this person last left which proxy number, as a JSON object of instants: kept while the Service lets numbers cool
 -- down.
 ALTER TABLE people ADD COLUMN released TEXT NOT NULL DEFAULT '{}';
+
+-- Idempotency keys likewise.
+CREATE TABLE idempotency_in_order (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    resource_sid TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+INSERT INTO idempotency_in_order (scope, key, operation, request_hash, resource_sid, expires_at)
+SELECT scope, key, operation, request_hash, resource_sid, expires_at FROM idempotency;
+DROP TABLE idempotency;
+ALTER TABLE idempotency_in_order RENAME TO idempotency;
