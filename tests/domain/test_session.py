@@ -11,7 +11,17 @@ from maskline.domain import problems
 from maskline.domain.ids import ServiceSid, SessionSid
 from maskline.domain.model import SECOND, Instant, Mode, Session, SessionStatus
 from maskline.domain.problems import Problem
-from maskline.domain.session import NEVER, TRANSITIONS, as_of, close, limit_at, limit_of, reopen, transition
+from maskline.domain.session import (
+    NEVER,
+    TRANSITIONS,
+    as_of,
+    close,
+    limit_at,
+    limit_of,
+    reopen,
+    start,
+    transition,
+)
 
 OPEN, IN_PROGRESS, CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED
 
@@ -193,9 +203,7 @@ def test_any_sequence_of_legal_events_ends_in_a_legal_state(
             case "start" | "message" if active:
                 transition(session, IN_PROGRESS)
                 session = replace(
-                    session,
-                    status=IN_PROGRESS,
-                    started_at=session.started_at or now,
+                    start(session, now),
                     last_interaction_at=now if step == "message" else session.last_interaction_at,
                     updated_at=now,
                 )
@@ -219,6 +227,7 @@ def test_a_session_that_is_reopened_is_active_at_once(session: Session, later: i
     opened = reopen(close(session, now), now)
     assert as_of(opened, now, 0) is opened
     assert opened.status is IN_PROGRESS
+    assert opened.started_at == (session.started_at or now)
     ahead = session.expiry_at is not None and session.expiry_at > now
     assert opened.expiry_at == (session.expiry_at if ahead else None)
     if not ahead and session.ttl:

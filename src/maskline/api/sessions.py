@@ -15,7 +15,7 @@ from maskline.domain import problems
 from maskline.domain.ids import ServiceSid, SessionSid, instant_of
 from maskline.domain.model import Instant, Mode, Session, SessionStatus
 from maskline.domain.problems import Problem
-from maskline.flows.sessions import Wanted, change_session, refuse_past, remove_session
+from maskline.flows.sessions import Wanted, change_session, remove_session
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Replayed
 from maskline.store.pages import Page, Seek
@@ -150,7 +150,6 @@ class Sessions:
             changes["ttl"] = ttl
         if params.has("DateExpiry"):
             changes["expiry_at"] = params.instant("DateExpiry")
-            refuse_past(changes["expiry_at"], self._c.clock.now())
         accept_conflict_flags(params)
         status = _parse_status(params)
 

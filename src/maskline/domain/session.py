@@ -83,6 +83,11 @@ def transition(session: Session, to: SessionStatus) -> str:
     return meaning
 
 
+def start(session: Session, now: Instant) -> Session:
+    """In progress from `now` on, unless it has been before."""
+    return replace(session, status=IN_PROGRESS, started_at=session.started_at or now)
+
+
 def close(session: Session, now: Instant) -> Session:
     """Closed by the API at `now`."""
     return replace(
@@ -101,6 +106,7 @@ def reopen(session: Session, now: Instant) -> Session:
         session,
         status=IN_PROGRESS,
         closed_reason=None,
+        started_at=session.started_at or now,
         ended_at=None,
         expiry_at=expiry_at,
         active_from_at=now,

@@ -27,7 +27,7 @@ from maskline.domain.model import (
 from maskline.domain.phone import Phone, identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.service_settings import cooldown_us, read_settings
-from maskline.domain.session import close, reopen, transition
+from maskline.domain.session import as_of, close, reopen, start, transition
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
 from maskline.store.interactions import delete_interaction, load_interaction
@@ -178,9 +178,9 @@ class Sessions:
             refuse_past(session.expiry_at, session.created_at)
             made = session if own_ttl else replace(session, ttl=service.default_ttl)
             if made.status is SessionStatus.CLOSED:
-                made = replace(
-                    close(replace(made, status=SessionStatus.OPEN), tx.now), updated_at=made.updated_at
-                )
+                made = replace(close(made, tx.now), updated_at=made.updated_at)
+            elif made.status is SessionStatus.IN_PROGRESS:
+                made = start(made, made.created_at)
             insert_session(tx, made)
             for new in plan:
                 add_participant(tx, made, new, account_sid)
@@ -233,12 +233,14 @@ def change_session(
     status: SessionStatus | None,
     changes: dict[str, Any],
 ) -> Session:
-    """Update a Session: its status, and `ttl` and `expiry_at` in the same go.
+    """Update a Session: its status, and `ttl` and `expiry_at` in the same go. What changes nothing writes nothing.
 
-    Raises 20404, 80607 for a closed one that is not re-opened, 80608, 80604, 80605.
+    Raises 20404, 80701 for an expiry date that has passed, 80607 for a closed one that is not re-opened, 80608, 80604,
+    80605.
     """
     service = load_service(tx, account_sid, service_sid)
     session = take_session(tx, service.sid, sid)
+    refuse_past(changes.get("expiry_at"), tx.now)
     meaning = transition(session, status) if status is not None else "stay"
     if meaning == "reopen":
         changed = replace(reopen(session, tx.now), **changes)
@@ -248,14 +250,21 @@ def change_session(
         if changes or status is None:
             raise Problem(problems.SESSION_CLOSED)
         return session
-    changed = replace(session, **changes, updated_at=Instant(max(tx.now, session.updated_at)))
+    changed = replace(session, **changes)
     if meaning == "close":
         changed = close(changed, tx.now)
+    elif meaning == "start":
+        changed = start(changed, tx.now)
+    if changed == session:
+        return session
+    changed = replace(changed, updated_at=Instant(max(tx.now, session.updated_at)))
+    ended = as_of(changed, tx.now, tx.idle_close_us)
+    if ended is not changed:  # by its new limits it is over: from now on, since until now it was not
+        changed = replace(ended, ended_at=tx.now)
+    if changed.status is SessionStatus.CLOSED:
         write_closed(tx, changed)
-        return changed
-    if meaning == "start":
-        changed = replace(changed, status=SessionStatus.IN_PROGRESS, started_at=changed.started_at or tx.now)
-    write_session(tx, changed)
+    else:
+        write_session(tx, changed)
     return changed
 
 
