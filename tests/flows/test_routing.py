@@ -15,7 +15,7 @@ from maskline.domain.route import OutOfSession, Refused, Route, incoming
 from maskline.store.engine import Tx
 from maskline.store.participants import find_participant
 from maskline.store.receive import find_match
-from maskline.store.sessions import load_session
+from maskline.store.sessions import find_session
 from tests.support.clock import FakeClock
 from tests.support.house import House, opened, person, proxy
 
@@ -78,7 +78,10 @@ def check(tx: Tx, service_sid: str) -> None:
     for session_sid, sid in rows:
         one = find_participant(tx, service_sid, session_sid, sid)
         assert one is not None
-        if load_session(tx, service_sid, session_sid).status is not SessionStatus.CLOSED:
+        session = find_session(
+            tx, service_sid, session_sid
+        )  # None: deleted, and the sweep has not come to the rest
+        if session is not None and session.status is not SessionStatus.CLOSED:
             there.setdefault((one.identifier_key, one.proxy_identifier), []).append(one)
     numbers = [row[0] for row in tx.execute("SELECT phone_number FROM numbers").fetchall()] + [proxy(999)]
     people = {row[0] for row in tx.execute("SELECT identifier_key FROM people").fetchall()} | {person(999)}

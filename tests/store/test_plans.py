@@ -16,7 +16,13 @@ from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
 from maskline.flows.retention import delete_old_received
 from maskline.flows.services import remove_number, remove_service
-from maskline.flows.sessions import change_session, choose, remove_participant, remove_session
+from maskline.flows.sessions import (
+    change_session,
+    choose,
+    remove_interaction,
+    remove_participant,
+    remove_session,
+)
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.engine import Tx
@@ -26,6 +32,7 @@ from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.numbers import list_pool
 from maskline.store.pages import Seek
 from maskline.store.participants import NewParticipant, add_participant, list_participants
+from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import NewInbound, find_match, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
@@ -34,13 +41,14 @@ from maskline.store.sessions import (
     SessionStatus,
     as_of_now,
     close_expired_of_person,
+    delete_old_sessions,
     list_sessions,
     load_session,
     load_session_by_name,
-    purge_step,
     sweep_sessions,
 )
 from maskline.store.start import StartRequest, start_sends, take_orphans
+from maskline.store.tombstones import delete_old_tombstones
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
 SIZE = Seek(50)
@@ -226,6 +234,9 @@ def lifecycle(tx: Tx, w: World) -> None:
 
 
 def delete(tx: Tx, w: World) -> None:
+    rows = w.started(tx)
+    record_outcomes.fn(tx, [w.outcome(row, Fate.SENT, f"scripted/{row.id}") for row in rows])
+    remove_interaction(tx, ACCOUNT, w.service_sid, w.session_sid, rows[0].interaction_sid)
     remove_session(tx, ACCOUNT, w.service_sid, w.session_sid)
     while purge_step(tx, 10):
         pass
@@ -242,6 +253,8 @@ def sweep(tx: Tx, w: World) -> None:
     assert sweep_sessions(tx, 10) == 2
     delete_expired_keys(tx, ("", ""), 10)
     delete_old_received(tx, 10)
+    assert delete_old_sessions(tx, 10, SECOND) == 2
+    delete_old_tombstones(tx, 10)
 
 
 WORK: list[Callable[[Tx, World], None]] = [

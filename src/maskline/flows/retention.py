@@ -4,15 +4,22 @@ waits behind it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from maskline.clock import Clock
 from maskline.domain.model import DAY
 from maskline.mint import Mint
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
-from maskline.store.sessions import purge_step, sweep_sessions
+from maskline.store.purge import purge_step
+from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.start import Stopped, fail_expired, find_expired
+from maskline.store.tombstones import delete_old_tombstones
 
 STEP = 500
+SESSIONS = 100
+"""Fewer at a time than of other rows: to delete one takes several statements."""
 WALK = 5000
 RECEIVED_LIFE_US = 7 * DAY
 MOST_STEPS = 200
@@ -30,21 +37,24 @@ def delete_old_received(tx: Tx, most: int) -> int:
 
 
 class Sweeper:
-    """Remembers where its walks stopped. Safe to run on every node: each step is a transaction that looks again."""
+    """Remembers where its walks stopped. Safe to run on every node: each step is a transaction that looks again.
 
-    def __init__(self, store: Store, clock: Clock, mint: Mint) -> None:
+    A Session that ended `retention_us` ago is deleted (0: none is), as by DELETE. Until a sweep has come to it, it is
+    wholly there for everybody: nothing depends on the instant, unlike that of its end.
+    """
+
+    def __init__(self, store: Store, clock: Clock, mint: Mint, retention_us: int = 0) -> None:
         self._store = store
         self._clock = clock
         self._mint = mint
+        self._retention_us = retention_us
         self._key = ("", "")
         self._outbox = 0
 
     async def sweep(self) -> list[Stopped]:
         """One pass. Returns the messages whose validity has passed, for whoever waits for them."""
         stopped: list[Stopped] = []
-        for _ in range(MOST_STEPS):
-            if await self._store.write(sweep_sessions, STEP) < STEP:
-                break
+        await self._repeat(sweep_sessions)
         for _ in range(MOST_STEPS):
             late, self._outbox = await self._store.read(find_expired, self._outbox, WALK)
             for i in range(0, len(late), STEP):
@@ -52,14 +62,18 @@ class Sweeper:
                 stopped += await self._store.write(fail_expired, step, [self._mint.sid("NO") for _ in step])
             if not self._outbox:
                 break
-        for _ in range(MOST_STEPS):
-            if not await self._store.write(purge_step, STEP):
-                break
+        await self._repeat(partial(delete_old_sessions, retention_us=self._retention_us), SESSIONS)
+        await self._repeat(purge_step)
         for _ in range(KEY_STEPS):
             self._key = await self._store.write(delete_expired_keys, self._key, STEP)
             if self._key == ("", ""):
                 break
-        for _ in range(MOST_STEPS):
-            if await self._store.write(delete_old_received, STEP) < STEP:
-                break
+        await self._repeat(delete_old_received)
+        await self._repeat(delete_old_tombstones)
         return stopped
+
+    async def _repeat(self, step: Callable[[Tx, int], int], most: int = STEP) -> None:
+        """Take a step of `most` rows again and again, until it finds fewer."""
+        for _ in range(MOST_STEPS):
+            if await self._store.write(step, most) < most:
+                break

@@ -11,6 +11,7 @@ from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.tombstones import bury
 
 _COLUMNS = (
     "service_sid, session_sid, sid, type, data, participant_sid, inbound_participant_sid, inbound_resource_sid,"
@@ -75,11 +76,12 @@ def list_interactions(
 
 
 def delete_interaction(tx: Tx, interaction: Interaction) -> None:
-    """Remove it for good. Raises 20009 while its message is still in the outbox."""
+    """Remove it for good; what carriers report of it later is dropped. Raises 20009 while it is still in the outbox."""
     # Whatever takes a message out of the outbox raises its leg to at least delivery-unknown in the same transaction.
     if interaction.outbound is not None and interaction.outbound.status < MessageStatus.DELIVERY_UNKNOWN:
         raise Problem(problems.NOT_YET_COMPLETE)
-    tx.execute(
-        "DELETE FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
+    gone = tx.execute(
+        "DELETE FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ? RETURNING carrier_id",
         (interaction.service_sid, interaction.session_sid, interaction.sid),
-    )
+    ).fetchall()
+    bury(tx, [carrier_id for (carrier_id,) in gone if carrier_id is not None])

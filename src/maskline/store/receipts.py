@@ -13,6 +13,7 @@ from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.record import merge_leg
+from maskline.store.tombstones import is_buried
 
 
 @dataclass(slots=True)
@@ -45,13 +46,13 @@ ON CONFLICT DO NOTHING"""
 
 @batched(Turn.OUTCOME)
 def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
-    """Merge each report, or keep it for later; True if its message was found."""
+    """Merge each report, or keep it for later; True if its message was found. Those on deleted messages are dropped."""
     return [_merge(tx, item) for item in items]
 
 
 def _merge(tx: Tx, item: Receipt) -> bool:
     found = _apply(tx, _FIND, item.number, item.carrier_id, item.status)
-    if not found:
+    if not found and not is_buried(tx, item.carrier_id):
         # The status is the row's place: one row for each status that was reported, however often.
         due_at = next_receipt_at(tx.now, 1)
         expires_at = tx.now + RECEIPT_LIFE_S * SECOND
@@ -77,7 +78,7 @@ def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
     for event_sid, (row_id, carrier_id, status, attempts, expires_at, number) in zip(
         event_sids, rows, strict=False
     ):
-        found = _apply(tx, _FIND_ANYWHERE, number, carrier_id, status)
+        found = _apply(tx, _FIND_ANYWHERE, number, carrier_id, status) or is_buried(tx, carrier_id)
         if found or expires_at <= tx.now:
             tx.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
         else:

@@ -15,6 +15,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import OnUncertain, OutboxState
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
+from maskline.store.tombstones import bury
 
 QUEUED, UNKNOWN, SENT, FAILED = (
     int(MessageStatus.QUEUED),
@@ -144,6 +145,8 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
         }
         insert_event(tx, item.event_sid, item.account_sid, problems.DELIVERY_UNKNOWN, **where)
     if item.carrier_id is not None:
+        if leg is None:  # deleted meanwhile
+            bury(tx, [item.carrier_id])
         hasten_receipts(tx, item.carrier_id)
     known, updated_at = leg or (max(status, QUEUED), tx.now)
     return Recorded(item.interaction_sid, known, updated_at)

@@ -188,14 +188,20 @@ def _count_out(tx: Tx, service_sid: str, session_sid: str, sign: int) -> None:
         )
 
 
-def write_closed(tx: Tx, session: Session) -> None:
-    """Write down that `session`, active until now, is closed as it says: its pairs and counters are freed."""
-    key = {"service": session.service_sid, "session": session.sid}
+def _free(tx: Tx, session: Session) -> None:
+    """Free the pairs and counters of a Session that was active until now."""
     _count_out(tx, session.service_sid, session.sid, -1)
     release_numbers(tx, session.service_sid, session.sid, session.ended_at or tx.now)
     tx.execute(
-        "UPDATE participants SET active = 0 WHERE service_sid = :service AND session_sid = :session", key
+        "UPDATE participants SET active = 0"
+        " WHERE service_sid = :service AND session_sid = :session AND active = 1",
+        {"service": session.service_sid, "session": session.sid},
     )
+
+
+def write_closed(tx: Tx, session: Session) -> None:
+    """Write down that `session`, active until now, is closed as it says: its pairs and counters are freed."""
+    _free(tx, session)
     write_session(tx, session)
 
 
@@ -318,61 +324,25 @@ def follow_idle_limit(tx: Tx) -> None:
 
 
 def delete_session(tx: Tx, session: Session) -> None:
-    """Make a Session and all below it unreachable and free its name and numbers; `purge_step` removes the rest."""
-    if session.status is not SessionStatus.CLOSED:
-        _count_out(tx, session.service_sid, session.sid, -1)
-        release_numbers(tx, session.service_sid, session.sid, tx.now)
+    """Make a Session and all below it unreachable and free its name, pairs and numbers; what waits to be sent is not.
+
+    `purge_step` removes the rest.
+    """
     key = {"service": session.service_sid, "session": session.sid}
-    cancel_unstarted(tx, session.service_sid, session.sid)
-    tx.execute("DELETE FROM participants WHERE service_sid = :service AND session_sid = :session", key)
+    if session.status is not SessionStatus.CLOSED:
+        _free(tx, session)
     tx.execute("DELETE FROM sessions WHERE service_sid = :service AND sid = :session", key)
     tx.execute("INSERT INTO purges VALUES (:service, :session) ON CONFLICT DO NOTHING", key)
 
 
-def cancel_unstarted(tx: Tx, service_sid: str, session_sid: str) -> None:
-    """Drop what waits of the Session's sends. Fresh ones are dropped as soon as they are looked at, and not sent."""
-    tx.execute(
-        "DELETE FROM outbox WHERE state <> 0 AND state <> 4 AND order_key IN"
-        " (SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session)",
-        {"service": service_sid, "session": session_sid},
-    )
-
-
-def purge_step(tx: Tx, most: int) -> bool:
-    """Remove up to `most` rows below something deleted; False once there is nothing left to remove."""
-    row = tx.execute(
-        "SELECT service_sid, session_sid FROM purges ORDER BY service_sid, session_sid LIMIT 1"
-    ).fetchone()
-    if row is None:
-        return False
-    service_sid, session_sid = row
-    key = {"service": service_sid, "session": session_sid, "most": most}
-    one = "AND session_sid = :session" if session_sid else ""
-    gone = tx.execute(
-        "DELETE FROM interactions WHERE service_sid = :service AND (session_sid, sid) IN (SELECT session_sid, sid"
-        f" FROM interactions WHERE service_sid = :service {one} LIMIT :most)",
-        key,
-    ).rowcount
-    if gone == 0 and not session_sid:
-        gone = _purge_sessions(tx, service_sid, most)
-    if gone == 0:
-        tx.execute("DELETE FROM purges WHERE service_sid = :service AND session_sid = :session", key)
-    return True
-
-
-def _purge_sessions(tx: Tx, service_sid: str, most: int) -> int:
+def delete_old_sessions(tx: Tx, most: int, retention_us: int) -> int:
+    """Delete up to `most` Sessions that ended `retention_us` ago or earlier (0: never)."""
+    if retention_us == 0:
+        return 0
     rows = tx.execute(
-        "SELECT sid FROM sessions WHERE service_sid = ? LIMIT ?", (service_sid, most)
+        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE status = 'closed' AND ended_at <= ? ORDER BY ended_at LIMIT ?",
+        (tx.now - retention_us, most),
     ).fetchall()
-    for (session_sid,) in rows:
-        cancel_unstarted(tx, service_sid, session_sid)
-        tx.execute(
-            "DELETE FROM participants WHERE service_sid = ? AND session_sid = ?", (service_sid, session_sid)
-        )
-        tx.execute("DELETE FROM sessions WHERE service_sid = ? AND sid = ?", (service_sid, session_sid))
-    people = tx.execute(
-        "DELETE FROM people WHERE service_sid = :service AND identifier_key IN"
-        " (SELECT identifier_key FROM people WHERE service_sid = :service LIMIT :most)",
-        {"service": service_sid, "most": most},
-    ).rowcount
-    return len(rows) + people
+    for row in rows:
+        delete_session(tx, make_session(row))
+    return len(rows)

@@ -55,3 +55,10 @@ INSERT INTO idempotency_in_order (scope, key, operation, request_hash, resource_
 SELECT scope, key, operation, request_hash, resource_sid, expires_at FROM idempotency;
 DROP TABLE idempotency;
 ALTER TABLE idempotency_in_order RENAME TO idempotency;
+
+-- Carriers' ids of messages that were deleted, for as long as a report on one may still come and look for it.
+CREATE TABLE tombstones (
+    carrier_id TEXT PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+) /*WITHOUT ROWID*/;
+CREATE INDEX tombstones_age ON tombstones (expires_at);

@@ -1,0 +1,89 @@
+"""Takes away what lies below a deleted Service or Session, in steps of a few hundred rows.
+
+Nobody can reach it any more and nothing of it is sent: the Session's row, which everything asks for, is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import SECOND
+from maskline.domain.retry import RECEIPT_LIFE_S
+from maskline.store.engine import Tx
+from maskline.store.tombstones import bury
+
+LOOK = 6
+"""What looking at one deleted thing weighs, in rows: each takes that many statements."""
+
+# What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
+_OUTBOX = """
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE state <> 0 AND state <> 4 AND order_key IN (
+        SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session) LIMIT :most)"""
+
+_INTERACTIONS = """
+DELETE FROM interactions WHERE service_sid = :service AND session_sid = :session AND sid IN (
+    SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session LIMIT :most)
+RETURNING carrier_id, outbound_status, updated_at"""
+
+_PARTICIPANTS = """
+DELETE FROM participants WHERE service_sid = :service AND session_sid = :session AND sid IN (
+    SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session LIMIT :most)"""
+
+_PEOPLE = """
+DELETE FROM people WHERE service_sid = :service AND identifier_key IN (
+    SELECT identifier_key FROM people WHERE service_sid = :service LIMIT :most)"""
+
+
+def purge_step(tx: Tx, most: int) -> int:
+    """Remove about `most` rows below what has been deleted. Less than that: there is nothing left."""
+    done = 0
+    while done < most:
+        row = tx.execute(
+            "SELECT service_sid, session_sid FROM purges ORDER BY service_sid, session_sid LIMIT 1"
+        ).fetchone()
+        if row is None:
+            break
+        key = {"service": row[0], "session": row[1]}
+        room = most - done
+        gone = _purge_session(tx, key, room) if row[1] else _purge_service(tx, key, room)
+        if gone < room:
+            tx.execute("DELETE FROM purges WHERE service_sid = :service AND session_sid = :session", key)
+        done += gone + LOOK
+    return done
+
+
+def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
+    """Remove up to `most` rows below a Session; fewer: all are gone."""
+    # The participants last: what waits in the outbox is found by them.
+    gone = tx.execute(_OUTBOX, {**key, "most": most}).rowcount
+    if gone < most:
+        rows = tx.execute(_INTERACTIONS, {**key, "most": most - gone}).fetchall()
+        recent = tx.now - RECEIPT_LIFE_S * SECOND
+        bury(
+            tx,
+            [
+                carrier_id
+                for carrier_id, status, updated_at in rows
+                if carrier_id is not None and (status < MessageStatus.FAILED or updated_at > recent)
+            ],
+        )
+        gone += len(rows)
+    if gone < most:
+        gone += tx.execute(_PARTICIPANTS, {**key, "most": most - gone}).rowcount
+    return gone
+
+
+def _purge_service(tx: Tx, key: dict[str, Any], most: int) -> int:
+    """Hand up to `most` Sessions of a Service on to be removed one by one, then its people; fewer: all are gone."""
+    sids = tx.execute(
+        "SELECT sid FROM sessions WHERE service_sid = :service LIMIT :most", {**key, "most": most}
+    ).fetchall()
+    rows = [(key["service"], sid) for (sid,) in sids]
+    tx.executemany("INSERT INTO purges VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
+    tx.executemany("DELETE FROM sessions WHERE service_sid = ? AND sid = ?", rows)
+    gone = len(rows)
+    if gone < most:
+        gone += tx.execute(_PEOPLE, {**key, "most": most - gone}).rowcount
+    return gone

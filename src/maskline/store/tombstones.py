@@ -1,0 +1,36 @@
+"""What carriers may still report on though it has been deleted: their ids of the messages, nothing else of them.
+
+A report that finds no message waits for one and ends as an event; one that finds a tombstone is dropped at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from maskline.domain.model import SECOND
+from maskline.domain.retry import RECEIPT_LIFE_S
+from maskline.store.engine import Tx
+
+
+def bury(tx: Tx, carrier_ids: Iterable[str]) -> None:
+    """Leave a tombstone for each, for as long as a report looks for its message."""
+    until = tx.now + RECEIPT_LIFE_S * SECOND
+    tx.executemany(
+        "INSERT INTO tombstones (carrier_id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(carrier_id, until) for carrier_id in carrier_ids],
+    )
+
+
+def is_buried(tx: Tx, carrier_id: str) -> bool:
+    """Whether the message with this id of its carrier has been deleted, not long ago."""
+    row = tx.execute("SELECT expires_at FROM tombstones WHERE carrier_id = ?", (carrier_id,)).fetchone()
+    return row is not None and row[0] > tx.now
+
+
+def delete_old_tombstones(tx: Tx, most: int) -> int:
+    """Forget up to `most` that have stood for long enough."""
+    return tx.execute(
+        "DELETE FROM tombstones WHERE carrier_id IN"
+        " (SELECT carrier_id FROM tombstones WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+        (tx.now, most),
+    ).rowcount
