@@ -326,7 +326,7 @@ class Server:
         self._worker: Worker | None = None
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
-            sweeper = Sweeper(store, clock, mint)
+            sweeper = Sweeper(store, clock, mint, settings.retention_days * DAY)
             run = mint.sid("RN")
             worker = Worker(store, clock, mint, messages, sweeper, run=run, slots=settings.send_slots)
             self._worker = worker

@@ -59,6 +59,9 @@ class Settings:
     idle_close_days: int = _setting(
         90, "Sessions without Ttl and DateExpiry close after so long without use; 0: never."
     )
+    retention_days: int = _setting(
+        90, "Closed Sessions are deleted, with all below them, so long after they ended; 0: never."
+    )
 
 
 def _read(name: str, kind: Any, value: Any) -> Any:
@@ -128,6 +131,7 @@ def _check(settings: Settings) -> None:
         ("send_slots", 1),
         ("rate_limit", 0),
         ("idle_close_days", 0),
+        ("retention_days", 0),
     ):
         if getattr(settings, name) < least:
             raise SettingsError(f"{name}: must be at least {least}")

@@ -20,6 +20,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert settings == Settings()
     assert (settings.host, settings.port, settings.role, settings.workers) == ("127.0.0.1", 8080, "all", 1)
     assert (settings.send_wait_ms, settings.send_validity_s, settings.idle_close_days) == (1000, 14400, 90)
+    assert settings.retention_days == 90
     assert settings.sandbox is True
 
 
