@@ -13,7 +13,7 @@ from typing import Any
 import click
 import uvloop
 
-from maskline import __version__, demo, doctor, runtime
+from maskline import __version__, demo, doctor
 from maskline.carriers import sandbox
 from maskline.cli_accounts import accounts, choose_account, keys
 from maskline.cli_database import (
@@ -29,12 +29,13 @@ from maskline.cli_database import (
     transact,
 )
 from maskline.clock import SystemClock
+from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.ids import canonical
 from maskline.domain.model import ProxyNumber
 from maskline.domain.problems import Problem
 from maskline.flows.services import new_number
 from maskline.mint import Mint
-from maskline.runtime import Running, Server, open_store, open_vault
+from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.engine import StoreUnavailable, Tx
 from maskline.store.migrate import SchemaTooNew, is_behind
@@ -60,9 +61,9 @@ class _Commands(click.Group):
             raise _WrongUsage(str(error)) from None
         except (
             SchemaTooNew,
-            runtime.WrongDatabase,
+            WrongDatabase,
             StoreUnavailable,
-            runtime.CannotListen,
+            CannotListen,
             demo.DemoFailed,
         ) as error:
             raise click.ClickException(str(error)) from None

@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 
-from maskline import runtime
 from maskline.api.render import render_date
 from maskline.cli_database import on_database, show, table, transact
 from maskline.clock import SystemClock
+from maskline.datadir import new_account, open_vault, read_account_file, write_account_file
 from maskline.domain.ids import canonical, is_sid
 from maskline.mint import Mint, secret
-from maskline.runtime import new_account, open_vault
 from maskline.settings import Settings
 from maskline.store.accounts import (
     Account,
@@ -123,8 +122,8 @@ def rotate_token(settings: Settings, sid: str, drop_previous: bool, as_json: boo
     digest, sealed = vault.digest(token), vault.seal(token, sid)
     if not transact(settings, replace_token, sid, digest, sealed, keep_previous=not drop_previous):
         raise click.ClickException(f"there is no account {sid}; {_LISTED}")
-    if (first := runtime.read_account_file(settings)) is not None and first[0] == sid:
-        runtime.write_account_file(settings, sid, token)
+    if (first := read_account_file(settings)) is not None and first[0] == sid:
+        write_account_file(settings, sid, token)
     if settings.account_sid == sid:
         click.echo(
             "The settings give this account's token: change it there too, or the next start sets it back.",

@@ -12,13 +12,12 @@ from typing import Any, Concatenate
 
 import click
 
-from maskline import runtime
 from maskline.clock import SystemClock
-from maskline.runtime import open_store, open_vault
+from maskline.datadir import DATABASE, open_store, open_vault
 from maskline.settings import Settings, load_settings, sentences
 from maskline.store.engine import P, R, Tx
+from maskline.store.inspection import inspect
 from maskline.store.migrate import is_behind
-from maskline.store.sqlite import inspect
 
 CONFIG = Path("maskline.toml")
 _SENTENCES = {name: sentence for name, _, sentence in sentences()}
@@ -49,7 +48,7 @@ def load(flags: dict[str, Any]) -> Settings:
 
 def schema_version(settings: Settings) -> int:
     """The version of the database's schema; 0 if there is no database. Raises StoreUnavailable."""
-    path = Path(settings.data) / runtime.DATABASE
+    path = Path(settings.data) / DATABASE
     return int(inspect(path).meta.get("schema_version", 0)) if path.exists() else 0
 
 

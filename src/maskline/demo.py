@@ -27,7 +27,8 @@ from urllib.parse import urlencode, urlsplit
 import click
 import uvloop
 
-from maskline.runtime import CannotListen, Running, Server, read_account_file
+from maskline.datadir import read_account_file
+from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import Settings, SettingsError
 from maskline.telemetry import configure_logs
 

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from maskline.api.render import render_date
 from maskline.clock import SystemClock
-from maskline.runtime import ACCOUNT_FILE, DATABASE, KEY_FILE, check_tls
+from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
+from maskline.runtime import check_tls
 from maskline.settings import Settings, SettingsError
 from maskline.store.engine import StoreUnavailable
+from maskline.store.inspection import inspect, is_served
 from maskline.store.migrate import SchemaTooNew, is_behind
-from maskline.store.sqlite import OLDEST_SQLITE, SQLITE, inspect, is_served
+from maskline.store.sqlite import OLDEST_SQLITE, SQLITE
 from maskline.vault import Vault
 
 LEAST_FREE = 256 << 20

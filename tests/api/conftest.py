@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from maskline.clock import SystemClock
+from maskline.datadir import new_account, open_store, open_vault
 from maskline.domain.channel import SENDER_PREFIX
 from maskline.domain.ids import NumberSid, ServiceSid
 from maskline.flows.services import new_number
 from maskline.mint import Mint, secret
-from maskline.runtime import new_account, open_store, open_vault
 from maskline.settings import Settings
 from maskline.store.accounts import insert_account
 from maskline.store.engine import Tx

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 
 from maskline.api.auth import BasicAuth
 from maskline.cli import main
+from maskline.datadir import new_account
 from maskline.domain.problems import Problem
 from maskline.mint import Mint
-from maskline.runtime import new_account
 from maskline.store.accounts import AccountStatus, insert_account, replace_token, set_status
 from maskline.store.keys import ApiKey, delete_key, insert_key, list_keys
 from maskline.store.sqlite import SqliteStore

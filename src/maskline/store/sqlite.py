@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate
 
@@ -80,48 +79,6 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What is in a database file: what is wrong with its pages (None: nothing), and what it notes about itself."""
-
-    fault: str | None
-    meta: dict[str, str]
-
-
-def inspect(path: Path, *, pages: bool = False) -> Inspection:
-    """Look into a database, beside its server or not, and change nothing. Raises StoreUnavailable.
-
-    `pages`: check all of them, which takes as long as it takes to read the file.
-    """
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-        try:
-            connection.execute("PRAGMA query_only=ON")
-            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if pages else "ok"
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
-            meta = dict(connection.execute("SELECT name, value FROM meta")) if known else {}
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
-    return Inspection(None if said == "ok" else said, meta)
-
-
-def is_served(path: Path) -> bool:
-    """Whether a server has this database now."""
-    try:
-        handle = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _is_environment(error: BaseException) -> bool:
