@@ -26,7 +26,7 @@ from maskline.carriers import sandbox
 from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Report
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
-from maskline.domain.model import SECOND
+from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
 from maskline.flows import inbound, receipts
 from maskline.flows.messages import Messages, SendOptions
