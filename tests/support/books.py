@@ -1,4 +1,7 @@
-"""What must hold in the database at every moment: the books agree with a count of what is there."""
+"""What must hold in the database at every moment: the books agree with a count of what is there.
+
+What is below a deleted Service is not there, though it may not have been purged yet.
+"""
 
 from maskline.domain.model import SessionStatus
 from maskline.domain.session import as_of
@@ -24,7 +27,7 @@ def check_counters(tx: Tx) -> None:
     """The counters that are kept are what a recount gives."""
     rows = tx.execute(
         "SELECT proxy_identifier, count(DISTINCT session_sid), count(*) FROM participants"
-        " WHERE active = 1 GROUP BY proxy_identifier"
+        " WHERE active = 1 AND service_sid IN (SELECT sid FROM services) GROUP BY proxy_identifier"
     ).fetchall()
     counted = {number: (sessions, participants) for number, sessions, participants in rows}
     for number, service_sid, in_use, participants in tx.execute(
@@ -50,6 +53,7 @@ def active_pairs(tx: Tx) -> list[tuple[str, tuple[str, str]]]:
     rows = tx.execute(
         f"SELECT p.identifier_key, p.proxy_identifier, {columns} FROM sessions s JOIN participants p"  # noqa: S608
         " ON p.service_sid = s.service_sid AND p.session_sid = s.sid WHERE p.deleted_at IS NULL"
+        " AND s.service_sid IN (SELECT sid FROM services)"
     ).fetchall()
     return [
         (session.sid, (key, number))

@@ -95,7 +95,7 @@ class Inside:
     async def quiet(self) -> None:
         """Until nothing moves any more without time passing."""
         same, last = 0, None
-        for _ in range(100_000):
+        for _ in range(5000):
             await self.store.read(_all)
             now = await self.store.write(_all)
             same = same + 1 if now == last else 0
