@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from urllib.parse import urlencode, urlsplit
 
 ACCOUNT_SID = "AC" + "a1" * 16
 AUTH_TOKEN = "b2" * 16
+IDLE_S = 60
+"""The server closes a connection that is not used for 75 seconds."""
 
 Form = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
@@ -80,6 +83,8 @@ class Api:
                 if path.startswith(self.url)
                 else urlsplit(path)._replace(scheme="", netloc="").geturl()
             )
+        if time.monotonic() - getattr(self._local, "used_at", 0) > IDLE_S:
+            self.close()
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = _Connection(
@@ -93,6 +98,7 @@ class Api:
             connection.close()
             self._local.connection = None
             raise
+        self._local.used_at = time.monotonic()
         return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, raw)
 
     def close(self) -> None:
