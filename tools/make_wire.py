@@ -27,6 +27,10 @@ REVISIONS = {
 # The revisions contradict each other on these statuses; the product has decided (marked `decided`).
 DECIDED = {"CreateMessageInteraction": [200], "DeleteParticipant": [204]}
 
+# What the product shows beyond the pattern that is published (marked `decided`): a participant on a short code, or on
+# a channel's sender. The clients do not check it.
+WIDER = {("participant", "proxy_identifier_sid"): "^(PN|SC|XE)[0-9a-fA-F]{32}$"}
+
 METHODS = ("get", "post", "put", "patch", "delete")
 WHERE = {"REST error body": "rest", "debugger event": "event", "both": "both"}
 JSON_TYPES = {
@@ -59,6 +63,8 @@ def main(spec: Path, out: Path) -> None:
     for operation in operations.values():
         if operation["operation_id"] in DECIDED:
             operation |= {"success": DECIDED[operation["operation_id"]], "decided": True}
+    for (resource, field), pattern in WIDER.items():
+        resources[resource]["fields"][field] |= {"pattern": pattern, "decided": True}
     for name, resource in resources.items():
         links = load(spec / "samples" / f"{name}.fetch.json").get("links")
         if links:

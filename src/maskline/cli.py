@@ -14,36 +14,26 @@ import click
 import uvloop
 
 from maskline import __version__, demo, doctor
-from maskline.carriers import sandbox
-from maskline.cli_accounts import accounts, choose_account, keys
+from maskline.cli_accounts import accounts, keys
 from maskline.cli_database import (
     config_option,
     data_option,
     json_option,
     load,
-    on_database,
     schema_version,
     setting,
     show,
-    table,
-    transact,
 )
+from maskline.cli_numbers import numbers
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
-from maskline.domain.ids import canonical
-from maskline.domain.model import ProxyNumber
-from maskline.domain.problems import Problem
-from maskline.flows.services import new_number
-from maskline.mint import Mint
 from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
-from maskline.store.engine import StoreUnavailable, Tx
+from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, is_behind
-from maskline.store.numbers import find_number, insert_number, list_numbers
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
 
-CARRIERS = (sandbox.NAME,)
 _port = click.IntRange(0, 65535)
 
 
@@ -142,70 +132,7 @@ def play_demo(once: bool, host: str, port: int | None, data: str | None) -> None
 
 main.add_command(accounts)
 main.add_command(keys)
-
-
-@main.group()
-def numbers() -> None:
-    """The directory of numbers: whose they are, who carries them, what they can do."""
-
-
-def _number_json(number: ProxyNumber) -> dict[str, Any]:
-    shown = "sid phone_number account_sid carrier_account service_sid friendly_name iso_country".split()
-    able = [name for name in ("voice", "sms", "mms") if getattr(number, name)]
-    return {**{name: getattr(number, name) for name in shown}, "capabilities": able}
-
-
-@numbers.command("add")
-@click.argument("number")
-@click.option("--account", metavar="SID", help="Whose it is; default: the only account there is.")
-@click.option("--carrier", type=click.Choice(CARRIERS), default=sandbox.NAME, help="Who carries it.")
-@click.option("--friendly-name", metavar="NAME", help="Its name; default: the number.")
-@click.option("--no-voice", "voice", is_flag=True, default=True, flag_value=False, help="It takes no calls.")
-@click.option("--no-sms", "sms", is_flag=True, default=True, flag_value=False, help="It takes no texts.")
-@click.option("--no-mms", "mms", is_flag=True, default=True, flag_value=False, help="It takes no pictures.")
-@on_database
-def add_number(
-    settings: Settings,
-    number: str,
-    account: str | None,
-    carrier: str,
-    friendly_name: str | None,
-    as_json: bool,
-    **capabilities: Any,
-) -> None:
-    """Add an E.164 NUMBER to the directory; a Service's pool takes it from there."""
-    if carrier == sandbox.NAME and not settings.sandbox:
-        raise click.UsageError("the sandbox is off in the settings, and no other carrier is configured")
-    clock = SystemClock()
-    try:
-        made = new_number(Mint(clock).sid("PN"), number, "", carrier, clock.now(), friendly_name)
-    except Problem as problem:
-        raise click.BadParameter(problem.code.sentence, param_hint="NUMBER") from None
-
-    def add(tx: Tx) -> ProxyNumber:
-        owner = choose_account(tx, account)
-        if (found := find_number(tx, made.phone_number)) is not None:
-            raise click.ClickException(
-                f"{made.phone_number} is there already, of account {found.account_sid}"
-            )
-        owned = dataclasses.replace(made, account_sid=owner.sid, **capabilities)
-        insert_number(tx, owned)
-        return owned
-
-    added = transact(settings, add)
-    text = f"{added.phone_number} is {added.sid}, of account {added.account_sid}, carried by {carrier}."
-    show(as_json, _number_json(added), text)
-
-
-@numbers.command("list")
-@click.option("--account", metavar="SID", help="Only this account's.")
-@on_database
-def show_numbers(settings: Settings, account: str | None, as_json: bool) -> None:
-    """List the directory, in order of number."""
-    found = [_number_json(n) for n in transact(settings, list_numbers, account and canonical(account))]
-    shown = ("phone_number", "carrier_account", "service_sid", "account_sid")
-    rows = [(*(n[name] or "(no pool)" for name in shown), " ".join(n["capabilities"])) for n in found]
-    show(as_json, found, table(("NUMBER", "CARRIER", "SERVICE", "ACCOUNT", "CAN"), rows))
+main.add_command(numbers)
 
 
 @main.command()

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Concatenate
 
@@ -15,7 +15,7 @@ import click
 from maskline.clock import SystemClock
 from maskline.datadir import DATABASE, open_store, open_vault
 from maskline.settings import Settings, load_settings, sentences
-from maskline.store.engine import P, R, Tx
+from maskline.store.engine import P, R, Store, Tx
 from maskline.store.inspection import inspect
 from maskline.store.migrate import is_behind
 
@@ -69,17 +69,22 @@ def on_database(command: Command) -> Command:
     return data_option(config_option(json_option(run)))
 
 
-def transact(settings: Settings, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run one transaction on the database, beside its server if it has one."""
+def with_store(settings: Settings, work: Callable[[Store], Awaitable[R]]) -> R:
+    """Work on the database, beside its server if it has one."""
 
     async def run() -> R:
         store = await open_store(settings, SystemClock(), open_vault(settings), serve=False)
         try:
-            return await store.write(fn, *args, **kwargs)
+            return await work(store)
         finally:
             await store.close()
 
     return asyncio.run(run())
+
+
+def transact(settings: Settings, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run one transaction on the database, beside its server if it has one."""
+    return with_store(settings, lambda store: store.write(fn, *args, **kwargs))
 
 
 def show(as_json: bool, content: Any, text: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from maskline.clock import SystemClock
 from maskline.datadir import new_account, open_store, open_vault
-from maskline.domain.channel import SENDER_PREFIX
-from maskline.domain.ids import NumberSid, ServiceSid
-from maskline.flows.services import new_number
+from maskline.domain.directory import read_address
+from maskline.domain.ids import ServiceSid
+from maskline.flows.numbers import new_entry, new_number
 from maskline.mint import Mint, secret
 from maskline.settings import Settings
 from maskline.store.accounts import insert_account
@@ -94,13 +94,26 @@ def wire(server: RealServer, api: CheckedApi) -> Callable[..., str]:
 
     def wire(address: str, service_sid: str | None, account_sid: str = api.account_sid) -> str:
         clock = SystemClock()
-        sid = NumberSid(Mint(clock).sid(SENDER_PREFIX))
-        some = new_number(sid, "+14155550100", account_sid, "sandbox", clock.now(), address)
-        service = service_sid and ServiceSid(service_sid)
-        beside(server, insert_number, replace(some, phone_number=address, service_sid=service, voice=False))
-        return sid
+        sender = read_address(address)
+        number = new_entry(Mint(clock).sid(sender.kind), sender, account_sid, "sandbox", clock.now())
+        beside(server, insert_number, replace(number, service_sid=service_sid and ServiceSid(service_sid)))
+        return number.sid
 
     return wire
+
+
+@pytest.fixture
+def carry_code(server: RealServer, api: CheckedApi) -> Callable[[str], str]:
+    """Write a short code of the United States into the directory, and give its SID."""
+
+    def carry_code(digits: str) -> str:
+        clock = SystemClock()
+        sid = Mint(clock).sid("SC")
+        address = read_address(digits, "US")
+        beside(server, insert_number, new_entry(sid, address, api.account_sid, "sandbox", clock.now()))
+        return sid
+
+    return carry_code
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,6 @@ UNKNOWN = "0" * 32
 
 # Answers that are not produced here, and why.
 MISSING = {
-    80105: "short codes",
-    80303: "short codes",
     80502: "no request waits for a carrier yet: sends are made after the answer; comes with the carriers' own numbers",
 }
 # Answers of the platform that need a server of their own: where they are produced.
@@ -45,9 +43,11 @@ class World:
         api: CheckedApi,
         another: Callable[[], CheckedApi],
         carry: Callable[..., str],
+        carry_code: Callable[[str], str],
         suspend: Callable[[CheckedApi], None],
     ) -> None:
-        self.api, self.another, self.carry, self.suspend = api, another, carry, suspend
+        self.api, self.another, self.suspend = api, another, suspend
+        self.carry, self.carry_code = carry, carry_code
 
     def service(self, numbers: int = 0, **form: Any) -> Any:
         return make_service(self.api, numbers, **form)
@@ -59,6 +59,12 @@ class World:
         reply = self.numbers(service, PhoneNumber=value or fresh_number(), **form)
         assert reply.status == 201
         return reply.json
+
+    def short_codes(self, service: Any, sid: str) -> Reply:
+        return self.api.post(service["links"]["short_codes"], {"Sid": sid})
+
+    def own_numbers(self, **form: Any) -> Reply:
+        return self.api.post(f"/2010-04-01/Accounts/{self.api.account_sid}/IncomingPhoneNumbers.json", form)
 
     def session(self, service: Any, **form: Any) -> Any:
         return self.api.make(service["links"]["sessions"], form)
@@ -99,6 +105,12 @@ def number_of_another_service(w: World) -> Reply:
 def number_of_this_service(w: World) -> Reply:
     service = w.service()
     return w.numbers(service, Sid=w.number(service)["sid"])
+
+
+def short_code_of_this_service(w: World) -> Reply:
+    service, sid = w.service(), w.carry_code("71000")
+    assert w.short_codes(service, sid).status == 201
+    return w.short_codes(service, sid)
 
 
 def same_identifier_twice(w: World) -> Reply:
@@ -202,10 +214,13 @@ CASES: dict[int, Callable[[World], Reply]] = {
     20413: lambda w: w.api.post("/v1/Services", [("UniqueName", "x")] * 101),
     20415: lambda w: w.api.post("/v1/Services", body=b"{}", headers={"Content-Type": "application/json"}),
     20431: lambda w: w.api.get("/v1/Services", headers={"X-Long": "x" * 33_000}),
+    21421: lambda w: w.own_numbers(PhoneNumber="4155550100"),
+    21422: lambda w: w.own_numbers(PhoneNumber=number_of_somebody_else(w)["phone_number"]),
     21617: lambda w: w.api.post((p := w.pair()).messages_path(p.first), {"Body": "x" * 1601}),
     80101: number_of_another_service,
     80103: same_identifier_twice,
     80104: number_of_this_service,
+    80105: short_code_of_this_service,
     80201: without("voice"),
     80202: without("sms"),
     80203: lambda w: w.add(w.service(1), "+81312345678"),
@@ -214,6 +229,7 @@ CASES: dict[int, Callable[[World], Reply]] = {
     80207: only_reserved,
     80208: no_number_left,
     80301: lambda w: w.numbers(w.service(), Sid=f"PN{UNKNOWN}"),
+    80303: lambda w: w.short_codes(w.service(), f"SC{UNKNOWN}"),
     80304: on_a_channel("message-only"),
     80402: two_numbers_named,
     80403: under_a_session("Interactions/KI1"),
@@ -246,12 +262,13 @@ def world(
     api: CheckedApi,
     another: Callable[[], CheckedApi],
     carry: Callable[..., str],
+    carry_code: Callable[[str], str],
     write_beside: Callable[..., None],
 ) -> World:
     def suspend(other: CheckedApi) -> None:
         write_beside(set_status, other.account_sid, AccountStatus.SUSPENDED)
 
-    return World(api, another, carry, suspend)
+    return World(api, another, carry, carry_code, suspend)
 
 
 def answers_with(reply: Reply, number: int) -> None:

@@ -1,5 +1,6 @@
 """The endpoint table: every operation is there, and no other method."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,11 +22,14 @@ LAST = {
     "Interactions": "KI",
     "MessageInteractions": "KI",
     "PhoneNumbers": "PN",
+    "ShortCodes": "SC",
 }
-TABLE = {name: operation for name, operation in operations().items() if "last_in" not in operation}
+TABLE = operations()
 
 
-def test_every_operation_of_the_endpoint_table_succeeds(server: RealServer) -> None:
+def test_every_operation_of_the_endpoint_table_succeeds(
+    server: RealServer, carry_code: Callable[[str], str]
+) -> None:
     api = CheckedApi(server.url)
     service = api.make("/v1/Services", {"UniqueName": "every operation"})
     assert api.get(service["url"]).json == service
@@ -39,6 +43,13 @@ def test_every_operation_of_the_endpoint_table_succeeds(server: RealServer) -> N
     assert api.get(spare["url"]).json["is_reserved"] is True
     assert [row["sid"] for row in api.get(numbers).json["phone_numbers"]] == [spare["sid"], number["sid"]]
     assert api.delete(spare["url"]).status == 204
+
+    codes = service["links"]["short_codes"]
+    code = api.make(codes, {"Sid": carry_code("79999")})
+    assert api.get(codes).json["short_codes"] == [code]
+    assert api.make(code["url"], {"IsReserved": True})["is_reserved"] is True
+    assert api.get(code["url"]).json["is_reserved"] is True
+    assert api.delete(code["url"]).status == 204
 
     sessions = service["links"]["sessions"]
     session = api.make(sessions, {"UniqueName": "one"})

@@ -266,10 +266,9 @@ ODD_TOKENS = [
 
 
 @pytest.mark.parametrize("token", ODD_TOKENS)
-@pytest.mark.parametrize("kind", ["sessions", "phone_numbers"])
+@pytest.mark.parametrize("kind", ["Sessions", "PhoneNumbers", "ShortCodes"])
 def test_an_odd_token_is_refused_or_shows_a_page(api: CheckedApi, five: str, kind: str, token: str) -> None:
-    path = five if kind == "sessions" else five.replace("/Sessions", "/PhoneNumbers")
-    reply = api.get(f"{path}?PageToken={token}")
+    reply = api.get(f"{five.replace('/Sessions', f'/{kind}')}?PageToken={token}")
     assert reply.status == 200 or (reply.status, reply.json["code"]) == (400, 80701)
 
 

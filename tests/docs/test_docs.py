@@ -7,7 +7,8 @@ from typing import Any
 import click
 import pytest
 
-from maskline.cli import add_number, main, play_demo, serve
+from maskline.cli import main, play_demo, serve
+from maskline.cli_numbers import add_number
 from maskline.settings import sentences
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import pytest
 from maskline.domain import problems
 from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
-from maskline.flows.services import remove_number
+from maskline.flows.numbers import remove_number
 from maskline.store.idempotency import Key, Replayed
 from maskline.store.participants import Outdated, add_participant
 from tests.support.house import ACCOUNT, House, person
@@ -81,7 +81,7 @@ async def test_a_number_leaves_the_pool_or_is_given_never_both(house: House) -> 
     sids = [row[0] for row in await house.rows("SELECT sid FROM numbers")]
     results = await asyncio.gather(
         *(house.session(service, person(i)) for i in range(2, 6)),
-        *(house.store.write(remove_number, ACCOUNT, service.sid, sid) for sid in sids),
+        *(remove_number(house.store, ACCOUNT, service.sid, sid) for sid in sids),
         *(house.session(service, person(i)) for i in range(6, 10)),
         return_exceptions=True,
     )

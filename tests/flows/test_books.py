@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from maskline.domain.model import SECOND, Instant, Participant, Session, SessionStatus
 from maskline.domain.problems import Problem
-from maskline.flows.services import add_number, change_number, new_number, remove_number
+from maskline.flows.numbers import add_number, change_number, new_number, remove_number
 from maskline.store.sqlite import SqliteStore
 from tests.support.books import check_books
 from tests.support.clock import FakeClock
@@ -104,20 +104,22 @@ class Books(RuleBasedStateMachine):
     @rule(number=NUMBERS, reserved=st.booleans())
     def join(self, number: str, reserved: bool) -> None:
         fresh = new_number(self.house.mint.sid("PN"), number, ACCOUNT, "scripted", self.clock.now())
-        arguments = {"sid": None, "number": fresh, "reserved": reserved, "sandbox": True, "key": None}
-        self.tried(self.store.write(add_number, ACCOUNT, self.service.sid, **arguments))
+        event_sid = self.house.mint.sid("NO")
+        arguments = {"sid": None, "number": fresh, "reserved": reserved, "sandbox_on": True, "key": None}
+        self.tried(self.store.write(add_number, ACCOUNT, self.service.sid, **arguments, event_sid=event_sid))
 
     @rule(number=NUMBERS)
     def leave(self, number: str) -> None:
         rows = self.do(self.house.rows("SELECT sid FROM numbers WHERE phone_number = ?", number))
         for (sid,) in rows:
-            self.tried(self.store.write(remove_number, ACCOUNT, self.service.sid, sid))
+            self.tried(remove_number(self.store, ACCOUNT, self.service.sid, sid))
 
     @rule(number=NUMBERS, reserved=st.booleans())
     def reserve(self, number: str, reserved: bool) -> None:
         rows = self.do(self.house.rows("SELECT sid FROM numbers WHERE phone_number = ?", number))
         for (sid,) in rows:
-            self.tried(self.store.write(change_number, ACCOUNT, self.service.sid, sid, reserved))
+            event_sid = self.house.mint.sid("NO")
+            self.tried(self.store.write(change_number, ACCOUNT, self.service.sid, sid, reserved, event_sid))
 
     @rule(seconds=st.sampled_from([1, 20, 60]))
     def wait(self, seconds: int) -> None:

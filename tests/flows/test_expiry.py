@@ -11,6 +11,7 @@ from maskline.domain.model import (
     DAY,
     SECOND,
     Instant,
+    NumberKind,
     Participant,
     ProxyNumber,
     Service,
@@ -18,7 +19,7 @@ from maskline.domain.model import (
     SessionStatus,
 )
 from maskline.domain.problems import Code, Problem
-from maskline.flows.services import change_number, remove_number
+from maskline.flows.numbers import change_number, remove_number
 from maskline.store.engine import Tx
 from maskline.store.numbers import list_pool, load_pool_number
 from maskline.store.pages import Seek
@@ -114,7 +115,7 @@ async def test_its_participants_stay(world: World) -> None:
 async def test_its_number_counts_it_no_more(world: World) -> None:
     number = await world.number()
     assert (number.in_use, number.participants) == (0, 0)
-    page = await world.house.store.read(list_pool, world.service.sid, Seek(50))
+    page = await world.house.store.read(list_pool, world.service.sid, NumberKind.PHONE, Seek(50))
     (listed,) = await world.house.store.read(as_of_now, page.rows)
     assert listed.in_use == 0
 
@@ -207,14 +208,14 @@ async def test_its_pair_is_assigned_again_in_a_create_with_participants(world: W
 
 async def test_its_number_can_leave_the_pool(world: World) -> None:
     sid = world.ann.proxy_identifier_sid or ""
-    await world.house.store.write(remove_number, ACCOUNT, world.service.sid, sid)
+    await remove_number(world.house.store, ACCOUNT, world.service.sid, sid)
     assert await world.house.rows("SELECT service_sid, in_use, participants FROM numbers") == [(None, 0, 0)]
     assert await world.is_written_down()
 
 
 async def test_an_answer_about_its_number_counts_it_no_more(world: World) -> None:
     sid = world.ann.proxy_identifier_sid or ""
-    number = await world.house.store.write(change_number, ACCOUNT, world.service.sid, sid, True)
+    number = await world.house.store.write(change_number, ACCOUNT, world.service.sid, sid, True, "NO")
     assert number.is_reserved
     assert (number.in_use, number.participants) == (0, 0)
 
@@ -327,7 +328,7 @@ async def test_a_shorter_limit_holds_for_sessions_that_were_made_under_a_longer_
         assert (await world.number()).in_use == 0
         await house.sweeper.sweep()
         assert await world.is_written_down()
-        await store.write(remove_number, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
+        await remove_number(store, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
 
 
 async def test_without_limits_a_session_lives_for_ever(

@@ -2,9 +2,10 @@
 
 import pytest
 
+from maskline.carriers.base import CarrierError, Kind
 from maskline.domain.model import Participant, Service, Session
-from maskline.flows.services import remove_number
-from tests.support.carrier import THROTTLED, ScriptedCarrier
+from maskline.flows.numbers import delete_own_number, remove_number
+from tests.support.carrier import THROTTLED, UNCERTAIN, ScriptedCarrier
 from tests.support.house import ACCOUNT, House, person
 
 ANN = person(1)
@@ -100,7 +101,7 @@ async def test_a_number_that_left_the_pool_sends_nothing_more(house: House) -> N
     service = await house.service()
     session, ann = await waiting_message(house, service)
     await house.close(session)
-    await house.store.write(remove_number, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
+    await remove_number(house.store, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
     await check_refused(house, [])
 
 
@@ -108,9 +109,61 @@ async def test_a_number_that_went_to_another_service_sends_nothing_of_the_first(
     service, other = await house.service(), await house.service(0)
     session, ann = await waiting_message(house, service)
     await house.close(session)
-    await house.store.write(remove_number, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
+    await remove_number(house.store, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
     await house.number(other, ann.proxy_identifier)
     await check_refused(house, [])
+
+
+async def test_what_waits_to_leave_by_a_deleted_number_is_not_sent(house: House) -> None:
+    service = await house.service()
+    session, ann = await waiting_message(house, service)
+    await house.close(session)
+    await delete_own_number(house.store, ACCOUNT, ann.proxy_identifier_sid or "")
+    await check_refused(house, [])
+
+
+async def test_what_waited_for_a_number_that_was_deleted_and_made_anew_is_not_sent_to_others(
+    house: House,
+) -> None:
+    service, other = await house.service(), await house.service(0)
+    session, ann = await waiting_message(house, service)
+    await house.close(session)
+    await delete_own_number(house.store, ACCOUNT, ann.proxy_identifier_sid or "")
+    await house.number(other, ann.proxy_identifier)
+    after = await hand_pair_on(house, other, ann)
+    await house.say(after, "from now")
+    await check_refused(house, ["from now"])
+
+
+async def test_a_message_on_its_way_when_its_number_is_deleted_is_recorded(house: House) -> None:
+    session, ann, _ = await house.pair()
+    gate = house.carrier.gate(ann.identifier)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        await house.close(session)
+        await delete_own_number(house.store, ACCOUNT, ann.proxy_identifier_sid or "")
+        gate.release()
+        await house.quiet()
+    assert await house.status(message) == "sent"
+    assert await house.outbox() == 0
+
+
+async def test_what_was_to_be_asked_about_a_deleted_number_ends_as_unknown_at_once(house: House) -> None:
+    session, ann, _ = await house.pair()
+    house.carrier.able(look_up=True)
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(CarrierError(Kind.UNREACHABLE))
+    async with house.working():
+        message = await house.say(ann)
+        await house.say(ann, "the next")
+        await house.quiet()
+        await house.close(session)
+        await delete_own_number(house.store, ACCOUNT, ann.proxy_identifier_sid or "")
+        await house.pass_time(10)
+    assert await house.status(message) == "delivery-unknown"
+    assert await house.statuses() == ["delivery-unknown", "failed"]
+    assert await house.outbox() == 0
 
 
 async def test_a_retry_is_looked_at_as_the_first_try_was(house: House) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from maskline.carriers.base import Report
 from maskline.domain.interaction import MessageStatus
+from maskline.flows.numbers import remove_number
 from maskline.flows.receipts import report
-from maskline.flows.services import remove_number
 from tests.support.carrier import UNCERTAIN
 from tests.support.house import ACCOUNT, House
 
@@ -76,7 +76,7 @@ async def test_a_report_finds_its_message_though_the_number_has_left_the_pool(
         message = await house.say(ann)
         await house.quiet()
         await house.close(session)
-        await house.store.write(remove_number, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
+        await remove_number(house.store, ACCOUNT, service.sid, ann.proxy_identifier_sid or "")
         if moves_on:
             await house.number(await house.service(0), ann.proxy_identifier)
         await house.report(message, DELIVERED, ann.proxy_identifier)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskline.domain import problems
-from maskline.domain.model import Instant
+from maskline.domain.model import Instant, NumberKind
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
 from maskline.store.interactions import list_interactions
@@ -94,7 +94,7 @@ LISTS: dict[str, Any] = {
                voice, sms, mms, created_at, updated_at)
         VALUES (:pn, :pn, :account, 'x', :service, '', 1, 1, 1, 1, :at, :at)""",
         "DELETE FROM numbers WHERE sid = :pn",
-        lambda tx, seek: list_pool(tx, SERVICE, seek),
+        lambda tx, seek: list_pool(tx, SERVICE, NumberKind.PHONE, seek),
     ),
     "handset messages": (
         """

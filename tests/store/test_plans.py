@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND, Instant, Mode, Participant
+from maskline.domain.model import SECOND, Instant, Mode, NumberKind, Participant
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
 from maskline.flows.retention import delete_old_received
-from maskline.flows.services import remove_number, remove_service
+from maskline.flows.services import remove_service
 from maskline.flows.sessions import (
     change_session,
     choose,
@@ -29,7 +29,16 @@ from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
-from maskline.store.numbers import list_pool
+from maskline.store.numbers import (
+    delete_number,
+    leave_pool,
+    list_own_numbers,
+    list_pool,
+    load_pool,
+    load_pool_number,
+    rename_number,
+    set_reserved,
+)
 from maskline.store.pages import Seek
 from maskline.store.participants import NewParticipant, add_participant, list_participants
 from maskline.store.purge import purge_step
@@ -41,6 +50,7 @@ from maskline.store.sessions import (
     SessionStatus,
     as_of_now,
     close_expired_of_person,
+    close_expired_on_number,
     delete_old_sessions,
     list_sessions,
     load_session,
@@ -184,8 +194,9 @@ def pages(tx: Tx, w: World) -> None:
         list_services(tx, ACCOUNT, seek)
         list_services(tx, ACCOUNT, seek, unique_name="ours")
         sandbox.list_handset_messages(tx, ACCOUNT, seek, {})
+        list_own_numbers(tx, ACCOUNT, seek, {})
     for seek in (SIZE, Seek(50, (1, "PN")), Seek(50, (1, "PN"), True)):
-        list_pool(tx, w.service_sid, seek)
+        list_pool(tx, w.service_sid, NumberKind.PHONE, seek)
     list_events(tx, ACCOUNT)
 
 
@@ -208,7 +219,11 @@ def assign(tx: Tx, w: World) -> None:
 def add(tx: Tx, w: World) -> None:
     """One whose number is chosen, and one whose number is named."""
     session = load_session(tx, w.service_sid, w.session_sid)
-    (number,) = (n for n in list_pool(tx, w.service_sid, SIZE).rows if n.sid == w.ann.proxy_identifier_sid)
+    (number,) = (
+        n
+        for n in list_pool(tx, w.service_sid, NumberKind.PHONE, SIZE).rows
+        if n.sid == w.ann.proxy_identifier_sid
+    )
     for i, named in enumerate((None, number.sid)):
         remove_participant(tx, ACCOUNT, w.service_sid, w.session_sid, (w.ann.sid, w.ben.sid)[i])
         wanted = w.house.wanted()
@@ -225,12 +240,18 @@ def add(tx: Tx, w: World) -> None:
 
 
 def lifecycle(tx: Tx, w: World) -> None:
-    as_of_now(tx, list_pool(tx, w.service_sid, SIZE).rows)
+    as_of_now(tx, list_pool(tx, w.service_sid, NumberKind.PHONE, SIZE).rows)
     for status in (SessionStatus.CLOSED, SessionStatus.IN_PROGRESS):
         change_session(tx, ACCOUNT, w.service_sid, w.session_sid, status, {})
     remove_participant(tx, ACCOUNT, w.service_sid, w.session_sid, w.ben.sid)
     change_session(tx, ACCOUNT, w.service_sid, w.session_sid, SessionStatus.CLOSED, {})
-    remove_number(tx, ACCOUNT, w.service_sid, w.ann.proxy_identifier_sid or "")
+    number = load_pool_number(tx, w.service_sid, w.ann.proxy_identifier_sid or "")
+    load_pool(tx, w.service_sid, reserved=True)
+    set_reserved(tx, number, reserved=True, event_sid="NO")
+    rename_number(tx, number, "ours")
+    close_expired_on_number(tx, number)
+    leave_pool(tx, number)
+    delete_number(tx, number)
 
 
 def delete(tx: Tx, w: World) -> None:

@@ -3,7 +3,9 @@
 What is below a deleted Service is not there, though it may not have been purged yet.
 """
 
-from maskline.domain.model import SessionStatus
+from itertools import product
+
+from maskline.domain.model import NumberKind, SessionStatus
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
 from maskline.store.numbers import list_pool
@@ -17,8 +19,8 @@ def check_books(tx: Tx, *services: str) -> None:
     check_active(tx)
     pairs = active_pairs(tx)
     assert len({pair for _, pair in pairs}) == len(pairs), "two active Sessions share a pair"
-    for service_sid in services:
-        for number in as_of_now(tx, list_pool(tx, service_sid, Seek(1000)).rows):
+    for service_sid, kind in product(services, NumberKind):
+        for number in as_of_now(tx, list_pool(tx, service_sid, kind, Seek(1000)).rows):
             here = [session_sid for session_sid, (_, value) in pairs if value == number.phone_number]
             assert (number.in_use, number.participants) == (len(set(here)), len(here)), "shown counters"
 

@@ -20,6 +20,7 @@ from tests.wire.facts import (
 _HOMES = {
     "service": "/v1/Services/{sid}",
     "phone_number": "/v1/Services/{service_sid}/PhoneNumbers/{sid}",
+    "short_code": "/v1/Services/{service_sid}/ShortCodes/{sid}",
     "session": "/v1/Services/{service_sid}/Sessions/{sid}",
     "participant": "/v1/Services/{service_sid}/Sessions/{session_sid}/Participants/{sid}",
     "interaction": "/v1/Services/{service_sid}/Sessions/{session_sid}/Interactions/{sid}",

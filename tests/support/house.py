@@ -10,7 +10,8 @@ from itertools import count
 from typing import Any
 
 from maskline.carriers.base import Inbound, Report
-from maskline.domain.channel import SENDER_PREFIX, parse_channel
+from maskline.domain.channel import parse_channel
+from maskline.domain.directory import read_address
 from maskline.domain.ids import (
     AccountSid,
     MessageSid,
@@ -37,8 +38,9 @@ from maskline.domain.model import (
 from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
 from maskline.flows.messages import Messages, SendOptions, encode_data
+from maskline.flows.numbers import add_number, new_entry, new_number
 from maskline.flows.retention import Sweeper
-from maskline.flows.services import add_number, create_service, new_number
+from maskline.flows.services import create_service
 from maskline.flows.sessions import (
     Sessions,
     Wanted,
@@ -150,17 +152,18 @@ class House:
             sid=None,
             number=number,
             reserved=reserved,
-            sandbox=True,
+            sandbox_on=True,
+            event_sid=self.mint.sid("NO"),
             key=None,
         )
 
     async def sender(self, service: Service | None, address: str) -> ProxyNumber:
         """A channel sender, wired to a Service or to none."""
-        sid, now = NumberSid(self.mint.sid(SENDER_PREFIX)), self.clock.now()
-        some = new_number(sid, proxy(9999), ACCOUNT, self.carrier.name, now, address)
-        sender = replace(some, phone_number=address, service_sid=service and service.sid, voice=False)
-        await self.store.write(insert_number, sender)
-        return sender
+        read, now = read_address(address), self.clock.now()
+        sender = new_entry(self.mint.sid(read.kind), read, ACCOUNT, self.carrier.name, now)
+        wired = replace(sender, service_sid=service and service.sid)
+        await self.store.write(insert_number, wired)
+        return wired
 
     def wanted(self, identifier: str | None = None, proxy_identifier: str | None = None) -> Wanted:
         identifier = identifier or person(next(self._people))

@@ -35,6 +35,7 @@ class Schema(TypedDict, total=False):
     required: bool
     repeated: bool  # a list: the parameter is given once per item
     last_in: str  # the last revision that had it
+    decided: bool  # wider than published, as the product has decided
 
 
 class Operation(TypedDict):

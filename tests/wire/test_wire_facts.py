@@ -92,6 +92,13 @@ def test_every_operation_names_what_the_facts_know() -> None:
 def test_what_the_product_decided_is_in_the_facts() -> None:
     decided = {o["operation_id"]: o["success"] for o in operations().values() if o.get("decided")}
     assert decided == {"CreateMessageInteraction": [200], "DeleteParticipant": [204]}
+    wider = {
+        (name, field): schema["pattern"]
+        for name, resource in resources().items()
+        for field, schema in resource["fields"].items()
+        if schema.get("decided")
+    }
+    assert wider == {("participant", "proxy_identifier_sid"): "^(PN|SC|XE)[0-9a-fA-F]{32}$"}
 
 
 def test_the_conflict_parameter_of_older_clients_is_kept() -> None:

@@ -11,7 +11,7 @@ from maskline.api.http import Resource
 from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
 from maskline.api.limits import RateLimit
-from maskline.api.numbers import Numbers
+from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops
 from maskline.api.participants import Participants
 from maskline.api.routing import Router
@@ -29,7 +29,8 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
     auth = context.auth
     messages, interactions = MessageInteractions(context), Interactions(context)
     participants, sessions = Participants(context), Sessions(context)
-    numbers, services = Numbers(context), Services(context)
+    numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
+    services = Services(context)
     inventory = Inventory(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
@@ -50,6 +51,10 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         service + "/PhoneNumbers/{sid}": Resource(
             auth, get=numbers.fetch, post=numbers.update, delete=numbers.delete
         ),
+        service + "/ShortCodes": Resource(auth, post=short_codes.create, get=short_codes.list),
+        service + "/ShortCodes/{sid}": Resource(
+            auth, get=short_codes.fetch, post=short_codes.update, delete=short_codes.delete
+        ),
         service + "/Settings": Resource(auth, get=services.fetch_settings, post=services.update_settings),
         "/v1/Services": Resource(auth, post=services.create, get=services.list),
         "/v1/Services/{sid}": Resource(
@@ -58,7 +63,12 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
     }
-    table |= v2010.routes(auth, "IncomingPhoneNumbers", {"get": inventory.list}, {"get": inventory.fetch})
+    table |= v2010.routes(
+        auth,
+        "IncomingPhoneNumbers",
+        {"get": inventory.list, "post": inventory.create},
+        {"get": inventory.fetch, "post": inventory.update, "delete": inventory.delete},
+    )
     if context.sandbox is not None:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)

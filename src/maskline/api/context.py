@@ -40,6 +40,7 @@ _MALFORMED: dict[str, Code] = {
     "KP": problems.PARTICIPANT_SID_INVALID,
     "KI": problems.INTERACTION_SID_INVALID,
     "PN": problems.PHONE_NUMBER_SID_INVALID,
+    "SC": problems.NOT_FOUND,  # Twilio has no code for it
 }
 
 

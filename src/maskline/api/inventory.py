@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from maskline.api import v2010
 from maskline.api.context import Context
-from maskline.api.http import Answer, Request
+from maskline.api.http import REPLAYED, Answer, Request
 from maskline.api.render import Json
+from maskline.carriers import sandbox
+from maskline.domain import problems
 from maskline.domain.ids import instant_of
-from maskline.domain.model import ProxyNumber
-from maskline.domain.phone import identifier_key
+from maskline.domain.model import NumberKind, ProxyNumber
+from maskline.domain.phone import identifier_key, parse_phone
+from maskline.domain.problems import Problem
+from maskline.flows.numbers import change_own_number, create_own_number, delete_own_number, new_number
+from maskline.store.idempotency import Replayed
 from maskline.store.numbers import list_own_numbers, load_own_number
 
+MOST_FRIENDLY_NAME = 255
 NAME, KEY = "IncomingPhoneNumbers", "incoming_phone_numbers"
 
 
@@ -81,5 +87,37 @@ class Inventory:
         )
 
     async def fetch(self, request: Request) -> Answer:
-        sid = v2010.sid_of(request, "PN")
+        sid = v2010.sid_of(request, NumberKind.PHONE)
         return Answer(_render(await self._c.store.read(load_own_number, request.account_sid, sid)))
+
+    async def create(self, request: Request) -> Answer:
+        phone = parse_phone(request.params.text("PhoneNumber") or "")
+        if phone is None:
+            raise Problem(problems.OWN_NUMBER_INVALID)
+        if self._c.sandbox is None:
+            raise Problem(problems.NUMBER_TAKEN, "No carrier account of this server takes new numbers")
+        number = new_number(
+            self._c.mint.sid(NumberKind.PHONE),
+            phone.e164,
+            request.account_sid,
+            sandbox.NAME,
+            self._c.clock.now(),
+            request.params.text("FriendlyName", MOST_FRIENDLY_NAME),
+        )
+        try:
+            made = await self._c.store.write(create_own_number, number, request.key(request.account_sid))
+        except Replayed as replayed:
+            sid = replayed.resource_sid
+            made = await self._c.store.read(load_own_number, request.account_sid, sid)
+            return Answer(_render(made), 201, REPLAYED)
+        return Answer(_render(made), 201)
+
+    async def update(self, request: Request) -> Answer:
+        sid = v2010.sid_of(request, NumberKind.PHONE)
+        name = request.params.text("FriendlyName", MOST_FRIENDLY_NAME)
+        return Answer(_render(await self._c.store.write(change_own_number, request.account_sid, sid, name)))
+
+    async def delete(self, request: Request) -> Answer:
+        sid = v2010.sid_of(request, NumberKind.PHONE)
+        await delete_own_number(self._c.store, request.account_sid, sid)
+        return Answer(None, 204)

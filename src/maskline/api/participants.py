@@ -9,7 +9,7 @@ from maskline.api.pages import answer_page, parse_filters
 from maskline.domain import problems
 from maskline.domain.channel import parse_channel
 from maskline.domain.ids import ParticipantSid, canonical, is_sid
-from maskline.domain.model import Participant
+from maskline.domain.model import NumberKind, Participant
 from maskline.domain.phone import identifier_key, mask, parse_phone
 from maskline.domain.problems import Problem
 from maskline.flows.sessions import Wanted, refuse_closed, remove_participant
@@ -22,6 +22,8 @@ from maskline.store.sessions import load_session
 
 MOST_IDENTIFIER, MOST_FRIENDLY_NAME, MOST_PROXY = 191, 255, 255
 
+_IN_POOLS = (NumberKind.PHONE, NumberKind.SHORT_CODE)
+
 
 def parse_wanted(params: Params, sid: str) -> Wanted:
     """A participant as a form asks for it. Raises 80701, 80404, 80407."""
@@ -31,7 +33,7 @@ def parse_wanted(params: Params, sid: str) -> Wanted:
         raise Problem(problems.IDENTIFIER_INVALID, f"Identifier {mask(identifier)}")
     proxy = params.text("ProxyIdentifier", MOST_PROXY) or None
     proxy_sid = params.text("ProxyIdentifierSid") or None
-    if proxy_sid is not None and not is_sid(proxy_sid, "PN"):
+    if proxy_sid is not None and not any(is_sid(proxy_sid, kind) for kind in _IN_POOLS):
         raise Problem(problems.PHONE_NUMBER_SID_INVALID, "ProxyIdentifierSid")
     if phone is None and proxy is None:
         raise Problem(

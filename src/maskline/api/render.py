@@ -95,6 +95,20 @@ class Renderer:
             "in_use": number.in_use,
         }
 
+    def short_code(self, number: ProxyNumber) -> Json:
+        return {
+            "sid": number.sid,
+            "account_sid": number.account_sid,
+            "service_sid": number.service_sid,
+            "date_created": render_date(number.created_at),
+            "date_updated": render_date(number.updated_at),
+            "short_code": number.phone_number,
+            "iso_country": number.iso_country,
+            "capabilities": render_capabilities(number),
+            "url": f"{self._services}/{number.service_sid}/ShortCodes/{number.sid}",
+            "is_reserved": number.is_reserved,
+        }
+
     def session(self, session: Session, account_sid: str) -> Json:
         url = f"{self._services}/{session.service_sid}/Sessions/{session.sid}"
         return {

@@ -11,9 +11,6 @@ from collections.abc import Callable
 
 from maskline.domain.phone import identifier_key, parse_phone
 
-SENDER_PREFIX = "XE"
-"""What the SID of a channel sender begins with in the number directory."""
-
 _FORM = re.compile(r"[A-Za-z]+:[!-~]+")
 
 # A channel's name here, and what its addresses look like. Facebook's are digits, or the name of a page.

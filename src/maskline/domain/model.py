@@ -43,6 +43,16 @@ class GeoMatchLevel(StrEnum):
     RADIUS = "radius"
 
 
+class NumberKind(StrEnum):
+    """What stands in the directory, by the prefix of its SID."""
+
+    PHONE = "PN"
+    SHORT_CODE = "SC"
+    """Texts only. Its key in the directory is its digits alone."""
+    CHANNEL = "XE"
+    """A sender of a channel, such as `whatsapp:+1…`: wired to a Service, never chosen automatically."""
+
+
 class OutboxState(IntEnum):
     """How far an outbox row is."""
 
@@ -86,7 +96,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class ProxyNumber:
-    """A number of an account; while `service_sid` is set, a member of that Service's pool."""
+    """An entry of the directory, of whatever kind; while `service_sid` is set, a member of that Service's pool."""
 
     sid: NumberSid
     phone_number: str
@@ -104,6 +114,10 @@ class ProxyNumber:
     participants: int
     created_at: Instant
     updated_at: Instant
+
+    @property
+    def kind(self) -> NumberKind:
+        return NumberKind(self.sid[:2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,11 @@ def country_of(e164: str) -> str | None:
     return phone.country if phone else None
 
 
+def calling_code_of(country: str) -> int | None:
+    """The calling code of an ISO country; None if there is no such country."""
+    return phonenumbers.country_code_for_region(country) or None
+
+
 def identifier_key(text: str) -> str:
     """What an identifier or an inbound sender is matched by: two spellings of one address have one key.
 

@@ -84,6 +84,10 @@ INTERNAL = _error(
 UNAVAILABLE = _error(
     20503, 503, "The server has too much to do or cannot reach its database; try again shortly."
 )
+OWN_NUMBER_INVALID = _error(
+    21421, 400, "PhoneNumber must be a valid phone number in E.164 form, such as +14155550100."
+)
+NUMBER_TAKEN = _error(21422, 400, "This number is not available to be added.")
 BODY_TOO_LONG = _error(21617, 400, "A message may have at most 1600 characters.")
 
 # Proxy: the pool.
@@ -91,7 +95,9 @@ NUMBER_IN_OTHER_SERVICE = _error(
     80101, 400, "This number is in the pool of another Service; remove it there before adding it here."
 )
 NUMBER_ALREADY_IN_SERVICE = _warning(80104, 400, "This number is already in this Service's pool.")
+SHORT_CODE_ALREADY_IN_SERVICE = _warning(80105, 400, "This short code is already in this Service's pool.")
 PHONE_NUMBER_SID_NOT_FOUND = _error(80301, 400, "This account has no such phone number.")
+SHORT_CODE_SID_NOT_FOUND = _warning(80303, 400, "This account has no such short code.")
 PHONE_NUMBER_INVALID = _warning(
     80406, 400, "A phone number must be given in E.164 form, such as +14155550100."
 )
@@ -101,6 +107,9 @@ NUMBER_IN_ACTIVE_SESSIONS = _error(
     80611, 400, "Active Sessions use this number; mark it reserved, let them end, then remove it."
 )
 POOL_FULL = _error(80622, 400, "A Service may have at most 500 unreserved and 5000 reserved numbers.")
+POOL_NEARLY_FULL = _warning(
+    80624, None, "A Service's pool has reached 85 % of its 500 unreserved or its 5000 reserved numbers."
+)
 
 # Proxy: choosing a number.
 NO_VOICE_PROXY = _warning(

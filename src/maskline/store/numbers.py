@@ -8,18 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.channel import SENDER_PREFIX
-from maskline.domain.model import ProxyNumber
+from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
+from maskline.store.events import insert_event
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 
 MOST_UNRESERVED, MOST_RESERVED = 500, 5000
+NEARLY_FULL_PERCENT = 85
+"""Of either: there an event is written."""
 
 _COLUMNS = (
     "sid, phone_number, account_sid, carrier_account, service_sid, friendly_name, iso_country, calling_code,"
     " voice, sms, mms, is_reserved, in_use, participants, created_at, updated_at"
 )
+
+# Senders of channels are in no list of the API, are never chosen automatically and count against no limit.
+_COUNTED = f"substr(sid, 1, 2) <> '{NumberKind.CHANNEL.value}'"
 
 
 def _number(row: tuple[Any, ...]) -> ProxyNumber:
@@ -42,6 +47,13 @@ def find_number_by_sid(tx: Tx, sid: str) -> ProxyNumber | None:
     return _number(row) if row else None
 
 
+def unknown_sid(sid: str) -> Problem:
+    """That the account has nothing of this SID: 80303 for a short code's, 80301 for any other."""
+    if NumberKind(sid[:2]) is NumberKind.SHORT_CODE:
+        return Problem(problems.SHORT_CODE_SID_NOT_FOUND)
+    return Problem(problems.PHONE_NUMBER_SID_NOT_FOUND)
+
+
 def insert_number(tx: Tx, number: ProxyNumber) -> None:
     """Add a number to the directory."""
     places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
@@ -52,7 +64,7 @@ def insert_number(tx: Tx, number: ProxyNumber) -> None:
 
 
 def load_own_number(tx: Tx, account_sid: str, sid: str) -> ProxyNumber:
-    """A number of the account. Raises 20404."""
+    """An entry of the account. Raises 20404."""
     number = find_number_by_sid(tx, sid)
     if number is None or number.account_sid != account_sid:
         raise Problem(problems.NOT_FOUND)
@@ -93,45 +105,57 @@ def load_pool_number(tx: Tx, service_sid: str, sid: str) -> ProxyNumber:
     return number
 
 
-def list_pool(tx: Tx, service_sid: str, seek: Seek) -> Page[ProxyNumber]:
-    """A page of the pool, the last added first."""
+def list_pool(tx: Tx, service_sid: str, kind: NumberKind, seek: Seek) -> Page[ProxyNumber]:
+    """A page of the pool's members of one kind, the last added first."""
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND {condition}"
-            f" ORDER BY {order} LIMIT :limit",
-            {"service": service_sid, "limit": limit, **key_params(seek)},
+            f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND substr(sid, 1, 2) = :kind"
+            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            {"service": service_sid, "kind": kind, "limit": limit, **key_params(seek)},
         ).fetchall()
 
     return fetch_page(fetch, ["created_at", "sid"], seek, _number)
 
 
 def load_pool(tx: Tx, service_sid: str, *, reserved: bool) -> list[ProxyNumber]:
-    """The whole pool, with or without its reserved numbers; channel senders are in none."""
+    """All numbers and short codes of the pool, with or without the reserved ones."""
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND is_reserved <= :reserved"
-        " AND sid NOT LIKE :sender",
-        {"service": service_sid, "reserved": int(reserved), "sender": f"{SENDER_PREFIX}%"},
+        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND {_COUNTED} AND is_reserved <= :reserved",
+        {"service": service_sid, "reserved": int(reserved)},
     ).fetchall()
     return [_number(row) for row in rows]
 
 
-def _refuse_full_pool(tx: Tx, service_sid: str, reserved: bool) -> None:
+def _make_room(tx: Tx, number: ProxyNumber, service_sid: str, reserved: bool, event_sid: str) -> None:
+    """See that the pool can take one more of this sort, and tell when that makes it nearly full. Raises 80622."""
+    if number.kind is NumberKind.CHANNEL:
+        return
     (count,) = tx.execute(
-        "SELECT count(*) FROM numbers WHERE service_sid = :service AND is_reserved = :reserved",
+        f"SELECT count(*) FROM numbers WHERE service_sid = :service AND {_COUNTED} AND is_reserved = :reserved",
         {"service": service_sid, "reserved": int(reserved)},
     ).fetchone()
-    if count >= (MOST_RESERVED if reserved else MOST_UNRESERVED):
+    most = MOST_RESERVED if reserved else MOST_UNRESERVED
+    if count >= most:
         raise Problem(problems.POOL_FULL)
+    if count + 1 == most * NEARLY_FULL_PERCENT // 100:
+        detail = f"{count + 1} {'reserved' if reserved else 'unreserved'} numbers"
+        insert_event(
+            tx, event_sid, number.account_sid, problems.POOL_NEARLY_FULL, detail, service_sid=service_sid
+        )
 
 
-def join_pool(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool) -> None:
-    """Put a number of the account into the pool. Raises 80104, 80101, 80622."""
+def join_pool(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, event_sid: str) -> None:
+    """Put an entry of the account into the pool. Raises 80104, 80105, 80101, 80622."""
     if number.service_sid == service_sid:
-        raise Problem(problems.NUMBER_ALREADY_IN_SERVICE)
+        raise Problem(
+            problems.SHORT_CODE_ALREADY_IN_SERVICE
+            if number.kind is NumberKind.SHORT_CODE
+            else problems.NUMBER_ALREADY_IN_SERVICE
+        )
     if number.service_sid is not None:
         raise Problem(problems.NUMBER_IN_OTHER_SERVICE)
-    _refuse_full_pool(tx, service_sid, reserved)
+    _make_room(tx, number, service_sid, reserved, event_sid)
     tx.execute(
         "UPDATE numbers SET service_sid = :service, is_reserved = :reserved, in_use = 0, participants = 0,"
         " created_at = :now, updated_at = :now WHERE sid = :sid",
@@ -144,15 +168,23 @@ def _later(tx: Tx, number: ProxyNumber) -> int:
     return max(tx.now, number.updated_at)
 
 
-def set_reserved(tx: Tx, number: ProxyNumber, *, reserved: bool) -> None:
-    """Mark a pool member reserved or not. Raises 80622 when the pool has no room for one more of that kind."""
+def set_reserved(tx: Tx, number: ProxyNumber, *, reserved: bool, event_sid: str) -> None:
+    """Mark a pool member reserved or not. Raises 80622 when the pool has no room for one more of that sort."""
     if number.is_reserved == reserved:
         return
     assert number.service_sid is not None
-    _refuse_full_pool(tx, number.service_sid, reserved)
+    _make_room(tx, number, number.service_sid, reserved, event_sid)
     tx.execute(
         "UPDATE numbers SET is_reserved = :reserved, updated_at = :now WHERE sid = :sid",
         {"reserved": int(reserved), "now": _later(tx, number), "sid": number.sid},
+    )
+
+
+def rename_number(tx: Tx, number: ProxyNumber, friendly_name: str) -> None:
+    """Give an entry another name."""
+    tx.execute(
+        "UPDATE numbers SET friendly_name = :name, updated_at = :now WHERE sid = :sid",
+        {"name": friendly_name, "now": _later(tx, number), "sid": number.sid},
     )
 
 
@@ -164,6 +196,13 @@ def leave_pool(tx: Tx, number: ProxyNumber) -> None:
         {"sid": number.sid, "now": _later(tx, number)},
     )
     if left.rowcount == 0:
+        raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)
+
+
+def delete_number(tx: Tx, number: ProxyNumber) -> None:
+    """Take an entry out of the directory, and so of its pool. Raises 80611 while an active Session uses it."""
+    gone = tx.execute("DELETE FROM numbers WHERE sid = :sid AND in_use = 0", {"sid": number.sid})
+    if gone.rowcount == 0:
         raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)
 
 

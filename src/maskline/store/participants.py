@@ -16,7 +16,7 @@ from maskline.domain.phone import Phone, mask
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
-from maskline.store.numbers import count_use, find_number, find_number_by_sid
+from maskline.store.numbers import count_use, find_number, find_number_by_sid, unknown_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
 from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, make_session
@@ -223,7 +223,7 @@ def _load_named(
     by_value = find_number(tx, value) if value is not None else None
     by_sid = find_number_by_sid(tx, sid) if sid is not None else None
     if sid is not None and (by_sid is None or by_sid.account_sid != account_sid):
-        raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND)
+        raise unknown_sid(sid)
     if value is not None and (by_value is None or by_value.account_sid != account_sid):
         raise Problem(problems.PROXY_NOT_OWNED)
     if by_value and by_sid and by_value.sid != by_sid.sid:

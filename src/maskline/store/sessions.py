@@ -27,7 +27,7 @@ SESSION_COLUMNS = (
 )
 _NAMES = [name.strip() for name in SESSION_COLUMNS.split(",")]
 
-# How many Sessions past their limit one request writes down at most.
+# How many Sessions past their limit one transaction writes down at most, so that it holds the writer up for a moment.
 MOST_CLOSED = 500
 
 # domain.session.limit_at, where the rows are too many to be looked at one by one.
@@ -255,10 +255,8 @@ def close_expired_of_person(tx: Tx, service_sid: str, identifier_key: str) -> No
     _close_if_expired(tx, rows)
 
 
-def close_expired_on_number(tx: Tx, number: ProxyNumber) -> None:
-    """Write down the end of the Sessions past their limit that use this number: as many as one request may hold up the
-    writer for. What is beyond that the sweep closes.
-    """
+def close_expired_on_number(tx: Tx, number: ProxyNumber) -> int:
+    """Write down the end of Sessions past their limit that use this number, at most MOST_CLOSED; how many they were."""
     rows = tx.execute(
         f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_ENDED} AND EXISTS ("
         "SELECT 1 FROM participants p WHERE p.service_sid = s.service_sid AND p.session_sid = s.sid"
@@ -271,7 +269,7 @@ def close_expired_on_number(tx: Tx, number: ProxyNumber) -> None:
             "most": MOST_CLOSED,
         },
     ).fetchall()
-    _close_if_expired(tx, rows)
+    return _close_if_expired(tx, rows)
 
 
 def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:

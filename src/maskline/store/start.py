@@ -200,7 +200,8 @@ class _Starter:
         if tx.execute(_SESSION, (row[9], row[10])).fetchone() is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
             return
-        ask = row[3] == UNCERTAIN
+        # Where the number is in the directory no more, there is nobody to ask.
+        ask = row[3] == UNCERTAIN and number is not None
         code = None if ask else _why_not(tx, row, service_sid)
         if code is not None:
             if item.event_sids:  # else it fails in a later turn, with an event
