@@ -137,7 +137,7 @@ async function main() {
     assert.deepEqual([again.phoneNumber, again.isReserved], [spare.phoneNumber, true]);
   });
 
-  if (given.short_code_sid && shortCodes) {
+  if (shortCodes) {
     let shortCode;
     await operation('CreateShortCode', async () => {
       shortCode = await shortCodes.create({ sid: given.short_code_sid });

@@ -16,6 +16,7 @@ from twilio.rest import Client
 from tests.support.checked import check_error, check_headers, check_success
 from tests.support.eventually import eventually
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Api, RealServer, Reply
+from tests.support.v2010 import RESOURCES
 from tests.support.world import fresh_number
 from tests.wire.facts import operations
 
@@ -50,7 +51,7 @@ def witness(server: RealServer) -> Iterator[Witness]:
 @pytest.fixture
 def client(server: RealServer, witness: Witness) -> Client:
     client = Client(ACCOUNT_SID, AUTH_TOKEN, http_client=witness)
-    client.proxy.base_url = server.url
+    client.proxy.base_url = client.api.base_url = server.url
     return client
 
 
@@ -157,6 +158,37 @@ def test_a_number_joins_by_its_sid(client: Client) -> None:
     assert number.delete() is True
     again = other.phone_numbers.create(sid=number.sid, is_reserved=True)
     assert (again.sid, again.is_reserved, again.service_sid) == (number.sid, True, other.sid)
+
+
+def test_the_accounts_numbers_are_listed_fetched_and_changed(client: Client) -> None:
+    numbers = client.incoming_phone_numbers
+    made = [numbers.create(phone_number=fresh_number(), friendly_name="Desk") for _ in range(3)]
+    sids = [each.sid for each in made[::-1]]
+    assert [each.sid for each in numbers.list(limit=3)] == sids
+    assert [each.sid for each in numbers.stream(limit=3, page_size=2)] == sids
+    page = numbers.page(page_size=2)
+    assert [each.sid for each in page] == sids[:2]
+    following = page.next_page()
+    assert next(each.sid for each in following) == sids[2]
+    assert [each.sid for each in following.previous_page()] == sids[:2]
+    (found,) = numbers.list(phone_number=made[0].phone_number)
+    assert same(found, made[0])
+    assert {made[1].sid, made[2].sid} <= {each.sid for each in numbers.list(friendly_name="Desk")}
+    assert same(numbers(found.sid).fetch(), found)
+    assert (found.capabilities["sms"], found.address_requirements, found.beta) == (True, "none", False)
+    assert found.date_created.utcoffset() == timedelta(0)
+    assert found.update(friendly_name="Front desk").friendly_name == "Front desk"
+    member = new_service(client, 0).phone_numbers.create(sid=found.sid)
+    assert (member.phone_number, member.friendly_name) == (found.phone_number, "Front desk")
+    assert made[1].delete() is True
+    with pytest.raises(TwilioRestException) as gone:
+        numbers(made[1].sid).fetch()
+    assert (gone.value.status, gone.value.code) == (404, 20404)
+
+
+def test_a_number_of_the_account_has_the_fields_that_the_client_reads(client: Client) -> None:
+    made = client.incoming_phone_numbers.create(phone_number=fresh_number())
+    assert set(fields_of(made)) == RESOURCES["IncomingPhoneNumbers"][1]
 
 
 def test_a_session_is_created_with_its_participants(client: Client) -> None:
