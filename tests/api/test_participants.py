@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.checked import CheckedApi
+from tests.support.eventually import eventually
 from tests.support.world import fresh_number, make_pair, make_service
 
 Carry = Callable[..., str]
@@ -76,6 +77,37 @@ def test_an_identifier_that_is_no_phone_number_is_refused(api: CheckedApi, wrong
     people = new_session(api, make_service(api))
     assert refused(api.post(people, {"Identifier": wrong}), code)
     assert listed(api, people) == []
+
+
+def test_a_test_system_may_take_numbers_that_are_only_possible(api: CheckedApi) -> None:
+    """Spec 3.5, 10 (25): with IdentifierCheck=possible made-up numbers are people like others, on channels too."""
+    service, made_up = make_service(api, 2), "+15551234567"
+    people = new_session(api, service)
+    assert refused(api.post(people, {"Identifier": made_up}), 80404)
+    api.make(service["url"] + "/Settings", {"IdentifierCheck": "possible"})
+    one = api.make(people, {"Identifier": made_up})
+    other = api.make(people, {"Identifier": fresh_number()})
+    assert one["identifier"] == made_up
+    text = {"From": made_up, "To": one["proxy_identifier"], "Body": "made up"}
+    api.make("/sandbox/messages", text)
+    (message,) = eventually(lambda: texts_to(api, other["identifier"]))
+    assert (message["from"], message["body"]) == (other["proxy_identifier"], "made up")
+    for wrong in ("nobody", "+1555", "+999123456789", "whatsapp:+1555", "15551234567"):
+        assert refused(
+            api.post(new_session(api, service), {"Identifier": wrong, "ProxyIdentifier": "x:y"}), 80404
+        )
+    on_channel = {"Identifier": f"whatsapp:{made_up}", "ProxyIdentifier": "whatsapp:+14155550100"}
+    assert refused(api.post(new_session(api, service, Mode="message-only"), on_channel), 80304)
+    api.make(service["url"] + "/Settings", {"IdentifierCheck": ""})
+    assert refused(api.post(new_session(api, service, Mode="message-only"), on_channel), 80404)
+    # Who is there stays there.
+    assert api.get(one["url"]).json == one
+    assert refused(api.post(people, {"Identifier": made_up}), 80404)
+
+
+def texts_to(api: CheckedApi, who: str) -> list[Any]:
+    rows: list[Any] = api.get(f"/sandbox/messages?To={who.replace('+', '%2B')}").json["messages"]
+    return rows
 
 
 @pytest.mark.parametrize(

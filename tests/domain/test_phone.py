@@ -79,6 +79,17 @@ def test_anything_else_is_refused(text: str) -> None:
     assert country_of(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "calling_code"),
+    [("+15551234567", 1), ("+14155550100", 1), ("+442079990000000", None), ("+999123456", None)],
+)
+def test_a_possible_number_need_not_be_valid(text: str, calling_code: int | None) -> None:
+    """It has the length and the calling code of a number; one that is not valid has no country."""
+    phone = parse_phone(text, possible=True)
+    assert (phone and phone.calling_code) == calling_code
+    assert phone is None or phone.country == country_of(text)
+
+
 def test_an_unencoded_plus_is_read() -> None:
     """A space followed by digits is the plus sign that a client did not encode."""
     assert parse_phone(" 14155550100") == parse_phone("+14155550100") is not None

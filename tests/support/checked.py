@@ -35,7 +35,8 @@ _TABLE = [
 ]
 
 _SETTINGS = set(
-    "account_sid service_sid url on_uncertain geo_fallback geo_radius_km prefer_unused number_cooldown_s".split()
+    "account_sid service_sid url on_uncertain geo_fallback geo_radius_km prefer_unused number_cooldown_s"
+    " identifier_check".split()
 )
 
 # Ours, beside Twilio's: exact keys.

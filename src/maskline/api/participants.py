@@ -28,8 +28,8 @@ _IN_POOLS = (NumberKind.PHONE, NumberKind.SHORT_CODE)
 def parse_wanted(params: Params, sid: str) -> Wanted:
     """A participant as a form asks for it. Raises 80701, 80404, 80407."""
     identifier = params.required("Identifier", MOST_IDENTIFIER)
-    phone = parse_phone(identifier)
-    if phone is None and parse_channel(identifier) is None:
+    phone = parse_phone(identifier, possible=True)
+    if phone is None and parse_channel(identifier, possible=True) is None:
         raise Problem(problems.IDENTIFIER_INVALID, f"Identifier {mask(identifier)}")
     proxy = params.text("ProxyIdentifier", MOST_PROXY) or None
     proxy_sid = params.text("ProxyIdentifierSid") or None
@@ -43,6 +43,7 @@ def parse_wanted(params: Params, sid: str) -> Wanted:
         sid=ParticipantSid(sid),
         identifier=identifier.replace(" ", "+"),  # a plus sign that a client did not encode
         phone=phone,
+        valid=parse_phone(identifier) is not None or parse_channel(identifier) is not None,
         friendly_name=params.text("FriendlyName", MOST_FRIENDLY_NAME) or None,
         proxy_identifier=identifier_key(proxy) if proxy else None,
         proxy_identifier_sid=canonical(proxy_sid) if proxy_sid else None,

@@ -14,23 +14,24 @@ from maskline.domain.phone import identifier_key, parse_phone
 _FORM = re.compile(r"[A-Za-z]+:[!-~]+")
 
 # A channel's name here, and what its addresses look like. Facebook's are digits, or the name of a page.
-_CHANNELS: dict[str, Callable[[str], object]] = {
-    "whatsapp": parse_phone,
-    "messenger": re.compile(r"[A-Za-z0-9._-]+").fullmatch,
+_CHANNELS: dict[str, Callable[[str, bool], object]] = {
+    "whatsapp": lambda address, possible: parse_phone(address, possible=possible),
+    "messenger": lambda address, _: re.fullmatch(r"[A-Za-z0-9._-]+", address),
 }
 
 
-def parse_channel(text: str) -> str | None:
+def parse_channel(text: str, *, possible: bool = False) -> str | None:
     """The key of a channel address, by which it is matched (see `phone.identifier_key`).
 
-    None unless the channel is a known one and the address is one of it. A plus sign may have come as a space.
+    None unless the channel is a known one and the address is one of it; a number in it must be valid, or `possible`. A
+    plus sign may have come as a space.
     """
     if not _FORM.fullmatch(text := text.replace(" ", "+")):
         return None
     key = identifier_key(text)
     scheme, _, address = key.partition(":")
     is_address = _CHANNELS.get(scheme)
-    return key if is_address is not None and is_address(address) else None
+    return key if is_address is not None and is_address(address, possible) else None
 
 
 def scheme_of(key: str) -> str:

@@ -29,17 +29,20 @@ _NATIONAL_DIGITS = 10  # in Mexico and in Argentina, the mobile digit not counte
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """A valid number. `country` is ISO 3166, None where a number belongs to none (such as +800)."""
+    """A number. `country` is ISO 3166, None where a number belongs to none (such as +800, or one that is not valid)."""
 
     e164: E164
     country: str | None
     calling_code: int
 
 
-def parse_phone(text: str) -> Phone | None:
-    """The number that `text` is, None unless it is E.164 and valid in its country's numbering plan."""
+def parse_phone(text: str, *, possible: bool = False) -> Phone | None:
+    """The number that `text` is, None unless it is E.164 and valid in its country's numbering plan.
+
+    `possible`: a number will do that has as many digits as some of its country, and a calling code.
+    """
     e164 = _read(text)
-    return _look_up(e164) if e164 else None
+    return _look_up(e164, possible) if e164 else None
 
 
 def country_of(e164: str) -> str | None:
@@ -107,7 +110,7 @@ def _read(text: str) -> E164 | None:
 
 
 @lru_cache(maxsize=4096)
-def _look_up(e164: E164) -> Phone | None:
+def _look_up(e164: E164, possible: bool) -> Phone | None:
     for spelling in _spellings(e164):
         try:
             number = phonenumbers.parse(spelling)
@@ -115,7 +118,9 @@ def _look_up(e164: E164) -> Phone | None:
             return None
         # Anything that libphonenumber has to mend (a trunk zero, a domestic prefix) is no E.164.
         mended = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) != spelling
-        if mended or not phonenumbers.is_valid_number(number):
+        if mended or not (
+            phonenumbers.is_valid_number(number) or (possible and phonenumbers.is_possible_number(number))
+        ):
             continue
         region = phonenumbers.region_code_for_number(number)
         country = region if region and region.isalpha() else None

@@ -80,6 +80,14 @@ SETTINGS = (
         " that a late reply cannot reach somebody else.",
         range(30 * 86_400 + 1),
     ),
+    Setting(
+        "identifier_check",
+        "IdentifierCheck",
+        "valid",
+        ("valid", "possible"),
+        "What the number in an Identifier must be: valid in its country's numbering plan, or just possible, for test"
+        " systems with made-up numbers such as +15551234567.",
+    ),
 )
 
 

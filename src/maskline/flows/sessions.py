@@ -61,7 +61,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A participant as a request asks for it. `phone` is None for somebody on a channel."""
+    """A participant as a request asks for it. `phone` is None for somebody on a channel.
+
+    `valid`: the number in the identifier is valid in its country's numbering plan, and not just possible.
+    """
 
     sid: ParticipantSid
     identifier: str
@@ -69,6 +72,7 @@ class Wanted:
     friendly_name: str | None
     proxy_identifier: str | None
     proxy_identifier_sid: str | None
+    valid: bool = True
 
 
 def refuse_past(expiry_at: Instant | None, now: Instant) -> None:
@@ -150,6 +154,7 @@ def _plan(
             if one.proxy_identifier is not None or one.proxy_identifier_sid is not None
             else choose(tx, service, mode, one),
             cooldown_us=cooldown_us(service.settings),
+            invalid=not one.valid and read_settings(service.settings)["identifier_check"] == "valid",
         )
         for one in wanted
     ]

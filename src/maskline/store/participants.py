@@ -38,7 +38,7 @@ class NewParticipant:
     """A participant to be added. `phone` is None for somebody on a channel, who always names a sender.
 
     `choice`: the ranked SIDs of candidate numbers, or why there is none. `cooldown_us`: how long a number cools down
-    that this person has left.
+    that this person has left. `invalid`: the number in the identifier is not one that this Service takes.
     """
 
     participant: Participant
@@ -47,6 +47,7 @@ class NewParticipant:
     proxy_identifier_sid: str | None
     choice: list[str] | Refusal
     cooldown_us: int = 0
+    invalid: bool = False
 
 
 def find_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant | None:
@@ -138,8 +139,9 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
     if session.status is SessionStatus.CLOSED:
         raise Problem(problems.SESSION_CLOSED)
     own = find_number(tx, person.identifier_key)
-    if own is not None and own.service_sid is not None:  # it would write to itself for ever
-        raise Problem(problems.IDENTIFIER_INVALID)
+    # A number of a pool would write to itself for ever.
+    if new.invalid or (own is not None and own.service_sid is not None):
+        raise Problem(problems.IDENTIFIER_INVALID, f"Identifier {mask(person.identifier)}")
     on_channel = scheme_of(person.identifier_key) != ""
     if on_channel and session.mode is not Mode.MESSAGE_ONLY:
         raise Problem(problems.IDENTIFIER_UNSUPPORTED_IN_MODE)
