@@ -151,8 +151,8 @@ def test_a_service_may_prefer_unused_numbers(api: CheckedApi) -> None:
 def test_a_service_may_let_numbers_cool_down(api: CheckedApi) -> None:
     service = make_pool(api, "213")
     assert (
-        api.make(service["url"] + "/Settings", {"NumberCooldownS": "2592000"})["number_cooldown_s"]
-        == 2_592_000
+        api.make(service["url"] + "/Settings", {"NumberCooldownS": "2419200"})["number_cooldown_s"]
+        == 2_419_200
     )
     who, first, second = fresh_number("212"), *(api.make(service["links"]["sessions"]) for _ in range(2))
     made = api.make(first["links"]["participants"], {"Identifier": who})
@@ -189,7 +189,7 @@ def test_the_settings_begin_with_twilios_behaviour(api: CheckedApi) -> None:
         {"GeoRadiusKm": "٨٠"},
         {"GeoRadiusKm": "9" * 5000},
         {"NumberCooldownS": "-1"},
-        {"NumberCooldownS": "2592001"},
+        {"NumberCooldownS": "2419201"},
         {"NumberCooldownS": "0.5"},
     ],
 )

@@ -41,6 +41,7 @@ from maskline.store.numbers import (
 )
 from maskline.store.pages import Seek
 from maskline.store.participants import NewParticipant, add_participant, list_participants
+from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import NewInbound, find_match, receive_messages
@@ -276,6 +277,7 @@ def sweep(tx: Tx, w: World) -> None:
     delete_old_received(tx, 10)
     assert delete_old_sessions(tx, 10, SECOND) == 2
     delete_old_tombstones(tx, 10)
+    erase_people(tx, 10)
 
 
 WORK: list[Callable[[Tx, World], None]] = [

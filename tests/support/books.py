@@ -17,6 +17,7 @@ def check_books(tx: Tx, *services: str) -> None:
     """All that must hold, for the pools of these Services."""
     check_counters(tx)
     check_active(tx)
+    check_people(tx)
     pairs = active_pairs(tx)
     assert len({pair for _, pair in pairs}) == len(pairs), "two active Sessions share a pair"
     for service_sid, kind in product(services, NumberKind):
@@ -47,6 +48,21 @@ def check_active(tx: Tx) -> None:
         " WHERE p.active <> (coalesce(s.status, 'gone') NOT IN ('closed', 'gone') AND p.deleted_at IS NULL)"
     ).fetchall()
     assert wrong == []
+
+
+def check_people(tx: Tx) -> None:
+    """A person is kept while they are some Session's participant, deleted or not, and is to be erased after that."""
+    counted = {
+        (service_sid, key): count
+        for service_sid, key, count in tx.execute(
+            "SELECT service_sid, identifier_key, count(*) FROM participants GROUP BY service_sid, identifier_key"
+        ).fetchall()
+    }
+    for service_sid, key, participants, erase_at in tx.execute(
+        "SELECT service_sid, identifier_key, participants, erase_at FROM people"
+    ).fetchall():
+        assert participants == counted.get((service_sid, key), 0), key
+        assert (erase_at is None) == (participants > 0), key
 
 
 def active_pairs(tx: Tx) -> list[tuple[str, tuple[str, str]]]:

@@ -78,7 +78,7 @@ SETTINGS = (
         (),
         "How long, in seconds, a number that a person has left is not given to the same person again by itself, so"
         " that a late reply cannot reach somebody else.",
-        range(30 * 86_400 + 1),
+        range(28 * 86_400 + 1),
     ),
     Setting(
         "identifier_check",

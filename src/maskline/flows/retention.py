@@ -12,6 +12,7 @@ from maskline.domain.model import DAY
 from maskline.mint import Mint
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
+from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.start import Stopped, fail_expired, find_expired
@@ -70,6 +71,7 @@ class Sweeper:
                 break
         await self._repeat(delete_old_received)
         await self._repeat(delete_old_tombstones)
+        await self._repeat(erase_people)
         return stopped
 
     async def _repeat(self, step: Callable[[Tx, int], int], most: int = STEP) -> None:

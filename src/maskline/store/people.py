@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
+from maskline.domain.model import DAY
 from maskline.domain.service_settings import cooldown_us
 from maskline.store.engine import Tx
 
 MOST_HISTORY = 500
+PEOPLE_LIFE_US = 29 * DAY
+"""How long the numbers that somebody had are kept after the last of their Sessions was deleted. Twilio erases personal
+data within 30 days of its deletion, and a number cools down for less.
+"""
 
 
 def take_person(tx: Tx, service_sid: str, key: str) -> None:
@@ -28,13 +34,32 @@ def find_past(tx: Tx, service_sid: str, key: str) -> tuple[list[str], dict[str, 
 
 
 def remember_number(tx: Tx, service_sid: str, key: str, number: str) -> None:
-    """Put a number at the head of what the person has had."""
+    """The person is one Participant more, on this number: it goes to the head of what they have had."""
     history, _ = find_past(tx, service_sid, key)
     numbers = [number, *(had for had in history if had != number)][:MOST_HISTORY]
     tx.execute(
-        "UPDATE people SET history = ? WHERE service_sid = ? AND identifier_key = ?",
+        "UPDATE people SET history = ?, participants = participants + 1, erase_at = NULL"
+        " WHERE service_sid = ? AND identifier_key = ?",
         (json.dumps(numbers), service_sid, key),
     )
+
+
+def forget_participants(tx: Tx, service_sid: str, keys: Iterable[str]) -> None:
+    """These people are one Participant less each. Whoever is none any more is forgotten in PEOPLE_LIFE_US."""
+    tx.executemany(
+        "UPDATE people SET participants = participants - 1,"
+        " erase_at = CASE WHEN participants <= 1 THEN ? END WHERE service_sid = ? AND identifier_key = ?",
+        [(tx.now + PEOPLE_LIFE_US, service_sid, key) for key in keys],
+    )
+
+
+def erase_people(tx: Tx, most: int) -> int:
+    """Forget up to `most` people of whom no Participant is left: their identifiers are personal data."""
+    return tx.execute(
+        "DELETE FROM people WHERE (service_sid, identifier_key) IN (SELECT service_sid, identifier_key FROM people"
+        " WHERE erase_at <= ? ORDER BY erase_at LIMIT ?)",
+        (tx.now, most),
+    ).rowcount
 
 
 def still_cooling(tx: Tx, released: dict[str, int], cools_us: int) -> dict[str, int]:

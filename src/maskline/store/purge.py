@@ -11,9 +11,10 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND
 from maskline.domain.retry import RECEIPT_LIFE_S
 from maskline.store.engine import Tx
+from maskline.store.people import forget_participants
 from maskline.store.tombstones import bury
 
-LOOK = 6
+LOOK = 7
 """What looking at one deleted thing weighs, in rows: each takes that many statements."""
 
 # What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
@@ -29,7 +30,8 @@ RETURNING carrier_id, outbound_status, updated_at"""
 
 _PARTICIPANTS = """
 DELETE FROM participants WHERE service_sid = :service AND session_sid = :session AND sid IN (
-    SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session LIMIT :most)"""
+    SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session LIMIT :most)
+RETURNING identifier_key"""
 
 _PEOPLE = """
 DELETE FROM people WHERE service_sid = :service AND identifier_key IN (
@@ -71,7 +73,9 @@ def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
         )
         gone += len(rows)
     if gone < most:
-        gone += tx.execute(_PARTICIPANTS, {**key, "most": most - gone}).rowcount
+        rows = tx.execute(_PARTICIPANTS, {**key, "most": most - gone}).fetchall()
+        forget_participants(tx, key["service"], [identifier_key for (identifier_key,) in rows])
+        gone += len(rows)
     return gone
 
 

@@ -41,6 +41,16 @@ CREATE INDEX sessions_closed ON sessions (ended_at) WHERE status = 'closed';
 -- down.
 ALTER TABLE people ADD COLUMN released TEXT NOT NULL DEFAULT '{}';
 
+-- How many Participants this person is or was. When the last of them is gone with its Session, the person is forgotten
+-- at erase_at.
+ALTER TABLE people ADD COLUMN participants INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE people ADD COLUMN erase_at BIGINT;
+CREATE INDEX people_erase ON people (erase_at) WHERE erase_at IS NOT NULL;
+UPDATE people SET participants = t.count FROM (
+    SELECT service_sid, identifier_key, count(*) AS count FROM participants GROUP BY service_sid, identifier_key
+) AS t WHERE t.service_sid = people.service_sid AND t.identifier_key = people.identifier_key;
+UPDATE people SET erase_at = 0 WHERE participants = 0;
+
 -- Idempotency keys likewise.
 CREATE TABLE idempotency_in_order (
     scope TEXT NOT NULL,
