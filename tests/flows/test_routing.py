@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskline.domain.model import NumberSelectionBehavior, Participant, SessionStatus
+from maskline.domain.model import Mode, NumberSelectionBehavior, Participant, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
 from maskline.store.engine import Tx
@@ -20,9 +20,11 @@ from tests.support.clock import FakeClock
 from tests.support.house import House, opened, person, proxy
 
 PEOPLE = [person(i) for i in range(6)] + ["+5215555550100", "+525555550101"]
+SENDERS = {"whatsapp": "whatsapp:+14155238886", "messenger": "messenger:77"}
+CHATTERS = [f"whatsapp:{person(0)}", f"whatsapp:{person(1)}", "messenger:1", "messenger:2"]
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from("create create create add add remove close reopen delete wait".split()),
+        st.sampled_from("create create create chat add add remove close reopen delete wait".split()),
         st.integers(0, 100),
         st.integers(0, 100),
         st.integers(0, 100),
@@ -44,6 +46,8 @@ async def live(house: House, world: dict[str, Any]) -> str:
     """Play a world's events through the real flows; refusals are part of life. Returns its Service."""
     service = await house.service(world["pool"], number_selection_behavior=world["behavior"])
     await house.number(service, "+525555550199")
+    for sender in SENDERS.values():
+        await house.sender(service, sender)
     sessions: list[Any] = []
     participants: list[Participant] = []
     for event, a, b, c in world["events"]:
@@ -54,6 +58,11 @@ async def live(house: House, world: dict[str, Any]) -> str:
                     wanted = {PEOPLE[b % len(PEOPLE)], PEOPLE[c % len(PEOPLE)]}
                     ttl = {"ttl": 60} if a % 3 == 0 else {}
                     sessions.append(await house.session(service, *sorted(wanted), **ttl))
+                case "chat":
+                    sessions.append(await house.session(service, mode=Mode.MESSAGE_ONLY))
+                    for who in sorted({CHATTERS[b % len(CHATTERS)], CHATTERS[c % len(CHATTERS)]}):
+                        sender = SENDERS[who.split(":", maxsplit=1)[0]]
+                        participants.append(await house.add(sessions[-1], who, sender))
                 case "add" if some:
                     participants.append(await house.add(some, PEOPLE[b % len(PEOPLE)]))
                 case "remove" if participants:
