@@ -249,8 +249,9 @@ def _first_free(tx: Tx, new: NewParticipant) -> ProxyNumber:
             (person.service_sid, person.identifier_key),
         ).fetchall()
     }
-    _, released = find_past(tx, person.service_sid, person.identifier_key)
-    taken |= still_cooling(tx, released, new.cooldown_us).keys()
+    if new.cooldown_us:
+        _, released = find_past(tx, person.service_sid, person.identifier_key)
+        taken |= still_cooling(tx, released, new.cooldown_us).keys()
     for sid in new.choice:
         number = find_number_by_sid(tx, sid)
         if (

@@ -285,8 +285,9 @@ def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
     ended = {number: (sessions, participants) for number, sessions, participants in rows}
     return [
         replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
+        if (less := ended.get(number.phone_number)) is not None
+        else number
         for number in numbers
-        for less in [ended.get(number.phone_number, (0, 0))]
     ]
 
 
