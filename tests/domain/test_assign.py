@@ -202,8 +202,8 @@ def number_of(country: str) -> Phone:
 def test_countries_of_one_calling_code_as_their_real_numbers_show_them(person: str, number: str) -> None:
     """Section 6.3: any number of the code serves; under +1 only one's own country's and US numbers. One's own first."""
     caller, proxy = number_of(person), number_of(number)
-    there = PoolNumber("PN1", "there", proxy.country, proxy.calling_code, False, True, True, 0)
-    own = PoolNumber("PN2", "own", caller.country, caller.calling_code, False, True, True, 9)
+    there = PoolNumber("PN1", "+1", proxy.country, proxy.calling_code, False, True, True, 0)
+    own = PoolNumber("PN2", "+2", caller.country, caller.calling_code, False, True, True, 9)
     who = Person(caller.e164, caller.country, caller.calling_code, (), frozenset())
     if caller.calling_code == 1 and number not in {person, "US"}:
         assert refused(who, there) is problems.NO_PROXY_FOR_COUNTRY
@@ -215,6 +215,22 @@ def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:
     """Somebody of no known country gets a number of the same calling code."""
     assert chosen(replace(a_person(), country=None), a_number(1, "CA")) == ["1"]
     assert chosen(a_person(), replace(a_number(1), country=None), a_number(2, participants=5)) == ["2", "1"]
+
+
+def test_a_short_code_is_for_people_of_its_own_country() -> None:
+    """Nobody else's network knows it, not even where a calling code is shared."""
+    code = replace(a_number(1), phone_number="72341", voice=False)
+    for person, pool, ranked in [
+        (a_person(), [code], [code]),
+        (a_person(), [code, a_number(2)], [code, a_number(2)]),
+        (a_person("CA"), [code, a_number(2)], [a_number(2)]),
+        (replace(a_person(), country=None), [code, a_number(2)], [a_number(2)]),
+    ]:
+        assert rank(person, MESSAGE, Rules(), pool) == ranked
+    assert refused(a_person("JM"), code, mode=MESSAGE) is problems.NO_PROXY_FOR_COUNTRY
+    assert refused(a_person(), code) is problems.NO_VOICE_PROXY
+    assert refused(a_person(), code, mode=MESSAGE, level=AREA_CODE) is problems.NO_PROXY_IN_AREA
+    assert check_explicit(a_person("JM"), MESSAGE, code) is None
 
 
 # Area: San Francisco has 415 and 628, Manhattan 212, 332 and 646, all of New York City 917; Oakland (510) is across the
@@ -421,7 +437,7 @@ def cases(draw: st.DrawFn) -> Case:
     sids = draw(st.permutations(range(10)))
     home = draw(st.sampled_from(AREAS))
     areas = draw(st.lists(st.sampled_from([home, *AREAS]), min_size=10, max_size=10))
-    phones = [phone(last, area) for last, area in enumerate(areas)]
+    phones = [phone(last, area) for last, area in enumerate(areas[:9])] + ["72349"]  # a short code
     pool = []
     for last in lasts:
         number_country, number_code = draw(st.sampled_from(group) | st.sampled_from(ANYWHERE))
@@ -452,6 +468,8 @@ def cases(draw: st.DrawFn) -> Case:
 def may_serve(person: Person, number: PoolNumber) -> bool:
     if person.calling_code != number.calling_code:
         return False
+    if len(number.phone_number) < 9:
+        return number.country is not None and number.country == person.country
     if person.calling_code != 1 or None in (person.country, number.country):
         return True
     return number.country in {person.country, "US"}

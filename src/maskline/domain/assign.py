@@ -143,14 +143,17 @@ def check_explicit(person: Person, mode: Mode, number: PoolNumber) -> Refusal | 
 def _closeness(person: Person, number: PoolNumber) -> int | None:
     """0 for a number of the person's own country, 1 for one that shares its calling code, None for any other.
 
-    Of the countries that share +1, only the United States lend their numbers to all others.
+    Of the countries that share +1, only the United States lend their numbers to all others. A short code, which has no
+    calling code of its own, is known in its own country alone.
     """
     if number.calling_code != person.calling_code:
         return None
+    if person.country is not None and number.country == person.country:
+        return 0
+    if not number.phone_number.startswith("+"):
+        return None
     if person.country is None or number.country is None:
         return 1  # nothing but the code to go by
-    if number.country == person.country:
-        return 0
     return 1 if person.calling_code != 1 or number.country == "US" else None
 
 
