@@ -31,6 +31,12 @@ class Plan:
     messages: int = 100_000
     """Messages behind which the memory is read."""
 
+    sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    """Sessions in the stores whose growth is looked at, the smallest first."""
+    pool: int = 500
+    asks: int = 20
+    """Requests of one kind to one store in a round of the growth part; it has twice as many rounds."""
+
     @property
     def step_s(self) -> float:
         return self.seconds * self.step_factor + (0 if self.quick else 2)
@@ -49,4 +55,7 @@ def quick(work: Path) -> Plan:
         parked=2000,
         parked_participants=50,
         messages=2000,
+        sizes=(200, 2000),
+        pool=50,
+        asks=3,
     )

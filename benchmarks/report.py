@@ -50,6 +50,8 @@ class Part:
     wrong: list[str] = field(default_factory=list)
     """Void runs and counts that do not agree: with one of these the figures are worth nothing."""
     figures: dict[str, Any] = field(default_factory=dict)
+    plots: dict[str, str] = field(default_factory=dict)
+    """SVG by file name."""
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         texts = [list(head), *([_text(cell) for cell in row] for row in rows)]
@@ -86,6 +88,9 @@ def save(folder: Path, about: dict[str, Any], parts: Sequence[Part]) -> Path:
         },
     }
     path.write_text(json.dumps(kept, indent=1) + "\n")
+    for part in parts:
+        for name, drawn in part.plots.items():
+            path.with_name(f"{path.stem}-{name}").write_text(drawn)
     return path
 
 
