@@ -1,7 +1,8 @@
 """New SIDs: two letters and the 32 hexadecimal digits of a UUIDv7 (RFC 9562), so that keys are made in rising order.
 
 The order is strict within a process: the 12 bits after the milliseconds count up (RFC 9562 section 6.2, method 1),
-and 62 random bits keep a SID from being guessed.
+and 61 random bits keep a SID from being guessed. The last bit is always set: the SID without it is free, for the
+second leg of an Interaction (`ids.inbound_leg_sid`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Mint:
             if tail is None:
                 self._random = _TAILS.iter_unpack(os.urandom(_TAILS_AT_ONCE * _TAILS.size))
                 tail = next(self._random)
-        variant_and_tail = 0x8000_0000_0000_0000 | tail[0] >> 2
+        variant_and_tail = 0x8000_0000_0000_0001 | tail[0] >> 2
         return f"{prefix}{stamp >> 12:012x}7{stamp & 0xFFF:03x}{variant_and_tail:016x}"
 
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.ids import canonical, instant_of, is_sid
+from maskline.domain.ids import (
+    canonical,
+    inbound_leg_sid,
+    instant_of,
+    interaction_of_leg,
+    is_sid,
+    outbound_leg_sid,
+)
 from maskline.mint import Mint, secret
 from tests.support.clock import START, FakeClock
 
@@ -83,11 +90,11 @@ def test_threads_never_get_the_same_sid() -> None:
         assert sids == sorted(sids)
 
 
-def test_the_62_bits_that_keep_a_sid_from_being_guessed_are_random() -> None:
+def test_the_61_bits_that_keep_a_sid_from_being_guessed_are_random() -> None:
     mint = Mint(FakeClock())
     tails = [uuid_of(mint.sid("SM")).int & (2**62 - 1) for _ in range(2000)]
     assert len(set(tails)) == 2000
-    for bit in range(62):
+    for bit in range(1, 62):
         assert 800 < sum(tail >> bit & 1 for tail in tails) < 1200
 
 
@@ -118,3 +125,22 @@ def test_a_secret_is_letters_and_digits_and_never_the_same() -> None:
     made = {secret() for _ in range(100)}
     assert len(made) == 100
     assert all(len(one) == 32 and one.isascii() and one.isalnum() for one in made)
+
+
+def test_the_legs_of_an_interaction_have_sids_of_their_own_that_lead_back_to_it() -> None:
+    mint = Mint(FakeClock())
+    made = [mint.sid("KI") for _ in range(2000)]
+    outbound = [outbound_leg_sid(sid) for sid in made]
+    inbound = [inbound_leg_sid(sid) for sid in made]
+    assert (
+        len({*outbound, *inbound, *(f"SM{sid[2:]}" for sid in (mint.sid("KI") for _ in range(10)))}) == 4010
+    )
+    for sid, out, into in zip(made, outbound, inbound, strict=True):
+        assert is_sid(out, "SM") and is_sid(into, "SM")
+        assert interaction_of_leg(out) == interaction_of_leg(into) == sid
+        assert instant_of(out) == instant_of(into) == instant_of(sid)
+    # Newest first, an outbound leg comes before its inbound one, and after those of every later Interaction.
+    assert sorted(outbound + inbound, reverse=True) == [
+        leg for sid in made[::-1] for leg in (outbound_leg_sid(sid), inbound_leg_sid(sid))
+    ]
+    assert outbound_leg_sid(made[0], "CA")[:2] == inbound_leg_sid(made[0], "CA")[:2] == "CA"

@@ -26,6 +26,21 @@ def canonical(text: str) -> str:
     return text[:2] + text[2:].lower()
 
 
+def outbound_leg_sid(interaction_sid: str, prefix: str = "SM") -> str:
+    """The SID of the message (or call) that an Interaction's outbound leg is."""
+    return prefix + interaction_sid[2:]
+
+
+def inbound_leg_sid(interaction_sid: str, prefix: str = "SM") -> str:
+    """The same of its inbound leg: the next lower SID, which `mint` gives to nothing else."""
+    return f"{prefix}{interaction_sid[2:-1]}{int(interaction_sid[-1], 16) & 0b1110:x}"
+
+
+def interaction_of_leg(leg_sid: str) -> InteractionSid:
+    """The SID of the Interaction that a message or call is a leg of."""
+    return InteractionSid(f"KI{leg_sid[2:-1]}{int(leg_sid[-1], 16) | 1:x}")
+
+
 def instant_of(sid: str) -> int:
     """The creation instant in a SID of ours, in microseconds UTC at whole milliseconds.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maskline.carriers.base import Inbound
+from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.phone import identifier_key
 from maskline.flows.messages import SendOptions, carrier_key, encode_data
 from maskline.mint import Mint
@@ -12,6 +13,7 @@ from maskline.store.receive import NewInbound, Received, receive_messages
 
 async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:
     """Take a message in for good; the carrier may be acknowledged once this returns."""
+    sid = mint.sid("KI")
     return await store.batch(
         receive_messages,
         NewInbound(
@@ -21,9 +23,9 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             sender=identifier_key(message.from_),
             data=encode_data(message.body, message.media),
             validity_us=options.validity_us,
-            sid=mint.sid("KI"),
-            inbound_sid=mint.sid("SM"),
-            outbound_sid=mint.sid("SM"),
+            sid=sid,
+            inbound_sid=inbound_leg_sid(sid),
+            outbound_sid=outbound_leg_sid(sid),
             event_sid=mint.sid("NO"),
         ),
     )

@@ -16,7 +16,14 @@ import structlog
 from maskline.carriers.base import Accepted, Capabilities, Carrier, CarrierError, Kind, Outgoing
 from maskline.clock import Clock
 from maskline.domain import problems
-from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
+from maskline.domain.ids import (
+    InteractionSid,
+    ParticipantSid,
+    ServiceSid,
+    SessionSid,
+    instant_of,
+    outbound_leg_sid,
+)
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
 from maskline.domain.problems import Code
@@ -116,7 +123,7 @@ class Messages:
             session_sid=session_sid,
             participant_sid=participant_sid,
             sid=sid,
-            message_sid=f"SM{sid[2:]}",
+            message_sid=outbound_leg_sid(sid),
             data=encode_data(body),
             validity_us=self._options.validity_us,
             key=key,
