@@ -1,0 +1,75 @@
+"""How many segments a text takes, against the tables of 3GPP TS 23.038 and a slow second way to count."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskline.domain.text import count_segments
+
+BASIC = (
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+EXTENSION = "\f^{}\\[~]|€"
+
+
+@pytest.mark.parametrize(
+    ("text", "segments"),
+    [
+        ("", 1),
+        ("a" * 160, 1),
+        ("a" * 161, 2),
+        ("a" * 306, 2),
+        ("a" * 307, 3),
+        ("a" * 1600, 11),
+        ("€" * 80, 1),  # two septets each
+        ("€" * 81, 2),
+        ("a" * 152 + "€" * 5, 2),
+        ("a" * 152 + "€" + "a" * 151, 2),
+        ("a" * 152 + "€" + "a" * 152, 3),  # the escape is not cut from what it escapes: 152, 153, 1
+        ("ç" * 70, 1),  # GSM 03.38 has only the capital
+        ("ç" * 71, 2),
+        ("ç" * 134, 2),
+        ("ç" * 135, 3),
+        ("🙂" * 35, 1),  # two code units each
+        ("🙂" * 36, 2),
+        ("🙂" * 66, 2),  # 33 to a segment of 67
+        ("🙂" * 67, 3),
+        ("a" * 69 + "`", 1),
+        ("a" * 70 + "`", 2),
+    ],
+)
+def test_texts_at_the_limits(text: str, segments: int) -> None:
+    assert count_segments(text) == segments
+
+
+@pytest.mark.parametrize("character", BASIC + EXTENSION)
+def test_every_character_of_the_alphabet(character: str) -> None:
+    alone = 80 if character in EXTENSION else 160
+    assert count_segments(character * alone) == 1
+    assert count_segments(character * (alone + 1)) == 2
+
+
+@given(st.characters(codec="utf-8").filter(lambda c: c not in BASIC + EXTENSION + "\x1b"))
+def test_every_other_character_needs_ucs_2(character: str) -> None:
+    alone = 70 // (len(character.encode("utf-16-be")) // 2)
+    assert count_segments(character * alone) == 1
+    assert count_segments(character * (alone + 1)) == 2
+
+
+@given(st.text(alphabet="aZ€[ç🙂", max_size=400))
+def test_segments_are_filled_one_after_the_other(text: str) -> None:
+    gsm = all(character in BASIC + EXTENSION for character in text)
+    parts = [""]
+
+    def size(part: str) -> int:
+        if gsm:
+            return sum(2 if character in EXTENSION else 1 for character in part)
+        return len(part.encode("utf-16-be")) // 2
+
+    for character in text:
+        if size(parts[-1] + character) > (153 if gsm else 67):
+            parts.append("")
+        parts[-1] += character
+    expected = 1 if size(text) <= (160 if gsm else 70) else len(parts)
+    assert count_segments(text) == expected
