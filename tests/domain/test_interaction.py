@@ -5,7 +5,7 @@ from functools import reduce
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.interaction import WORDS, MessageStatus, merge
+from maskline.domain.interaction import CALL_WORDS, WORDS, CallStatus, MessageStatus, merge, words_of
 
 STATUSES = st.sampled_from(list(MessageStatus))
 
@@ -15,6 +15,9 @@ def test_the_order_is_the_one_that_is_promised() -> None:
     promised = "queued < sending < delivery-unknown < sent < failed < undelivered < delivered"
     assert [status.word for status in sorted(MessageStatus)] == promised.split(" < ")
     assert {int(status): status.word for status in MessageStatus} == WORDS
+    promised = "initiated < ringing < in-progress < canceled < no-answer < busy < failed < completed"
+    assert [CALL_WORDS[status] for status in sorted(CallStatus)] == promised.split(" < ")
+    assert (words_of("message"), words_of("voice")) == (WORDS, CALL_WORDS)
 
 
 @given(STATUSES, STATUSES)

@@ -6,14 +6,14 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, SessionSid, instant_of
-from maskline.domain.interaction import MessageStatus
+from maskline.domain.interaction import is_over
 from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.tombstones import bury
 
-_COLUMNS = (
+INTERACTION_COLUMNS = (
     "service_sid, session_sid, sid, type, data, participant_sid, inbound_participant_sid, inbound_resource_sid,"
     " inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at"
 )
@@ -25,7 +25,8 @@ def _leg(participant_sid: str | None, resource_sid: str | None, status: int | No
     return Leg(ParticipantSid(participant_sid), resource_sid, status)
 
 
-def _interaction(row: tuple[Any, ...]) -> Interaction:
+def make_interaction(row: tuple[Any, ...]) -> Interaction:
+    """An Interaction from a row of INTERACTION_COLUMNS."""
     return Interaction(
         service_sid=ServiceSid(row[0]),
         session_sid=SessionSid(row[1]),
@@ -45,12 +46,12 @@ def load_interaction(
 ) -> Interaction:
     """The Interaction; given a Participant, only if it is one of their MessageInteractions. Raises 20404."""
     row = tx.execute(
-        f"SELECT {_COLUMNS} FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
+        f"SELECT {INTERACTION_COLUMNS} FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
         (service_sid, session_sid, sid),
     ).fetchone()
     if row is None or (participant_sid is not None and row[5] != participant_sid):
         raise Problem(problems.NOT_FOUND)
-    return _interaction(row)
+    return make_interaction(row)
 
 
 def list_interactions(
@@ -61,8 +62,8 @@ def list_interactions(
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_COLUMNS} FROM interactions WHERE service_sid = :service AND session_sid = :session {only}"
-            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            f"SELECT {INTERACTION_COLUMNS} FROM interactions WHERE service_sid = :service"
+            f" AND session_sid = :session {only} AND {condition} ORDER BY {order} LIMIT :limit",
             {
                 "service": service_sid,
                 "session": session_sid,
@@ -72,13 +73,15 @@ def list_interactions(
             },
         ).fetchall()
 
-    return fetch_page(fetch, ["sid"], seek, _interaction)
+    return fetch_page(fetch, ["sid"], seek, make_interaction)
 
 
 def delete_interaction(tx: Tx, interaction: Interaction) -> None:
-    """Remove it for good; what carriers report of it later is dropped. Raises 20009 while it is still in the outbox."""
-    # Whatever takes a message out of the outbox raises its leg to at least delivery-unknown in the same transaction.
-    if interaction.outbound is not None and interaction.outbound.status < MessageStatus.DELIVERY_UNKNOWN:
+    """Remove it for good; what carriers report of it later is dropped.
+
+    Raises 20009 while its message is still in the outbox or its call is running.
+    """
+    if not is_over(interaction):
         raise Problem(problems.NOT_YET_COMPLETE)
     gone = tx.execute(
         "DELETE FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ? RETURNING carrier_id",
