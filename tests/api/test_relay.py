@@ -66,7 +66,10 @@ def test_an_interaction_shows_both_legs(api: CheckedApi) -> None:
     assert row["inbound_resource_type"] == row["outbound_resource_type"] == "Message"
     assert row["inbound_resource_sid"][:2] == row["outbound_resource_sid"][:2] == "SM"
     assert row["inbound_resource_sid"] != row["outbound_resource_sid"]
-    assert row["inbound_resource_url"] is row["outbound_resource_url"] is None
+    for side in ("inbound", "outbound"):
+        path = f"/2010-04-01/Accounts/{api.account_sid}/Messages/{row[f'{side}_resource_sid']}.json"
+        assert row[f"{side}_resource_url"] == api.url + path
+        assert api.get(path).json["sid"] == row[f"{side}_resource_sid"]
     eventually(lambda: interactions(api, pair.session)[0]["outbound_resource_status"] == "delivered")
 
 

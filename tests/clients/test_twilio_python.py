@@ -427,3 +427,29 @@ async def test_the_asynchronous_client(async_client: Client) -> None:
     with pytest.raises(TwilioRestException) as refusal:
         await service.fetch_async()
     assert refusal.value.code == 20404
+
+
+def test_the_legs_of_an_interaction_are_read_as_at_twilio(client: Client) -> None:
+    """Messages and Calls are of another API, with dates, paging and links of its own."""
+    service = new_service(client)
+    session = service.sessions.create()
+    people = [session.participants.create(identifier=fresh_number("212")) for _ in range(2)]
+    for i in range(3):
+        people[0].message_interactions.create(body=f"hello {i}")
+    interaction = session.interactions.list()[0]
+    sid = interaction.outbound_resource_sid
+    assert interaction.outbound_resource_url.endswith(f"/Accounts/{ACCOUNT_SID}/Messages/{sid}.json")
+
+    message = client.messages(sid).fetch()
+    assert (message.sid, message.body, message.direction) == (sid, "hello 2", "outbound-api")
+    assert (message.from_, message.to) == (people[0].proxy_identifier, people[0].identifier)
+    assert isinstance(message.date_created, datetime)
+    assert message.date_created == interaction.date_created
+
+    listed = client.messages.list(page_size=2, limit=3, date_sent_after=datetime.now(UTC) - timedelta(days=1))
+    assert [row.body for row in listed] == ["hello 2", "hello 1", "hello 0"]
+    assert client.messages.list(date_sent_before=datetime.now(UTC) - timedelta(days=1)) == []
+    assert client.calls.list() == []
+    with pytest.raises(TwilioRestException) as caught:
+        client.messages(sid).delete()
+    assert (caught.value.status, caught.value.code) == (405, 20004)

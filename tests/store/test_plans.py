@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant, Mode, NumberKind, Participant
 from maskline.domain.sandbox import HandOver
@@ -29,6 +30,7 @@ from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
+from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.numbers import (
     delete_number,
     leave_pool,
@@ -196,6 +198,10 @@ def pages(tx: Tx, w: World) -> None:
         list_services(tx, ACCOUNT, seek, unique_name="ours")
         sandbox.list_handset_messages(tx, ACCOUNT, seek, {})
         list_own_numbers(tx, ACCOUNT, seek, {})
+    leg = outbound_leg_sid(w.message)
+    for seek in (SIZE, Seek(50, (leg,)), Seek(50, (leg,), True)):
+        list_legs(tx, ACCOUNT, "message", seek)
+        list_legs(tx, ACCOUNT, "message", seek, Sent(Instant(0), Instant(tx.now)))
     for seek in (SIZE, Seek(50, (1, "PN")), Seek(50, (1, "PN"), True)):
         list_pool(tx, w.service_sid, NumberKind.PHONE, seek)
     list_events(tx, ACCOUNT)
@@ -208,6 +214,7 @@ def look_ups(tx: Tx, w: World) -> None:
     with pytest.raises(Exception, match="20404"):
         load_service_by_name(tx, ACCOUNT, "none")
     load_interaction(tx, w.service_sid, w.session_sid, w.message, w.ann.sid)
+    load_leg(tx, ACCOUNT, "message", outbound_leg_sid(w.message))
     assert find_match(tx, w.service_sid, w.ann.proxy_identifier, w.ann.identifier_key)
 
 

@@ -9,6 +9,22 @@ from tests.support.server import Api, Reply
 
 # By the name in the path: the key of the list, and the fields of a row.
 RESOURCES = {
+    "Messages": (
+        "messages",
+        set(
+            "sid account_sid messaging_service_sid from to body status direction num_segments num_media price"
+            " price_unit error_code error_message api_version date_created date_updated date_sent uri"
+            " subresource_uris".split()
+        ),
+    ),
+    "Calls": (
+        "calls",
+        set(
+            "sid account_sid parent_call_sid from from_formatted to to_formatted phone_number_sid status direction"
+            " start_time end_time duration price price_unit answered_by forwarded_from group_sid caller_name queue_time"
+            " trunk_sid api_version date_created date_updated uri subresource_uris".split()
+        ),
+    ),
     "IncomingPhoneNumbers": (
         "incoming_phone_numbers",
         set(

@@ -10,6 +10,7 @@ from maskline.api.edge import Edge
 from maskline.api.http import Resource
 from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
+from maskline.api.legs import Calls, Messages
 from maskline.api.limits import RateLimit
 from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops
@@ -31,7 +32,7 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
     participants, sessions = Participants(context), Sessions(context)
     numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
     services = Services(context)
-    inventory = Inventory(context)
+    inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -69,6 +70,8 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         {"get": inventory.list, "post": inventory.create},
         {"get": inventory.fetch, "post": inventory.update, "delete": inventory.delete},
     )
+    table |= v2010.routes(auth, "Messages", {"get": message_legs.list}, {"get": message_legs.fetch})
+    table |= v2010.routes(auth, "Calls", {"get": calls.list}, {"get": calls.fetch})
     if context.sandbox is not None:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)

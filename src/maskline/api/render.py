@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.interaction import WORDS
+from maskline.domain.interaction import WORDS, words_of
 from maskline.domain.model import SECOND, Interaction, Leg, Participant, ProxyNumber, Service, Session
 from maskline.domain.problems import Problem
 
@@ -150,7 +150,22 @@ class Renderer:
 
     def interaction(self, interaction: Interaction, account_sid: str) -> Json:
         url = f"{self._services}/{interaction.service_sid}/Sessions/{interaction.session_sid}/Interactions"
-        return {**_interaction(interaction, account_sid), "url": f"{url}/{interaction.sid}"}
+        kind = "Message" if interaction.type == "message" else "Call"
+        words = words_of(interaction.type)
+        legs = f"{self._root}/2010-04-01/Accounts/{account_sid}/{kind}s"
+        return {
+            "sid": interaction.sid,
+            "session_sid": interaction.session_sid,
+            "service_sid": interaction.service_sid,
+            "account_sid": account_sid,
+            "data": interaction.data,
+            "type": interaction.type,
+            **_leg("inbound", interaction.inbound, kind, words, legs),
+            **_leg("outbound", interaction.outbound, kind, words, legs),
+            "date_created": render_date(interaction.created_at),
+            "date_updated": render_date(interaction.updated_at),
+            "url": f"{url}/{interaction.sid}",
+        }
 
     def message_interaction(self, interaction: Interaction, account_sid: str) -> Json:
         """The twenty fields of the reference; written out, since the hot path renders it."""
@@ -201,27 +216,11 @@ def render_capabilities(number: ProxyNumber) -> Json:
     }
 
 
-def _interaction(interaction: Interaction, account_sid: str) -> Json:
-    kind = "Message" if interaction.type == "message" else "Call"
-    return {
-        "sid": interaction.sid,
-        "session_sid": interaction.session_sid,
-        "service_sid": interaction.service_sid,
-        "account_sid": account_sid,
-        "data": interaction.data,
-        "type": interaction.type,
-        **_leg("inbound", interaction.inbound, kind),
-        **_leg("outbound", interaction.outbound, kind),
-        "date_created": render_date(interaction.created_at),
-        "date_updated": render_date(interaction.updated_at),
-    }
-
-
-def _leg(side: str, leg: Leg | None, kind: str) -> Json:
+def _leg(side: str, leg: Leg | None, kind: str, words: dict[int, str], calls_or_messages: str) -> Json:
     return {
         f"{side}_participant_sid": leg.participant_sid if leg else None,
         f"{side}_resource_sid": leg.resource_sid if leg else None,
-        f"{side}_resource_status": WORDS[leg.status] if leg else None,
+        f"{side}_resource_status": words[leg.status] if leg else None,
         f"{side}_resource_type": kind if leg else None,
-        f"{side}_resource_url": None,
+        f"{side}_resource_url": f"{calls_or_messages}/{leg.resource_sid}.json" if leg else None,
     }

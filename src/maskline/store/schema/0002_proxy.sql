@@ -2,7 +2,8 @@
 
 -- Interactions in the order of their arrival instead of by Session: a new one goes to the end of the table, and what
 -- becomes of it is written where it was written just now. Of the indexes only that of the key is written all over.
--- The account stands in the row because messages are listed by account, whatever their Service and Session.
+-- The account stands in the row because Messages and Calls are looked up and listed by account, whatever their Service
+-- and Session, neither passed over for the other.
 CREATE TABLE interactions_in_order (
     service_sid TEXT NOT NULL,
     session_sid TEXT NOT NULL,
@@ -30,7 +31,7 @@ SELECT i.service_sid, i.session_sid, i.sid, v.account_sid, i.type, i.data, i.par
 FROM interactions i JOIN services v ON v.sid = i.service_sid ORDER BY i.sid;
 DROP TABLE interactions;
 ALTER TABLE interactions_in_order RENAME TO interactions;
-CREATE INDEX interactions_account ON interactions (account_sid, sid);
+CREATE INDEX interactions_account ON interactions (account_sid, type, sid);
 CREATE INDEX interactions_carrier ON interactions (service_sid, carrier_id) WHERE carrier_id IS NOT NULL;
 
 -- The list of a Service's Sessions by status, and the closed ones by the instant that retention counts from.
