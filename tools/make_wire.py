@@ -27,9 +27,9 @@ REVISIONS = {
 # The revisions contradict each other on these statuses; the product has decided (marked `decided`).
 DECIDED = {"CreateMessageInteraction": [200], "DeleteParticipant": [204]}
 
-# What the product shows beyond the pattern that is published (marked `decided`): a participant on a short code, or on
-# a channel's sender. The clients do not check it.
-WIDER = {("participant", "proxy_identifier_sid"): "^(PN|SC|XE)[0-9a-fA-F]{32}$"}
+# What the product shows beyond the pattern that is published (marked `decided`): a participant on a short code. The
+# clients do not check it.
+WIDER = {("participant", "proxy_identifier_sid"): "^(PN|SC)[0-9a-fA-F]{32}$"}
 
 METHODS = ("get", "post", "put", "patch", "delete")
 WHERE = {"REST error body": "rest", "debugger event": "event", "both": "both"}

@@ -42,7 +42,7 @@ def numbers() -> None:
 
 
 def _number_json(number: ProxyNumber) -> dict[str, Any]:
-    shown = "sid phone_number account_sid carrier_account service_sid friendly_name iso_country is_reserved in_use"
+    shown = "sid phone_number account_sid carrier_account service_sid friendly_name iso_country is_reserved"
     able = [name for name in _ABILITIES if getattr(number, name)]
     return {**{name: getattr(number, name) for name in shown.split()}, "capabilities": able}
 

@@ -98,7 +98,7 @@ def test_what_the_product_decided_is_in_the_facts() -> None:
         for field, schema in resource["fields"].items()
         if schema.get("decided")
     }
-    assert wider == {("participant", "proxy_identifier_sid"): "^(PN|SC|XE)[0-9a-fA-F]{32}$"}
+    assert wider == {("participant", "proxy_identifier_sid"): "^(PN|SC)[0-9a-fA-F]{32}$"}
 
 
 def test_the_conflict_parameter_of_older_clients_is_kept() -> None:
