@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 NUMBERS = ["+14152010901", "+14152010902", "+16282010901", "+15102010901", "+14162010901", "+442079460901"]
 PEOPLE = ["+14152010001", "+14152010006", "+15102010002", "+12122010003", "+14162010004", "+442079460005"]
+DAY_S = 86_400
 SPARE = "+14152019999"
 
 FIELDS = {
@@ -290,7 +291,7 @@ class Machine(RuleBasedStateMachine):
         self.settle()
 
     def wait(self, rng: Random) -> None:
-        self.pass_time(rng.choice([1, 1, 2, 2, 4, 4, 6, 6, 40, 70, 250, 15_000, 91 * 86_400]))
+        self.pass_time(rng.choice([1, 1, 2, 2, 4, 4, 6, 6, 40, 70, 250, 15_000, 30 * DAY_S, 91 * DAY_S]))
 
     # What must hold at every moment
 

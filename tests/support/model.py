@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 SECOND = 1_000_000
 VALIDITY = 14_400 * SECOND
 IDLE = KEPT = 90 * 86_400 * SECOND
+REMEMBERED = 29 * 86_400 * SECOND
+SWEEP = 5 * SECOND
 AGAIN_S = [1, 5, 15, 60, 300]
 SLOW_S = 2
 
@@ -36,6 +38,8 @@ class Service:
     level: str
     behavior: str
     history: dict[str, list[str]] = field(default_factory=dict)
+    missed: dict[str, int] = field(default_factory=dict)
+    """Since when a sweep has found somebody in no Session any more."""
 
 
 @dataclass(eq=False)
@@ -96,6 +100,7 @@ class Model:
 
     def __init__(self, now: int) -> None:
         self.now = now
+        self.sweep_at = now + SWEEP
         self.services: list[Service] = []
         self.numbers: dict[str, Number] = {}
         self.sessions: list[Session] = []
@@ -241,6 +246,7 @@ class Model:
         return number
 
     def remember(self, service: Service, member: Member) -> None:
+        service.missed.pop(member.identifier, None)
         had = service.history.setdefault(member.identifier, [])
         had[:] = [member.number.value, *(value for value in had if value != member.number.value)]
 
@@ -359,10 +365,20 @@ class Model:
                 session.status, session.reason, session.ended = "closed", reason, limit
             if session.ended is not None and session.ended + KEPT <= self.now:
                 self.sessions.remove(session)
+        if self.now >= self.sweep_at:
+            self.sweep_at = self.now + SWEEP
+            self.forget()
         for session in self.sessions:
             for member in session.members:
                 while member.queue and member.busy <= self.now:
                     self.hand_over(session, member)
+
+    def forget(self) -> None:
+        for service in self.services:
+            here = {m.identifier for s in self.sessions if s.service is service for m in s.members}
+            for who in set(service.history) - here:
+                if service.missed.setdefault(who, self.now) + REMEMBERED <= self.now:
+                    del service.history[who], service.missed[who]
 
     def hand_over(self, session: Session, member: Member) -> None:
         parcel = member.queue.pop(0)
