@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import sys
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from maskline.cli_database import (
     data_option,
     json_option,
     load,
+    on_database,
     schema_version,
     setting,
     show,
@@ -27,10 +29,13 @@ from maskline.cli_database import (
 from maskline.cli_numbers import numbers
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
+from maskline.domain.model import DAY
+from maskline.flows.retention import prune
 from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, is_behind
+from maskline.store.sessions import count_old_sessions
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
 
@@ -157,6 +162,40 @@ def migrate(check: bool, **flags: Any) -> None:
 
     asyncio.run(run())
     click.echo("The database is up to date." if version else f"Made the database in {settings.data}.")
+
+
+@main.command("prune")
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36500),
+    metavar="N",
+    help="How long ago they must have ended; default: retention_days of the settings.",
+)
+@on_database
+def prune_database(settings: Settings, days: int | None, as_json: bool) -> None:
+    """Delete closed Sessions that ended long ago, with all below them."""
+    days = settings.retention_days if days is None else days
+    retention_us = days * DAY
+
+    async def run() -> int:
+        clock = SystemClock()
+        store = await open_store(settings, clock, open_vault(settings), serve=False)
+        try:
+            count = await store.read(count_old_sessions, retention_us)
+            deleted = 0
+            with click.progressbar(length=count, label=f"Deleting {count} Sessions", file=sys.stderr) as bar:
+                async for done in prune(store, clock, retention_us):
+                    deleted += done
+                    bar.update(done)
+        finally:
+            await store.close()
+        return deleted
+
+    deleted = asyncio.run(run())
+    text = f"Deleted {deleted} Sessions that ended {days} days ago or earlier."
+    if days == 0:
+        text = "Deleted no Sessions: retention_days is 0, and --days was not given."
+    show(as_json, {"days": days, "sessions_deleted": deleted}, text)
 
 
 @main.command("doctor")

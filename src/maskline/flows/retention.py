@@ -4,7 +4,7 @@ waits behind it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from maskline.clock import Clock
@@ -21,6 +21,8 @@ from maskline.store.tombstones import delete_old_tombstones
 STEP = 500
 SESSIONS = 100
 """Fewer at a time than of other rows: to delete one takes several statements."""
+PAUSE_S = 0.05
+"""Between two steps beside a server, which asks for the database again and again and has to find it free."""
 WALK = 5000
 RECEIVED_LIFE_US = 7 * DAY
 MOST_STEPS = 200
@@ -35,6 +37,21 @@ def delete_old_received(tx: Tx, most: int) -> int:
         " (SELECT carrier_account, carrier_id FROM received WHERE received_at < ? LIMIT ?)",
         (tx.now - RECEIVED_LIFE_US, most),
     ).rowcount
+
+
+async def prune(store: Store, clock: Clock, retention_us: int) -> AsyncIterator[int]:
+    """Do once, and to its end, what the sweep does with Sessions that are old and with what lies below deleted ones.
+
+    Gives how many Sessions each step has deleted.
+    """
+    done = SESSIONS
+    while done >= SESSIONS:
+        done = await store.write(delete_old_sessions, SESSIONS, retention_us)
+        yield done
+        await clock.sleep(PAUSE_S)
+    while await store.write(purge_step, STEP) >= STEP:
+        yield 0
+        await clock.sleep(PAUSE_S)
 
 
 class Sweeper:

@@ -334,6 +334,16 @@ def delete_session(tx: Tx, session: Session) -> None:
     tx.execute("INSERT INTO purges VALUES (:service, :session) ON CONFLICT DO NOTHING", key)
 
 
+def count_old_sessions(tx: Tx, retention_us: int) -> int:
+    """How many Sessions ended `retention_us` ago or earlier (0: never)."""
+    if retention_us == 0:
+        return 0
+    (count,) = tx.execute(
+        "SELECT count(*) FROM sessions WHERE status = 'closed' AND ended_at <= ?", (tx.now - retention_us,)
+    ).fetchone()
+    return int(count)
+
+
 def delete_old_sessions(tx: Tx, most: int, retention_us: int) -> int:
     """Delete up to `most` Sessions that ended `retention_us` ago or earlier (0: never)."""
     if retention_us == 0:
