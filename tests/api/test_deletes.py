@@ -1,4 +1,4 @@
-"""What a delete takes along, and what stays."""
+"""What a delete takes along, and what stays: checklist, item 12, each row of section 9.5 (retention: tests/flows)."""
 
 from typing import Any
 

@@ -15,6 +15,7 @@ def refused(reply: Any, code: int, status: int = 400) -> bool:
 
 
 def test_the_life_that_was_seen_on_the_real_service(api: CheckedApi) -> None:
+    """Checklist, item 4: LIVE's lifecycle step by step."""
     pair = make_pair(api, Ttl=600)
     url, people = pair.session["url"], pair.session["links"]["participants"]
     assert pair.session["status"] == "open"
@@ -41,6 +42,10 @@ def test_the_life_that_was_seen_on_the_real_service(api: CheckedApi) -> None:
     assert [(p["sid"], p["proxy_identifier"]) for p in kept] == [
         (p["sid"], p["proxy_identifier"]) for p in (pair.second, pair.first)
     ]
+
+    form = {"Ttl": 600, "DateExpiry": "2099-01-01T00:00:00Z"}
+    both = api.make(pair.service["links"]["sessions"], form)
+    assert (both["ttl"], both["date_expiry"]) == (600, "2099-01-01T00:00:00Z")
 
 
 LEGAL = {
@@ -103,6 +108,7 @@ def test_a_closed_session_takes_no_participants_and_no_messages(api: CheckedApi)
 
 
 def test_a_closed_session_frees_its_pairs_and_a_reopening_needs_them_back(api: CheckedApi) -> None:
+    """Checklist, item 7: re-open conflict."""
     service = make_service(api)
     first = make_pair(api, service)
     api.make(first.session["url"], {"Status": "closed"})
