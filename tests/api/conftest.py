@@ -20,7 +20,7 @@ from maskline.store.accounts import insert_account
 from maskline.store.engine import Tx
 from maskline.store.numbers import insert_number
 from tests.support.checked import CheckedApi
-from tests.support.server import RealServer
+from tests.support.server import ACCOUNT_SID, RealServer
 
 
 def beside(server: RealServer, fn: Callable[..., Any], *args: Any) -> None:
@@ -102,18 +102,24 @@ def wire(server: RealServer, api: CheckedApi) -> Callable[..., str]:
     return wire
 
 
-@pytest.fixture
-def carry_code(server: RealServer, api: CheckedApi) -> Callable[[str], str]:
-    """Write a short code of the United States into the directory, and give its SID."""
+@pytest.fixture(scope="session")
+def carry_code_on() -> Callable[[RealServer, str], str]:
+    """Write a short code of the United States into a server's directory, and give its SID."""
 
-    def carry_code(digits: str) -> str:
+    def carry_code(server: RealServer, digits: str) -> str:
         clock = SystemClock()
         sid = Mint(clock).sid("SC")
         address = read_address(digits, "US")
-        beside(server, insert_number, new_entry(sid, address, api.account_sid, "sandbox", clock.now()))
+        beside(server, insert_number, new_entry(sid, address, ACCOUNT_SID, "sandbox", clock.now()))
         return sid
 
     return carry_code
+
+
+@pytest.fixture
+def carry_code(server: RealServer, carry_code_on: Callable[[RealServer, str], str]) -> Callable[[str], str]:
+    """The same on the server of most tests."""
+    return lambda digits: carry_code_on(server, digits)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from tests.support.checked import check_error, check_headers, check_success
+from tests.support.checked import check_reply
 from tests.support.eventually import eventually
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Api, RealServer, Reply
 from tests.support.v2010 import RESOURCES
@@ -33,10 +33,7 @@ class Witness(TwilioHttpClient):
         response = super().request(method, url, *args, **kwargs)
         headers = {name.lower(): value for name, value in response.headers.items()}
         reply = Reply(response.status_code, headers, response.text.encode())
-        check_headers(reply)
-        if reply.status >= 400:
-            check_error(reply)
-        elif name := check_success(method, url, reply, self.api):
+        if name := check_reply(method, url, reply, self.api):
             self.seen.add(name)
         return response
 

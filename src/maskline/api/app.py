@@ -7,13 +7,13 @@ from collections.abc import Callable
 from maskline.api import v2010
 from maskline.api.context import Context
 from maskline.api.edge import Edge
-from maskline.api.http import Resource
+from maskline.api.http import Resource, fixed
 from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
 from maskline.api.legs import Calls, Messages
 from maskline.api.limits import RateLimit
 from maskline.api.numbers import PhoneNumbers, ShortCodes
-from maskline.api.ops import Ops
+from maskline.api.ops import Ops, load_contract
 from maskline.api.participants import Participants
 from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
@@ -63,6 +63,7 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         ),
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
+        "/openapi.json": Resource(None, get=fixed(load_contract())),
     }
     table |= v2010.routes(
         auth,

@@ -54,6 +54,15 @@ class Answer:
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
+def fixed(content: Any) -> Handler:
+    """A handler that always answers this."""
+
+    async def answer(_: Request) -> Answer:
+        return Answer(content)
+
+    return answer
+
+
 class Resource:
     """What answers at one path: a handler a method. Without `auth` it answers anybody."""
 

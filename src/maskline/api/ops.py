@@ -1,12 +1,22 @@
-"""/healthz: the process lives. /readyz: the database answers, its schema is right, the worker (if any) runs."""
+"""/healthz: the process lives. /readyz: the database answers, its schema is right, the worker (if any) runs.
+/openapi.json: the contract file, as tools/make_openapi.py writes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
 
 from maskline.api.http import Answer, Request
 from maskline.store.accounts import find_meta
 from maskline.store.engine import Store, StoreUnavailable
+
+
+def load_contract() -> msgspec.Raw:
+    """The contract file in one line, ready to be sent."""
+    return msgspec.Raw(msgspec.json.format(Path(__file__).with_name("openapi.json").read_bytes(), indent=-1))
 
 
 class Ops:
