@@ -210,7 +210,7 @@ class Server:
             sandbox=carrier,
         )
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
-        self._https = [_http(build_app(context, checks, limit), settings, tls=True)]
+        self._https = [_http(build_app(context, checks, limit, settings.cors_origin), settings, tls=True)]
         self._sockets = [main_socket]
         ops_url = None
         if ops_socket is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,6 +56,9 @@ class Settings:
     send_slots: int = _setting(64, "Messages in flight at one carrier account at a time.")
     rate_limit: int = _setting(
         0, "Requests a second per Service and endpoint kind, over 5 seconds; 0: no limit."
+    )
+    cors_origin: str = _setting(
+        "*", "Whose pages may call the API from a browser: an origin such as https://app.example, * or off."
     )
     idle_close_days: int = _setting(
         90, "Sessions without Ttl and DateExpiry close after so long without use; 0: never."
@@ -143,6 +147,12 @@ def _check(settings: Settings) -> None:
         raise SettingsError("secret_key: must be 64 hexadecimal digits (openssl rand -hex 32 makes one)")
     if settings.account_sid is not None and not _is_account(settings.account_sid):
         raise SettingsError("account_sid: must be AC and 32 lower-case hexadecimal digits")
+    _check_addresses(settings)
+
+
+def _check_addresses(settings: Settings) -> None:
+    if not re.fullmatch(r"|off|\*|https?://[A-Za-z0-9.:\[\]-]+", settings.cors_origin):
+        raise SettingsError("cors_origin: must be *, off or one origin, such as https://app.example")
     url = settings.public_url
     if url is not None and not url.startswith(("http://", "https://")):
         raise SettingsError("public_url: must begin with http:// or https://")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from maskline.api import v2010
 from maskline.api.context import Context
+from maskline.api.cors import cors_lines
 from maskline.api.edge import Edge
 from maskline.api.http import Resource, fixed
 from maskline.api.interactions import Interactions, MessageInteractions
@@ -25,7 +26,9 @@ Checks = dict[str, Callable[[], bool]]
 DOCS_URL = "https://www.twilio.com/docs/errors/"
 
 
-def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) -> Edge:
+def build_app(
+    context: Context, checks: Checks, limit: RateLimit | None = None, cors_origin: str = ""
+) -> Edge:
     """Everything that the main port serves."""
     auth = context.auth
     messages, interactions = MessageInteractions(context), Interactions(context)
@@ -77,7 +80,7 @@ def build_app(context: Context, checks: Checks, limit: RateLimit | None = None) 
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return Edge(Router(table), DOCS_URL, limit)
+    return Edge(Router(table), DOCS_URL, limit, cors_lines(cors_origin))
 
 
 def build_ops_app(context: Context, checks: Checks) -> Edge:

@@ -32,7 +32,14 @@ _encode = msgspec.json.Encoder().encode
 class Edge:
     """The application of a port (`wire.Application`)."""
 
-    def __init__(self, router: Router[Resource], docs_url: str, limit: RateLimit | None = None) -> None:
+    def __init__(
+        self,
+        router: Router[Resource],
+        docs_url: str,
+        limit: RateLimit | None = None,
+        cors: bytes = b"",
+    ) -> None:
+        self.always = cors
         self._router = router
         self._limit = limit
         self._docs_url = docs_url
@@ -93,6 +100,8 @@ class Edge:
         resource, sids = found
         if (service := sids.get("service")) is not None:
             sids["service"] = canonical(service) if is_sid(service, "KS") else service
+        if method == "OPTIONS" and self.always:  # a browser asks, without credentials, whether it may ask
+            return Answer(None, 204, {"Allow": resource.allow})
         handler = resource.handler(method)
         account_sid = ""
         if resource.auth is not None:

@@ -71,11 +71,11 @@ class Resource:
         self._handlers = {method.upper(): handler for method, handler in handlers.items()}
         if "GET" in self._handlers:
             self._handlers["HEAD"] = self._handlers["GET"]
-        self._allow = ", ".join(sorted(self._handlers))
+        self.allow = ", ".join(sorted(self._handlers))
 
     def handler(self, method: str) -> Handler:
         """What answers this method. Raises 20004."""
         handler = self._handlers.get(method)
         if handler is None:
-            raise Problem(problems.METHOD_NOT_ALLOWED, headers={"Allow": self._allow})
+            raise Problem(problems.METHOD_NOT_ALLOWED, headers={"Allow": self.allow})
         return handler

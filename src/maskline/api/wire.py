@@ -66,7 +66,7 @@ class Exchange:
         self.response_complete = True
         if connection.transport.is_closing():
             return
-        parts = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[status], app.always]
         for name, value in (*connection.server_state.default_headers, *headers):
             if name == b"Connection" and value == b"close":
                 self.keep_alive = False
@@ -83,7 +83,9 @@ class Exchange:
 
 
 class Application(Protocol):
-    """What answers requests."""
+    """What answers requests. `always`: header lines of every answer, as they are written."""
+
+    always: bytes
 
     async def __call__(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
         """Status, headers and body of the answer. Raises nothing."""
@@ -288,7 +290,7 @@ class Wire(HttpToolsProtocol):
         self._arriving = False
         self._unwatch()
         status, headers, body = self._application.refusal(code)
-        parts = [STATUS_LINE[status]]
+        parts = [STATUS_LINE[status], self._application.always]
         for name, value in (*self.server_state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
