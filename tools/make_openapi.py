@@ -70,6 +70,7 @@ SHAPES: dict[str, Json] = {
     },
     "session_links": {"type": "object", "properties": dict.fromkeys(("interactions", "participants"), _URLS)},
     "participant_links": {"type": "object", "properties": {"message_interactions": _URLS}},
+    "callback_links": {"type": "object", "properties": dict.fromkeys(("interaction", "attempts"), _URLS)},
     "media": {"type": "object", "properties": {"media": {"type": "string"}}},
     "nothing": {"type": "object", "properties": {}},
     "urls": {"type": "array", "items": {"type": "string"}},
@@ -281,6 +282,24 @@ code                       int         Match on this.
 message                    text        What was wrong, in a sentence that may change.
 more_info                  url         Where to read more.
 status                     int         The answer's status.""",
+    "Callback": f"""
+sid                        CB          Its SID.
+{_OWNERS}
+session_sid                KC          The Session.
+interaction_sid            KI          The Interaction that it tells of.
+resource_status            Status?     The status that it tells.
+attempts                   int         How often it was tried.
+date_created               date        When the status moved.
+url                        url         Its address.
+links                      callback_links  Addresses of its Interaction and of the attempts.""",
+    "CallbackAttempt": """
+callback_sid               CB          The callback.
+attempt                    int         Counts the attempts of one callback, from 1.
+callback_url               url         Whom it was told, without query and credentials.
+response_status            int?        The status of the answer; null if there was none.
+error                      text?       Why there was none.
+duration_ms                int         How long it took, in milliseconds.
+date_created               date        When it began.""",
     "Meta": """
 page                       int         Counts the pages as the client walks.
 page_size                  int         The most rows of a page.
@@ -341,7 +360,13 @@ CALLS = ACCOUNT + "/Calls"
 
 # A name stands for a SID in the last place of these.
 NAMED = ("/v1/Services/{Sid}", SESSIONS + "/{Sid}")
-SIDS = {"AccountSid": "AC", "ServiceSid": "KS", "SessionSid": "KC", "ParticipantSid": "KP"}
+SIDS = {
+    "AccountSid": "AC",
+    "ServiceSid": "KS",
+    "SessionSid": "KC",
+    "ParticipantSid": "KP",
+    "InteractionSid": "KI",
+}
 KINDS = {
     "Services": "KS",
     "Sessions": "KC",
@@ -353,6 +378,7 @@ KINDS = {
     "Messages": "SM",
     "Calls": "CA",
     "IncomingPhoneNumbers": "PN",
+    "Callbacks": "CB",
 }
 
 # Method, path, name, sentence, and what success answers: `status resource`, or `status key:resource` of a list.
@@ -393,6 +419,12 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 MessageInteraction"),
     ("GET", MESSAGES + "/{Sid}", "FetchMessageInteraction", "Fetch a message that the API sent.",
      "200 MessageInteraction"),
+    ("GET", SERVICE + "/Callbacks", "ListCallback", "List the callbacks that were given up.",
+     "200 callbacks:Callback"),
+    ("GET", SERVICE + "/Callbacks/{Sid}", "FetchCallback", "Fetch a callback that was given up.", "200 Callback"),
+    ("POST", SERVICE + "/Callbacks/{Sid}", "UpdateCallback", "Send one again, for another hour.", "200 Callback"),
+    ("GET", INTERACTIONS + "/{InteractionSid}/Callbacks", "ListCallbackAttempt",
+     "List the attempts to tell of an Interaction.", "200 callbacks:CallbackAttempt"),
     ("GET", OWN_NUMBERS + ".json", "ListIncomingPhoneNumber", "List the account's numbers, in pools or not.",
      "200 incoming_phone_numbers:IncomingPhoneNumber"),
     ("POST", OWN_NUMBERS + ".json", "CreateIncomingPhoneNumber", "Add a number to the account.",

@@ -16,6 +16,7 @@ import uvloop
 
 from maskline import __version__, demo, doctor
 from maskline.cli_accounts import accounts, keys
+from maskline.cli_callbacks import callbacks
 from maskline.cli_database import (
     config_option,
     data_option,
@@ -137,6 +138,7 @@ def play_demo(once: bool, host: str, port: int | None, data: str | None) -> None
 
 main.add_command(accounts)
 main.add_command(keys)
+main.add_command(callbacks)
 main.add_command(numbers)
 
 

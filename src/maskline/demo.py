@@ -280,9 +280,10 @@ def run(host: str, port: int | None, data: str | None, *, once: bool) -> None:
     with ExitStack() as stack:
         if data is None:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="maskline-demo-"))
-        uvloop.run(
-            _run(Settings(host=host, port=PORT if port is None else port, data=data), port is None, once)
+        settings = Settings(
+            host=host, port=PORT if port is None else port, data=data, allow_private_webhooks=True
         )
+        uvloop.run(_run(settings, port is None, once))
 
 
 async def _run(settings: Settings, any_port: bool, once: bool) -> None:

@@ -26,13 +26,16 @@ from maskline.carriers import sandbox
 from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Report
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
+from maskline.domain.address import is_public
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
 from maskline.flows import inbound, receipts
+from maskline.flows.callbacks import Callbacks
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
+from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
 from maskline.store import sandbox as books
 from maskline.store.engine import Store
@@ -187,11 +190,18 @@ class Server:
         )
         messages = Messages(store, clock, mint, carriers, options)
         self._worker: Worker | None = None
+        self._http: HttpClient | None = None
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
             sweeper = Sweeper(store, clock, mint, settings.retention_days * DAY)
             run = mint.sid("RN")
-            worker = Worker(store, clock, mint, messages, sweeper, run=run, slots=settings.send_slots)
+            self._http = await HttpClient(
+                may_reach=anywhere if settings.allow_private_webhooks else is_public
+            ).open()
+            callbacks = Callbacks(clock, mint, vault, self._http, url)
+            worker = Worker(
+                store, clock, mint, messages, sweeper, callbacks, run=run, slots=settings.send_slots
+            )
             self._worker = worker
             await worker.start()
             checks["worker"] = lambda: worker.is_running
@@ -273,4 +283,6 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close()
         await self._store.close()

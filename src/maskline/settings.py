@@ -49,6 +49,9 @@ class Settings:
         None, "Prefix of every URL that is handed out; default: http://HOST:PORT."
     )
     sandbox: bool = _setting(True, "The sandbox carrier: on while no other carrier account is configured.")
+    allow_private_webhooks: bool = _setting(
+        False, "Whether customers' callback URLs may lead to loopback and private addresses; on under demo."
+    )
     send_wait_ms: int = _setting(
         1000, "How long a POST of a MessageInteraction waits for the carrier's first answer."
     )

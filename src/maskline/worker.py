@@ -12,14 +12,17 @@ import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
+from maskline.flows.callbacks import Callbacks, Lanes
 from maskline.flows.messages import Messages
 from maskline.flows.retention import Sweeper
 from maskline.mint import Mint
-from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.callbacks import Callback, CallbackClaim, claim_callbacks, free_orphans, record_attempts
+from maskline.store.engine import Store, StoreUnavailable, Wake
 from maskline.store.receipts import retry_receipts
 from maskline.store.start import Started, StartRequest, start_sends, take_orphans
 
 SLOTS = 64
+CALLBACK_SLOTS, CALLBACK_SLOTS_EACH = 128, 32
 POLL_S = 1.0
 SWEEP_S = 5.0
 STOP_S = 15.0
@@ -38,6 +41,7 @@ class Worker:
         mint: Mint,
         messages: Messages,
         sweeper: Sweeper,
+        callbacks: Callbacks,
         *,
         run: str,
         slots: int = SLOTS,
@@ -47,11 +51,16 @@ class Worker:
         self._mint = mint
         self._messages = messages
         self._sweeper = sweeper
+        self._callbacks = callbacks
+        self._callback_lanes = Lanes(CALLBACK_SLOTS_EACH)
+        self._callback_lane = ""
+        self._telling: set[asyncio.Task[None]] = set()
         self._run = run
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
-        self._wake = store.subscribe()
+        self._wake = store.subscribe(Wake.SENDS)
+        self._wake_callbacks = store.subscribe(Wake.CALLBACKS)
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -61,8 +70,10 @@ class Worker:
         while orphans := await self._store.write(take_orphans, self._run, 256):
             mark = self._clock.uptime()
             await asyncio.gather(*(self._finish(row, mark) for row in orphans))
+        await self._store.write(free_orphans, self._run)
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
+            asyncio.create_task(self._callback_loop(), name="callbacks"),
             asyncio.create_task(self._receipt_loop(), name="receipts"),
             asyncio.create_task(self._sweep_loop(), name="sweep"),
         ]
@@ -76,12 +87,13 @@ class Worker:
         """Start nothing more, and give what is being sent a while to end and be recorded."""
         self._stopping = True
         self._wake.set()
-        # The start loop is not cancelled but asked to end: what a T2 under way marks started must also be handed over.
-        for loop in self._loops[1:]:
+        self._wake_callbacks.set()
+        # The first two are not cancelled but asked to end: what they mark started must also be handed over.
+        for loop in self._loops[2:]:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=STOP_S)
+        if under_way := self._sending | self._telling:
+            await asyncio.wait(under_way, timeout=STOP_S)
 
     async def _start_loop(self) -> None:
         while not self._stopping:
@@ -140,6 +152,59 @@ class Worker:
                 await self._clock.sleep(POLL_S)
             else:
                 return
+
+    async def _callback_loop(self) -> None:
+        while not self._stopping:
+            self._wake_callbacks.clear()
+            pause_s = POLL_S
+            try:
+                pause_s = await self._tell_due()
+            except StoreUnavailable as error:
+                _log.warning("worker.store_unavailable", error=str(error))
+            except Exception:
+                _log.exception("worker.defect")
+            if pause_s > 0:
+                await self._clock.wait(self._wake_callbacks, pause_s)
+
+    async def _tell_due(self) -> float:
+        """Send the callbacks that are due. Returns how long nothing more can be, in seconds."""
+        free = CALLBACK_SLOTS - len(self._telling)
+        if free <= 0:
+            return POLL_S
+        lanes, now = self._callback_lanes, self._clock.uptime()
+        claim = CallbackClaim(self._run, free, lanes.most, lanes.busy(now), self._callback_lane)
+        claimed = await self._store.batch(claim_callbacks, claim)
+        self._callback_lane = claimed.lane
+        for callback in claimed.callbacks:
+            lanes.began(callback.interaction.service_sid)
+            task = asyncio.create_task(self._tell(callback))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+        if claimed.callbacks:
+            return 0
+        pause_s = POLL_S
+        if claimed.next_due_at is not None:
+            pause_s = min(pause_s, (claimed.next_due_at - self._clock.now()) / SECOND)
+        if (next_at := lanes.next_at(now)) is not None:
+            pause_s = min(pause_s, next_at - now)
+        return max(0.001, pause_s)
+
+    async def _tell(self, callback: Callback) -> None:
+        good = False
+        try:
+            attempt = await self._callbacks.send(callback, self._run)
+            good = attempt.good
+            while True:
+                try:
+                    await self._store.batch(record_attempts, attempt)
+                except Exception:
+                    _log.exception("worker.record_failed")
+                    await self._clock.sleep(POLL_S)
+                else:
+                    return
+        finally:
+            self._callback_lanes.ended(callback.interaction.service_sid, self._clock.uptime(), good=good)
+            self._wake_callbacks.set()
 
     async def _receipt_loop(self) -> None:
         while True:

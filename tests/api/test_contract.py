@@ -121,6 +121,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "ServiceSid": pair.service["sid"],
         "SessionSid": pair.session["sid"],
         "ParticipantSid": pair.first["sid"],
+        "InteractionSid": message["sid"],
         "Services": pair.service["sid"],
         "Sessions": pair.session["sid"],
         "Participants": pair.second["sid"],
@@ -130,6 +131,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "ShortCodes": short_code,
         "Messages": message["outbound_resource_sid"],
         "Calls": "CA" + "0" * 32,
+        "Callbacks": "CB" + "0" * 32,
         "IncomingPhoneNumbers": pair.first["proxy_identifier_sid"],
     }
 

@@ -14,7 +14,7 @@ from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
 from maskline.store.accept import accept_messages
-from maskline.store.engine import Batched, StoreRefused, Tx
+from maskline.store.engine import Batched, StoreRefused, Tx, Wake
 from maskline.store.receipts import Receipt, merge_receipts
 from maskline.store.receive import NewInbound, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
@@ -415,7 +415,7 @@ async def test_of_64_plain_writes_a_bad_one_fails_alone_wherever_it_stands(house
 async def test_a_bad_item_asks_for_no_worker(house: House) -> None:
     """What was undone wakes nobody."""
     (message,) = await make_messages(house, 1)
-    event = house.store.subscribe()
+    event = house.store.subscribe(Wake.SENDS)
     with pytest.raises(UnicodeEncodeError):
         await house.store.batch(accept_messages, replace(message, data="\ud800"))
     await house.store.write(lambda tx: None)

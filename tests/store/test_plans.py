@@ -26,6 +26,18 @@ from maskline.flows.sessions import (
 )
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
+from maskline.store.callbacks import (
+    Attempt,
+    CallbackClaim,
+    bury_expired,
+    claim_callbacks,
+    free_orphans,
+    list_attempts,
+    list_dead,
+    load_dead,
+    record_attempts,
+    send_again,
+)
 from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
@@ -182,6 +194,7 @@ def expire(tx: Tx, w: World) -> None:
 def orphans(tx: Tx, w: World) -> None:
     w.started(tx)
     assert take_orphans(tx, "RN2", 10)
+    free_orphans(tx, "another")
 
 
 def pages(tx: Tx, w: World) -> None:
@@ -287,6 +300,42 @@ def sweep(tx: Tx, w: World) -> None:
     erase_people(tx, 10)
 
 
+def tell(tx: Tx, w: World) -> None:
+    """Callbacks: one that arrives, one that does not, one that is given up."""
+    w.house.open_account(tx)
+    tx.execute("UPDATE services SET callback_url = 'https://shop.example/' WHERE sid = ?", (w.service_sid,))
+    accept(tx, w)
+    receive(tx, w)
+    record_outcomes.fn(tx, [w.outcome(row, Fate.SENT, f"scripted/{row.id}") for row in w.started(tx)])
+    claim = CallbackClaim("RN", 64, 1, {}, "")
+    for number, status in ((1, 200), (1, 500), (99, 500)):
+        (claimed,) = claim_callbacks.fn(tx, [claim])
+        for one in claimed.callbacks:  # type: ignore[union-attr]
+            where = (one.interaction.service_sid, one.interaction.session_sid, one.interaction.sid)
+            attempt = Attempt(
+                one.id,
+                "RN",
+                one.sid,
+                number,
+                ACCOUNT,
+                *where,
+                "https://shop.example/",
+                tx.now,
+                5,
+                status,
+                "",
+                "NO",
+            )
+            tx.now = Instant(tx.now + 3000 * SECOND)
+            record_attempts.fn(tx, [attempt])
+            list_attempts(tx, where[0], where[2], SIZE)
+    tx.now = Instant(tx.now + 9000 * SECOND)
+    assert bury_expired(tx, 2) == 2
+    dead = list_dead(tx, w.service_sid, SIZE).rows
+    assert load_dead(tx, w.service_sid, dead[0].sid) == dead[0]
+    assert send_again(tx, w.service_sid, [dead[0].sid]) == 1
+
+
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
@@ -305,12 +354,13 @@ WORK: list[Callable[[Tx, World], None]] = [
     delete,
     delete_all,
     sweep,
+    tell,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.
 SMALL = {"purges", "sandbox_todo", "ended", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
-PARTIAL = ("outbox_fresh", "outbox_parked")
+PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_callbacks")
 # Asked once, at the start of a server, whether an earlier run left anything.
 ONCE = {orphans}
 
@@ -319,7 +369,9 @@ ONCE = {orphans}
 # Once its Session is found, though, a person is found among those of that Session.
 NAMED = re.compile(r"\b(session_sid|identifier_key|unique_name|check_at|carrier_id) (?:=|<=) [?:]")
 # A Service's rows in the order of their key, only so many: lists, and what is removed with the Service.
-A_FEW = re.compile(r"WHERE service_sid = (?:\?|:service) (?:AND 1 = 1 ORDER BY sid DESC )?LIMIT")
+A_FEW = re.compile(
+    r"WHERE service_sid = (?:\?|:service) (?:AND state = 6 )?(?:AND 1 = 1 ORDER BY (?:message_)?sid DESC )?LIMIT"
+)
 
 
 def reads_all(step: str) -> bool:

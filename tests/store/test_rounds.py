@@ -9,7 +9,7 @@ import pytest
 from maskline.domain import problems
 from maskline.domain.problems import Problem
 from maskline.store.accept import accept_messages
-from maskline.store.engine import MOST_ITEMS, MOST_WAITING, Batched, StoreUnavailable, Turn, Tx
+from maskline.store.engine import MOST_ITEMS, MOST_WAITING, Batched, StoreUnavailable, Turn, Tx, Wake
 from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
 from tests.support.clock import FakeClock
@@ -351,7 +351,7 @@ async def test_waiting_requests_whose_callers_have_gone_do_not_count_for_ever(ho
 
 async def test_workers_are_woken_by_what_they_can_send_and_by_nothing_else(house: House) -> None:
     _, ann, _ = await house.pair()
-    event = house.store.subscribe()
+    event = house.store.subscribe(Wake.SENDS)
     await house.fetch(await house.session(await house.service()))
     assert not event.is_set()
     await house.say(ann)

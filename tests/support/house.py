@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from maskline.carriers.base import Inbound, Report
+from maskline.datadir import new_account
 from maskline.domain.channel import parse_channel
 from maskline.domain.directory import read_address
 from maskline.domain.ids import (
@@ -37,6 +38,7 @@ from maskline.domain.model import (
 )
 from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
+from maskline.flows.callbacks import Callbacks
 from maskline.flows.messages import Messages, SendOptions, encode_data
 from maskline.flows.numbers import add_number, new_entry, new_number
 from maskline.flows.retention import Sweeper
@@ -49,7 +51,9 @@ from maskline.flows.sessions import (
     remove_session,
 )
 from maskline.mint import Mint
+from maskline.net import HttpClient, anywhere
 from maskline.store.accept import NewMessage
+from maskline.store.accounts import find_account, insert_account
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Key
 from maskline.store.numbers import insert_number
@@ -57,12 +61,14 @@ from maskline.store.participants import NewParticipant
 from maskline.store.receive import Received
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
+from maskline.vault import Vault
 from maskline.worker import Worker
 from tests.support.carrier import ScriptedCarrier
 from tests.support.clock import FakeClock
 from tests.support.until import turns, until
 
 ACCOUNT = AccountSid("AC" + "c3" * 16)
+AUTH_TOKEN = "a7" * 16
 VALIDITY_S = 14400
 QUIET_ROUNDS = 5
 
@@ -104,6 +110,9 @@ class House:
         )
         self.sessions = Sessions(store, clock)
         self.sweeper = Sweeper(store, clock, self.mint)
+        self.vault = Vault("5e" * 32)
+        self.http = HttpClient(may_reach=anywhere)
+        self.callbacks = Callbacks(clock, self.mint, self.vault, self.http, "https://masked.example")
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)
@@ -332,6 +341,7 @@ class House:
             self.mint,
             self.messages,
             self.sweeper,
+            self.callbacks,
             run=run or self.mint.sid("RN"),
             slots=slots,
         )
@@ -339,6 +349,8 @@ class House:
     @asynccontextmanager
     async def working(self, *, slots: int = 64) -> AsyncIterator[Worker]:
         """With a worker that delivers meanwhile."""
+        await self.store.write(self.open_account)
+        await self.http.open()
         worker = self.new_worker(slots=slots)
         await worker.start()
         await self.quiet()
@@ -349,6 +361,12 @@ class House:
             raise
         finally:
             await worker.stop()
+            await self.http.close()
+
+    def open_account(self, tx: Tx) -> None:
+        """The account, whose token signs callbacks."""
+        if find_account(tx, ACCOUNT) is None:
+            insert_account(tx, new_account(self.mint, self.vault, self.clock, ACCOUNT, AUTH_TOKEN, "house"))
 
     async def quiet(self) -> None:
         """Wait until nothing moves any more: nothing in the tables, nothing at the carrier."""

@@ -25,7 +25,9 @@ QUIET_ROUNDS = 4
 class Inside:
     """Use as `async with`."""
 
-    def __init__(self, directory: Path, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, directory: Path, clock: FakeClock | None = None, *, allow_private_webhooks: bool = True
+    ) -> None:
         self.url = "http://inside.test"
         self._client = Api(self.url)  # for what it knows; it never connects
         self.clock = clock or FakeClock()
@@ -36,6 +38,7 @@ class Inside:
             auth_token=AUTH_TOKEN,
             public_url=self.url,
             send_wait_ms=0,
+            allow_private_webhooks=allow_private_webhooks,
         )
         self._server = Server(settings, self.clock)
 

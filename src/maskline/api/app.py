@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maskline.api import v2010
+from maskline.api.callbacks import Callbacks
 from maskline.api.context import Context
 from maskline.api.cors import cors_lines
 from maskline.api.edge import Edge
@@ -36,6 +37,7 @@ def build_app(
     numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
     services = Services(context)
     inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
+    callbacks = Callbacks(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -45,6 +47,9 @@ def build_app(
         participant + "/MessageInteractions/{sid}": Resource(auth, get=messages.fetch),
         session + "/Participants": Resource(auth, post=participants.create, get=participants.list),
         session + "/Participants/{sid}": Resource(auth, get=participants.fetch, delete=participants.delete),
+        session + "/Interactions/{interaction}/Callbacks": Resource(auth, get=callbacks.attempts),
+        service + "/Callbacks": Resource(auth, get=callbacks.list),
+        service + "/Callbacks/{sid}": Resource(auth, get=callbacks.fetch, post=callbacks.again),
         session + "/Interactions": Resource(auth, get=interactions.list),
         session + "/Interactions/{sid}": Resource(auth, get=interactions.fetch, delete=interactions.delete),
         service + "/Sessions": Resource(auth, post=sessions.create, get=sessions.list),

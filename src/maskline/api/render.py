@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from maskline.domain import problems
+from maskline.domain.dates import iso_date
 from maskline.domain.interaction import WORDS, words_of
-from maskline.domain.model import SECOND, Interaction, Leg, Participant, ProxyNumber, Service, Session
+from maskline.domain.model import Interaction, Leg, Participant, ProxyNumber, Service, Session
 from maskline.domain.problems import Problem
 
 Json = dict[str, Any]
 
 
-@lru_cache(maxsize=4096)
-def _date(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def render_date(at: int | None) -> str | None:
     """An instant as Twilio writes it."""
-    return None if at is None else _date(at // SECOND)
+    return None if at is None else iso_date(at)
 
 
 def render_problem(problem: Problem, path: str, docs_url: str) -> Json:
@@ -181,8 +175,8 @@ class Renderer:
             "account_sid": account_sid,
             "service_sid": service_sid,
             "session_sid": session_sid,
-            "date_created": _date(interaction.created_at // SECOND),
-            "date_updated": _date(interaction.updated_at // SECOND),
+            "date_created": iso_date(interaction.created_at),
+            "date_updated": iso_date(interaction.updated_at),
             "participant_sid": participant_sid,
             "inbound_resource_sid": None,
             "inbound_resource_url": None,

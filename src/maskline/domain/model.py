@@ -68,6 +68,8 @@ class OutboxState(IntEnum):
     """Its `owner` is at it, or was when it died."""
     UNCERTAIN = 5
     """Its hand-over has no known outcome, and the carrier is asked again at `due_at`."""
+    DEAD = 6
+    """Given up; it is kept to be looked at and sent again by hand."""
 
 
 class OnUncertain(StrEnum):

@@ -204,6 +204,9 @@ SENDER_NOT_WIRED = _error(
     "A message came to a channel sender that is wired to no Service; `maskline numbers` wires it.",
 )
 MESSAGE_TO_VOICE_ONLY = _warning(80910, 400, "The Session is voice-only; messages are refused.")
+CALLBACK_FAILED = _warning(
+    80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
+)
 RECEIPT_UNMATCHED = _warning(80907, None, "A carrier reported on a message that is not known, for 24 hours.")
 
 # Ours: what Twilio has no number for. 4xxxx keeps clear of its ranges.

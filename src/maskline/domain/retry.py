@@ -5,6 +5,8 @@ from __future__ import annotations
 from maskline.domain.model import SECOND, Instant
 
 SEND_DELAYS_S = (1, 5, 15, 60, 300)
+CALLBACK_DELAYS_S = (1, 5, 15, 60, 300, 900)
+CALLBACK_LIFE_S = 3600
 RECEIPT_DELAYS_S = (1, 5, 30, 300, 3600)
 RECEIPT_LIFE_S = 86_400
 CREDENTIALS_RETRY_S = 60
@@ -27,3 +29,8 @@ def next_send_at(now: Instant, attempts: int, retry_after_s: float | None = None
 def next_receipt_at(now: Instant, attempts: int) -> Instant:
     """When to look again for the message that an early delivery report belongs to."""
     return Instant(now + _delay(RECEIPT_DELAYS_S, attempts))
+
+
+def next_callback_at(now: Instant, attempts: int) -> Instant:
+    """When to tell a customer again after `attempts` (1 or more) that failed."""
+    return Instant(now + _delay(CALLBACK_DELAYS_S, attempts))

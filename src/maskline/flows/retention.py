@@ -10,6 +10,7 @@ from functools import partial
 from maskline.clock import Clock
 from maskline.domain.model import DAY
 from maskline.mint import Mint
+from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.people import erase_people
@@ -80,6 +81,7 @@ class Sweeper:
                 stopped += await self._store.write(fail_expired, step, [self._mint.sid("NO") for _ in step])
             if not self._outbox:
                 break
+        await self._repeat(bury_expired)
         await self._repeat(partial(delete_old_sessions, retention_us=self._retention_us), SESSIONS)
         await self._repeat(purge_step)
         for _ in range(KEY_STEPS):

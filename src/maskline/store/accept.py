@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
+from maskline.domain.callback import START, Told
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import limit_at
-from maskline.store.engine import Turn, Tx, batched
+from maskline.store.callbacks import insert_first, new_callback
+from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
 
 QUEUED = int(MessageStatus.QUEUED)
@@ -47,7 +49,7 @@ class Accepted:
 
 _LOOK = """
 SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
-       p.deleted_at, p.identifier_key, p.proxy_identifier
+       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL
 FROM services v
 CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
 CROSS JOIN participants p ON p.service_sid = v.sid AND p.sid = ?3 AND p.session_sid = ?2
@@ -84,6 +86,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     starts: list[tuple[Any, ...]] = []
     interactions: list[tuple[Any, ...]] = []
     sends: list[tuple[Any, ...]] = []
+    callbacks: list[tuple[Any, ...]] = []
     results: list[Accepted | Exception] = []
     now = tx.now
     for i, item in enumerate(items):
@@ -128,6 +131,10 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         item.data,
                     )
                 )
+                if row[10]:
+                    told = Told(None, QUEUED, now)
+                    where = (item.account_sid, item.service_sid, item.session_sid, item.sid)
+                    callbacks.append(new_callback(*where, START, told))
                 result = Accepted(item.sid, now)
             elif item.key is not None:
                 release_key(tx, item.key)
@@ -143,8 +150,9 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
         tx.executemany(START_SESSION, starts)
     tx.executemany(_INSERT_INTERACTION, interactions)
     tx.executemany(INSERT_SEND, sends)
+    insert_first(tx, callbacks)
     if sends:
-        tx.wake = True
+        tx.wake |= Wake.SENDS
     return results
 
 
@@ -176,7 +184,7 @@ def _why_not(tx: Tx, row: Any) -> Problem | None:
     """Why the Session and Participant of this row take no message now, if so."""
     if row is None:
         return Problem(problems.NOT_FOUND)
-    status, mode, ttl, expiry_at, active_from_at, last_at, _, deleted_at, _, _ = row
+    status, mode, ttl, expiry_at, active_from_at, last_at, _, deleted_at = row[:8]
     if deleted_at is not None:
         return Problem(problems.NOT_FOUND)
     if status == "closed" or tx.now >= limit_at(ttl, expiry_at, active_from_at, last_at, tx.idle_close_us):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from maskline.domain.model import Instant
@@ -43,15 +43,23 @@ class Cursor(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+class Wake(IntFlag):
+    """Whom a commit wakes."""
+
+    NOBODY = 0
+    SENDS = 1
+    CALLBACKS = 2
+
+
 class Tx:
     """One transaction.
 
     `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs.
-    A function sets `wake` to have the workers woken after the commit; the start of sends reports in `oldest_us`
-    and `started` how far behind it is, so that the writer can slow what comes in.
+    A function adds to `wake` whom the commit shall wake; the start of sends reports in `oldest_us` and `started` how
+    far behind it is, so that the writer can slow what comes in. `told` remembers which Services have a CallbackUrl.
     """
 
-    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "wake")
+    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "told", "wake")
 
     def __init__(
         self,
@@ -64,7 +72,8 @@ class Tx:
         self.executemany = executemany
         self.now = now
         self.idle_close_us = idle_close_us
-        self.wake = False
+        self.wake = Wake.NOBODY
+        self.told: dict[str, bool] = {}
         self.oldest_us = 0
         self.started = 0
 
@@ -108,8 +117,8 @@ class Store(Protocol):
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
         """Hand one item to a hot write; it is run and committed with whatever else waits."""
 
-    def subscribe(self) -> asyncio.Event:
-        """An event that is set after each commit that asked for workers to be woken."""
+    def subscribe(self, wake: Wake) -> asyncio.Event:
+        """An event that is set after each commit that asked for this to be woken."""
 
     def overloaded(self) -> bool:
         """Whether so many accepts wait that a further one would be refused."""

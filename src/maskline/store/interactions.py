@@ -10,6 +10,7 @@ from maskline.domain.interaction import is_over
 from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
+from maskline.store.outbox import forget_callbacks
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.tombstones import bury
 
@@ -41,17 +42,23 @@ def make_interaction(row: tuple[Any, ...]) -> Interaction:
     )
 
 
-def load_interaction(
-    tx: Tx, service_sid: str, session_sid: str, sid: str, participant_sid: str | None = None
-) -> Interaction:
-    """The Interaction; given a Participant, only if it is one of their MessageInteractions. Raises 20404."""
+def find_interaction(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Interaction | None:
+    """The Interaction with this SID in this Session."""
     row = tx.execute(
         f"SELECT {INTERACTION_COLUMNS} FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
         (service_sid, session_sid, sid),
     ).fetchone()
-    if row is None or (participant_sid is not None and row[5] != participant_sid):
+    return make_interaction(row) if row else None
+
+
+def load_interaction(
+    tx: Tx, service_sid: str, session_sid: str, sid: str, participant_sid: str | None = None
+) -> Interaction:
+    """The Interaction; given a Participant, only if it is one of their MessageInteractions. Raises 20404."""
+    interaction = find_interaction(tx, service_sid, session_sid, sid)
+    if interaction is None or participant_sid not in (None, interaction.participant_sid):
         raise Problem(problems.NOT_FOUND)
-    return make_interaction(row)
+    return interaction
 
 
 def list_interactions(
@@ -88,3 +95,4 @@ def delete_interaction(tx: Tx, interaction: Interaction) -> None:
         (interaction.service_sid, interaction.session_sid, interaction.sid),
     ).fetchall()
     bury(tx, [carrier_id for (carrier_id,) in gone if carrier_id is not None])
+    forget_callbacks(tx, interaction.service_sid, interaction.sid)

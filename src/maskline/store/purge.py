@@ -14,7 +14,7 @@ from maskline.store.engine import Tx
 from maskline.store.people import forget_participants
 from maskline.store.tombstones import bury
 
-LOOK = 7
+LOOK = 9
 """What looking at one deleted thing weighs, in rows: each takes that many statements."""
 
 # What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
@@ -23,9 +23,14 @@ DELETE FROM outbox WHERE id IN (
     SELECT id FROM outbox WHERE state <> 0 AND state <> 4 AND order_key IN (
         SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session) LIMIT :most)"""
 
-_INTERACTIONS = """
-DELETE FROM interactions WHERE service_sid = :service AND session_sid = :session AND sid IN (
-    SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session LIMIT :most)
+_FIRST = """
+    SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session ORDER BY sid LIMIT :most"""
+
+_CALLBACKS = f"DELETE FROM outbox WHERE state <> 0 AND order_key IN ({_FIRST})"
+_ATTEMPTS = f"DELETE FROM callback_attempts WHERE service_sid = :service AND interaction_sid IN ({_FIRST})"
+
+_INTERACTIONS = f"""
+DELETE FROM interactions WHERE service_sid = :service AND session_sid = :session AND sid IN ({_FIRST})
 RETURNING carrier_id, outbound_status, updated_at"""
 
 _PARTICIPANTS = """
@@ -61,7 +66,9 @@ def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
     # The participants last: what waits in the outbox is found by them.
     gone = tx.execute(_OUTBOX, {**key, "most": most}).rowcount
     if gone < most:
-        rows = tx.execute(_INTERACTIONS, {**key, "most": most - gone}).fetchall()
+        first = {**key, "most": most - gone}
+        gone += tx.execute(_CALLBACKS, first).rowcount + tx.execute(_ATTEMPTS, first).rowcount
+        rows = tx.execute(_INTERACTIONS, first).fetchall()
         recent = tx.now - RECEIPT_LIFE_S * SECOND
         bury(
             tx,

@@ -10,7 +10,7 @@ from maskline.domain import problems
 from maskline.domain.model import SECOND
 from maskline.domain.phone import mask
 from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
-from maskline.store.engine import Turn, Tx, batched
+from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.record import merge_leg
 from maskline.store.tombstones import is_buried
@@ -57,7 +57,7 @@ def _merge(tx: Tx, item: Receipt) -> bool:
         due_at = next_receipt_at(tx.now, 1)
         expires_at = tx.now + RECEIPT_LIFE_S * SECOND
         tx.execute(_PARK, (item.carrier_id, item.status, due_at, expires_at, item.number))
-        tx.wake = True
+        tx.wake |= Wake.SENDS
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
+from maskline.domain.callback import START, Told
 from maskline.domain.channel import scheme_of
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Participant, SessionStatus
@@ -16,7 +17,8 @@ from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
-from maskline.store.engine import Turn, Tx, batched
+from maskline.store.callbacks import insert_first, is_told, new_callback
+from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
@@ -169,5 +171,8 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
             item.data,
         ),
     )
-    tx.wake = True
+    tx.wake |= Wake.SENDS
+    if is_told(tx, session.service_sid):
+        told = Told(DELIVERED, QUEUED, tx.now)
+        insert_first(tx, [new_callback(account_sid, session.service_sid, session.sid, item.sid, START, told)])
     return Received(interaction_sid=item.sid)

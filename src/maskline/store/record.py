@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from maskline.domain import problems
+from maskline.domain.callback import Told
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import OnUncertain, OutboxState
-from maskline.store.engine import Turn, Tx, batched
+from maskline.domain.model import Instant, OnUncertain, OutboxState
+from maskline.store.callbacks import insert_later, is_told, new_callback
+from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
+from maskline.store.outbox import finish
 from maskline.store.tombstones import bury
 
 QUEUED, UNKNOWN, SENT, FAILED = (
@@ -69,36 +72,37 @@ class Recorded:
     updated_at: int
 
 
-_FINISH = "DELETE FROM outbox WHERE id = ?"
-_NEXT = "SELECT id, state FROM outbox WHERE order_key = ? AND state <> 0 ORDER BY seq LIMIT 1"
-_RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
-_MERGE = """
-UPDATE interactions SET outbound_status = max(outbound_status, ?1), carrier_id = coalesce(carrier_id, ?2),
-       updated_at = max(updated_at, ?3)
-WHERE service_sid = ?4 AND session_sid = ?5 AND sid = ?6
-RETURNING outbound_status, updated_at"""
+_RAISE = """
+UPDATE interactions SET outbound_status = ?1, carrier_id = coalesce(carrier_id, ?2), updated_at = max(updated_at, ?3)
+WHERE service_sid = ?4 AND session_sid = ?5 AND sid = ?6 AND outbound_status < ?1
+RETURNING outbound_status, updated_at, inbound_status, account_sid"""
+
+_KEEP = """
+UPDATE interactions SET carrier_id = coalesce(carrier_id, ?) WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
 _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
 
-def finish(tx: Tx, row_id: int, order_key: str) -> None:
-    """Take a row out of the outbox and make the next of its order key due."""
-    tx.execute(_FINISH, (row_id,))
-    following = tx.execute(_NEXT, (order_key,)).fetchone()
-    if following is not None and following[1] == HELD:
-        tx.execute(_RELEASE, (tx.now, following[0]))
-        tx.wake = True
-
-
 def merge_leg(
     tx: Tx, service_sid: str, session_sid: str, sid: str, status: int, carrier_id: str | None
 ) -> tuple[int, int] | None:
-    """Merge a report into the outbound leg and return (status, updated_at); None if the Interaction is gone."""
-    row: tuple[int, int] | None = tx.execute(
-        _MERGE, (status, carrier_id, tx.now, service_sid, session_sid, sid)
-    ).fetchone()
-    return row
+    """Merge a report into the outbound leg, and tell the customer if that raised its status.
+
+    Returns (status, updated_at); None if the Interaction is gone.
+    """
+    place = (service_sid, session_sid, sid)
+    raised = tx.execute(_RAISE, (status, carrier_id, tx.now, *place)).fetchone()
+    if raised is None:
+        if carrier_id is not None:
+            tx.execute(_KEEP, (carrier_id, *place))
+        row: tuple[int, int] | None = tx.execute(_LEG, place).fetchone()
+        return row
+    known, updated_at, inbound, account_sid = raised
+    if is_told(tx, service_sid):
+        told = Told(inbound, known, Instant(updated_at))
+        insert_later(tx, new_callback(account_sid, *place, known, told))
+    return known, updated_at
 
 
 @batched(Turn.OUTCOME)
@@ -173,7 +177,7 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
         " uncertain = uncertain | ? WHERE id = ?",
         (state, min(due_at, expires_at), undo, int(item.uncertain), item.id),
     )
-    tx.wake = True
+    tx.wake |= Wake.SENDS
 
 
 def hasten_receipts(tx: Tx, carrier_id: str) -> None:
@@ -182,4 +186,4 @@ def hasten_receipts(tx: Tx, carrier_id: str) -> None:
         "UPDATE outbox SET due_at = ? WHERE order_key = ? AND state <> 0", (tx.now, carrier_id)
     )
     if hastened.rowcount:
-        tx.wake = True
+        tx.wake |= Wake.SENDS

@@ -32,6 +32,7 @@ from maskline.store.engine import (
     StoreUnavailable,
     Turn,
     Tx,
+    Wake,
 )
 from maskline.store.migrate import migrate
 from maskline.store.rounds import Group, Job, Rounds, turn_of
@@ -121,7 +122,7 @@ class SqliteStore:
         self._idle_close_us = idle_close_us
         self._serve = serve
         self._accepts_waiting = 0
-        self._subscribers: list[asyncio.Event] = []
+        self._subscribers: list[tuple[Wake, asyncio.Event]] = []
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._checkpoint = threading.Event()
@@ -245,12 +246,12 @@ class SqliteStore:
     def overloaded(self) -> bool:
         return self._accepts_waiting >= MOST_WAITING
 
-    def subscribe(self) -> asyncio.Event:
+    def subscribe(self, wake: Wake) -> asyncio.Event:
         event = asyncio.Event()
-        self._subscribers.append(event)
+        self._subscribers.append((wake, event))
         return event
 
-    def _settle(self, settled: list[_Settled], accepts: int, wake: bool) -> None:
+    def _settle(self, settled: list[_Settled], accepts: int, wake: Wake) -> None:
         self._accepts_waiting -= accepts
         for future, result in settled:
             if future.done():  # its caller has gone away
@@ -259,8 +260,8 @@ class SqliteStore:
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        if wake:
-            for event in self._subscribers:
+        for wanted, event in self._subscribers:
+            if wake & wanted:
                 event.set()
 
     # Writing: everything below runs in the writer's thread
@@ -365,7 +366,7 @@ class SqliteStore:
         failure = StoreUnavailable(str(error))
         failure.__cause__ = error
         settled: list[_Settled] = [(job[2], failure) for _, jobs in groups for job in jobs]
-        self._loop.call_soon_threadsafe(self._settle, settled, accepts, False)
+        self._loop.call_soon_threadsafe(self._settle, settled, accepts, Wake.NOBODY)
 
     # Checkpoints
 

@@ -20,7 +20,8 @@ from maskline.domain.problems import Code
 from maskline.domain.session import as_of
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
-from maskline.store.record import finish, merge_leg
+from maskline.store.outbox import finish
+from maskline.store.record import merge_leg
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
@@ -295,7 +296,7 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
 def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
     """Take over what an earlier run of this server had started: its outcome is unknown, and now this run's to find."""
     rows = tx.execute(
-        f"SELECT {_COLUMNS}, owner FROM outbox WHERE state = 4 AND owner <> ? ORDER BY id LIMIT ?",
+        f"SELECT {_COLUMNS}, owner FROM outbox WHERE topic = 'send' AND state = 4 AND owner <> ? ORDER BY id LIMIT ?",
         (run, most),
     ).fetchall()
     orphans = []

@@ -1,0 +1,76 @@
+"""`maskline callbacks`: what could not be told to customers, and sending it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from maskline.api.render import render_date
+from maskline.cli_database import on_database, show, table, transact
+from maskline.domain.callback import CALLBACK_PREFIX
+from maskline.domain.ids import canonical, is_sid
+from maskline.domain.interaction import WORDS
+from maskline.settings import Settings
+from maskline.store.callbacks import DeadCallback, find_dead, send_again
+from maskline.store.engine import Tx
+
+MOST = 1000
+
+
+@click.group()
+def callbacks() -> None:
+    """Callbacks that were given up after an hour: look at them, send them again."""
+
+
+def _service(sid: str | None) -> str | None:
+    if sid is not None and not is_sid(sid, "KS"):
+        raise click.BadParameter("a Service's SID is KS and 32 hexadecimal digits", param_hint="--service")
+    return sid and canonical(sid)
+
+
+def _json(callback: DeadCallback) -> dict[str, Any]:
+    status = callback.told.outbound if callback.told.outbound is not None else callback.told.inbound
+    return {
+        "sid": callback.sid,
+        "service_sid": callback.service_sid,
+        "session_sid": callback.session_sid,
+        "interaction_sid": callback.interaction_sid,
+        "resource_status": None if status is None else WORDS[status],
+        "attempts": callback.attempts,
+        "date_created": render_date(callback.told.at),
+    }
+
+
+@callbacks.command("list")
+@click.option("--service", metavar="SID", help="Only this Service's.")
+@on_database
+def list_callbacks(settings: Settings, service: str | None, as_json: bool) -> None:
+    """List the callbacks that were given up, up to 1,000, the oldest first."""
+    found = [_json(one) for one in transact(settings, find_dead, _service(service), MOST)]
+    shown = ("sid", "date_created", "resource_status", "attempts", "service_sid", "interaction_sid")
+    headings = ("SID", "CREATED", "STATUS", "ATTEMPTS", "SERVICE", "INTERACTION")
+    show(as_json, found, table(headings, [[str(one[name]) for name in shown] for one in found]))
+
+
+@callbacks.command("resend")
+@click.argument("sids", nargs=-1, metavar="SID...")
+@click.option("--service", metavar="SID", help="All of this Service's instead of named ones.")
+@on_database
+def resend(settings: Settings, sids: tuple[str, ...], service: str | None, as_json: bool) -> None:
+    """Send callbacks again that were given up, for another hour. A running server does it within a second."""
+    if bool(sids) == bool(service):
+        raise click.UsageError("name the callbacks by their SIDs, or a Service with --service")
+    for sid in sids:
+        if not is_sid(sid, CALLBACK_PREFIX):
+            raise click.BadParameter(f"{sid} is not CB and 32 hexadecimal digits", param_hint="SID")
+
+    def again(tx: Tx) -> int:
+        wanted = {canonical(sid) for sid in sids}
+        dead = [one for one in find_dead(tx, _service(service), -1) if not wanted or one.sid in wanted]
+        if missing := wanted - {one.sid for one in dead}:
+            raise click.ClickException(f"no such callback was given up: {', '.join(sorted(missing))}")
+        return sum(send_again(tx, one.service_sid, [one.sid]) for one in dead)
+
+    count = transact(settings, again)
+    show(as_json, {"sent_again": count}, f"{count} callbacks are due again.")

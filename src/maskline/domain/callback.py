@@ -1,0 +1,73 @@
+"""What the CallbackUrl is told of an Interaction: the names and letter cases of Proxy's form, and who it is told by.
+
+The status is that of the moment at which it moved (`Told`); everything else of an Interaction never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+
+from maskline.domain.dates import iso_date
+from maskline.domain.interaction import words_of
+from maskline.domain.model import Instant, Interaction
+
+START = 1
+"""The rank of the first callback of an Interaction, below that of every status: it has begun."""
+
+CALLBACK_PREFIX = "CB"
+_NAMESPACE = uuid.UUID("5b0c7bd2-7c5e-4f2c-9a63-0f5a2f3f6a11")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The statuses of both legs (None: there is no such leg) when one moved, and when that was."""
+
+    inbound: int | None
+    outbound: int | None
+    at: Instant
+
+
+def callback_sid(interaction_sid: str, rank: int) -> str:
+    """The SID of the callback that tells of this status: one of an Interaction's for each, in their order."""
+    return f"{CALLBACK_PREFIX}{interaction_sid[2:32]}{rank:02x}"
+
+
+def token_of(sid: str) -> str:
+    """What `I-Twilio-Idempotency-Token` holds: the same at each attempt of one callback."""
+    return str(uuid.uuid5(_NAMESPACE, sid))
+
+
+def render_form(interaction: Interaction, account_sid: str, told: Told, account_url: str) -> dict[str, str]:
+    """The form. A leg that is not there has no keys. The account's messages and calls are under `account_url`."""
+    data = json.loads(interaction.data or "{}")
+    kind, resource, resources = (
+        ("Message", "message", "Messages") if interaction.type == "message" else ("Voice", "call", "Calls")
+    )
+    form = {
+        "interactionSid": interaction.sid,
+        "interactionSessionSid": interaction.session_sid,
+        "interactionServiceSid": interaction.service_sid,
+        "interactionAccountSid": account_sid,
+        "interactionType": kind,
+        "interactionData": interaction.data,
+        "interactionNumMedia": str(len(data.get("media", ()))),
+        "interactionDateCreated": iso_date(interaction.created_at),
+        "interactionDateUpdated": iso_date(told.at),
+    }
+    for number, url in enumerate(data.get("media", ())):
+        form[f"interactionMediaUrl{number}"] = form[f"MediaUrl{number}"] = url
+    for side, leg, status in (
+        ("inbound", interaction.inbound, told.inbound),
+        ("outbound", interaction.outbound, told.outbound),
+    ):
+        if leg is not None and status is not None:
+            form |= {
+                f"{side}ParticipantSid": leg.participant_sid,
+                f"{side}ResourceSid": leg.resource_sid,
+                f"{side}ResourceStatus": words_of(interaction.type)[status],
+                f"{side}ResourceType": resource,
+                f"{side}ResourceUrl": f"{account_url}/{resources}/{leg.resource_sid}.json",
+            }
+    return form

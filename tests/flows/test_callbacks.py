@@ -1,0 +1,207 @@
+"""CallbackUrl: every status that moves is told, once, in order, signed; and nobody waits for a receiver."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from twilio.request_validator import RequestValidator
+
+from maskline.domain.callback import callback_sid
+from maskline.domain.interaction import MessageStatus
+from maskline.store.callbacks import find_dead, send_again
+from maskline.worker import CALLBACK_SLOTS_EACH
+from tests.support.house import ACCOUNT, AUTH_TOKEN, House
+from tests.support.receiver import Receiver, receiving
+from tests.support.until import until
+
+HOUR = 3600
+
+
+@pytest.fixture
+async def receiver():
+    async with receiving() as receiver:
+        yield receiver
+
+
+async def told(receiver: Receiver, count: int) -> None:
+    await until(lambda: len(receiver.posts) >= count)
+
+
+async def test_a_message_from_the_api_is_told_from_its_start_to_its_end(
+    house: House, receiver: Receiver
+) -> None:
+    service = await house.service(callback_url=receiver.url)
+    _, ann, _ = await house.pair(service)
+    async with house.working():
+        message = await house.say(ann, "hello, Ann €")
+        await told(receiver, 2)
+        await house.report(message, MessageStatus.DELIVERED, ann.proxy_identifier)
+        await told(receiver, 3)
+        await house.quiet()
+
+    assert receiver.statuses() == ["queued", "sent", "delivered"]
+    form = receiver.posts[-1].form
+    sid = message.outbound.resource_sid
+    assert form == {
+        "interactionSid": message.sid,
+        "interactionSessionSid": message.session_sid,
+        "interactionServiceSid": service.sid,
+        "interactionAccountSid": ACCOUNT,
+        "interactionType": "Message",
+        "interactionData": json.dumps({"body": "hello, Ann €"}, ensure_ascii=False, separators=(",", ":")),
+        "interactionNumMedia": "0",
+        "interactionDateCreated": "2027-01-15T08:00:00Z",
+        "interactionDateUpdated": "2027-01-15T08:00:00Z",
+        "outboundParticipantSid": ann.sid,
+        "outboundResourceSid": sid,
+        "outboundResourceStatus": "delivered",
+        "outboundResourceType": "message",
+        "outboundResourceUrl": f"https://masked.example/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json",
+    }
+    assert await house.outbox() == 0
+
+
+async def test_a_relay_is_told_with_both_legs(house: House, receiver: Receiver) -> None:
+    _, ann, ben = await house.pair(await house.service(callback_url=receiver.url))
+    async with house.working():
+        await house.hear(ann)
+        await told(receiver, 2)
+        await house.quiet()
+    assert receiver.statuses("inbound") == ["delivered", "delivered"]
+    assert receiver.statuses("outbound") == ["queued", "sent"]
+    assert receiver.posts[0].form["inboundParticipantSid"] == ann.sid
+    assert receiver.posts[0].form["outboundParticipantSid"] == ben.sid
+
+
+async def test_the_official_validator_accepts_the_signature_and_refuses_another(
+    house: House, receiver: Receiver
+) -> None:
+    _, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    async with house.working():
+        await house.say(ann)
+        await told(receiver, 2)
+    for post in receiver.posts:
+        signature = post.headers["x-twilio-signature"]
+        assert RequestValidator(AUTH_TOKEN).validate(receiver.url, post.form, signature)
+        tampered = {**post.form, "outboundResourceStatus": "failed"}
+        assert not RequestValidator(AUTH_TOKEN).validate(receiver.url, tampered, signature)
+
+
+async def test_what_fails_is_told_again_in_its_order_under_the_same_token(
+    house: House, receiver: Receiver
+) -> None:
+    receiver.answers = [500, None, 404]
+    _, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    async with house.working():
+        await house.say(ann)
+        for count, pause_s in ((1, 1), (2, 5), (3, 15)):
+            await told(receiver, count)
+            await house.quiet()
+            await house.pass_time(pause_s)
+        await told(receiver, 5)
+        await house.quiet()
+    assert receiver.statuses() == ["queued"] * 4 + ["sent"]
+    tokens = [post.headers["i-twilio-idempotency-token"] for post in receiver.posts]
+    assert len(set(tokens[:4])) == 1
+    assert tokens[4] != tokens[0]
+    assert await house.events() == [80908]
+    attempts = await house.rows("SELECT number, status, error <> '' FROM callback_attempts ORDER BY id")
+    assert attempts == [(1, 500, 0), (2, None, 1), (3, 404, 0), (4, 200, 0), (1, 200, 0)]
+    assert {row[0] for row in await house.rows("SELECT url FROM callback_attempts")} == {
+        receiver.url.partition("?")[0]
+    }
+
+
+async def test_after_an_hour_it_is_dead_until_it_is_sent_again(house: House, receiver: Receiver) -> None:
+    receiver.answers = [500] * 20
+    service = await house.service(callback_url=receiver.url)
+    _, ann, _ = await house.pair(service)
+    async with house.working():
+        message = await house.say(ann)
+        for _ in range(14):
+            await house.pass_time(HOUR / 12)
+        dead = await house.store.read(find_dead, None, 10)
+        assert [one.sid for one in dead] == [callback_sid(message.sid, rank) for rank in (1, 40)]
+        receiver.answers.clear()
+        receiver.posts.clear()
+        again = [one.sid for one in dead]
+        assert await house.store.write(send_again, service.sid, again) == 2
+        await house.quiet()
+        await house.pass_time(30)  # what has failed for so long is tried after a pause
+        await told(receiver, 2)
+        await house.quiet()
+    assert receiver.statuses() == ["queued", "sent"]
+    assert await house.outbox() == 0
+
+
+async def test_a_receiver_that_stalls_keeps_nobody_else_waiting(house: House, receiver: Receiver) -> None:
+    async with receiving() as quick:
+        slow_service = await house.service(callback_url=receiver.url)
+        _, ann, _ = await house.pair(slow_service)
+        _, ben, _ = await house.pair(await house.service(callback_url=quick.url))
+        receiver.stalled.clear()
+        async with house.working():
+            for _ in range(CALLBACK_SLOTS_EACH + 10):
+                await house.say(ann)
+            await told(receiver, CALLBACK_SLOTS_EACH)
+            await house.say(ben)
+            await told(quick, 2)
+            assert len(receiver.posts) == CALLBACK_SLOTS_EACH
+            receiver.stalled.set()
+            await told(receiver, 2 * (CALLBACK_SLOTS_EACH + 10))
+
+
+async def test_a_message_is_delivered_while_nobody_listens(house: House) -> None:
+    async with receiving() as gone:
+        url = gone.url
+    _, ann, _ = await house.pair(await house.service(callback_url=url))
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        assert await house.status(message) == "sent"
+
+
+async def test_what_an_earlier_run_was_telling_is_told_again(house: House, receiver: Receiver) -> None:
+    _, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    await house.say(ann)
+    await house.store.write(
+        lambda tx: tx.execute("UPDATE outbox SET state = 4, owner = 'RN' WHERE topic = 'callback'") and None
+    )
+    async with house.working():
+        await told(receiver, 2)
+    assert receiver.statuses() == ["queued", "sent"]
+
+
+async def test_a_service_without_a_url_tells_nothing_and_one_that_loses_it_no_more(
+    house: House, receiver: Receiver
+) -> None:
+    _, ann, _ = await house.pair(await house.service())
+    await house.say(ann)
+    assert await house.one("SELECT count(*) FROM outbox WHERE topic = 'callback'") == 0
+    _, ben, _ = await house.pair(await house.service(callback_url=receiver.url))
+    await house.say(ben)
+    await house.store.write(lambda tx: tx.execute("UPDATE services SET callback_url = NULL") and None)
+    async with house.working():
+        await house.quiet()
+    assert receiver.posts == []
+    assert await house.outbox() == 0
+
+
+async def test_with_an_interaction_go_its_callbacks_and_their_attempts(
+    house: House, receiver: Receiver
+) -> None:
+    receiver.answers = [500]
+    session, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    async with house.working():
+        await house.say(ann)
+        await told(receiver, 1)
+        await house.quiet()
+        assert await house.one("SELECT count(*) FROM callback_attempts") == 1
+        await house.delete(session)
+        await house.sweeper.sweep()
+        await house.quiet()
+        await house.pass_time(60)
+    assert len(receiver.posts) == 1
+    assert await house.outbox() == 0
+    assert await house.one("SELECT count(*) FROM callback_attempts") == 0
