@@ -71,6 +71,20 @@ async def test_a_callback_that_was_given_up_is_listed_and_sent_again(
     assert (await inside.request("POST", dead[2]["url"], {})).json["code"] == 20404
 
 
+async def test_what_was_given_up_goes_at_once_with_its_session(inside: Inside, receiver: Receiver) -> None:
+    receiver.answers = [503] * 30
+    service, message = await say(inside, receiver.url)
+    for _ in range(14):
+        await inside.pass_time(HOUR_S / 12)
+    path = f"/v1/Services/{service['sid']}/Callbacks"
+    dead = await inside.pages(path, "callbacks")
+    session = f"/v1/Services/{service['sid']}/Sessions/{message['session_sid']}"
+    assert (await inside.request("DELETE", session)).status == 204
+    assert await inside.pages(path, "callbacks") == []
+    for method in ("GET", "POST"):
+        assert (await inside.request(method, f"{path}/{dead[0]['sid']}")).status == 404
+
+
 async def test_every_attempt_is_listed_with_its_interaction(inside: Inside, receiver: Receiver) -> None:
     receiver.answers = [None]
     _, message = await say(inside, receiver.url)

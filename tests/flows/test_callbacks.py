@@ -205,3 +205,19 @@ async def test_with_an_interaction_go_its_callbacks_and_their_attempts(
     assert len(receiver.posts) == 1
     assert await house.outbox() == 0
     assert await house.one("SELECT count(*) FROM callback_attempts") == 0
+
+
+async def test_of_a_deleted_session_nothing_is_told_though_its_rows_are_there_still(
+    house: House, receiver: Receiver
+) -> None:
+    receiver.answers = [500]
+    session, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    async with house.working():
+        message = await house.say(ann)
+        await told(receiver, 1)
+        await house.quiet()
+        await house.delete(session)
+        await house.report(message, MessageStatus.DELIVERED, ann.proxy_identifier)
+        await house.pass_time(1)
+        assert await house.one("SELECT count(*) FROM interactions") == 1
+    assert len(receiver.posts) == 1

@@ -370,7 +370,8 @@ ONCE = {orphans}
 NAMED = re.compile(r"\b(session_sid|identifier_key|unique_name|check_at|carrier_id) (?:=|<=) [?:]")
 # A Service's rows in the order of their key, only so many: lists, and what is removed with the Service.
 A_FEW = re.compile(
-    r"WHERE service_sid = (?:\?|:service) (?:AND state = 6 )?(?:AND 1 = 1 ORDER BY (?:message_)?sid DESC )?LIMIT"
+    r"WHERE service_sid = (?:\?|:service) (?:AND state = 6 AND EXISTS \([^)]*\) )?"
+    r"(?:AND 1 = 1 ORDER BY (?:message_)?sid DESC )?LIMIT"
 )
 
 

@@ -47,6 +47,12 @@ _NEXT_DUE = """
 SELECT due_at FROM outbox WHERE topic = 'callback' AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"""
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
 _URL = "SELECT callback_url FROM services WHERE sid = ?"
+# Only with its Session: what has been deleted is gone at once, though its rows go later.
+_WHOM = """
+SELECT v.callback_url, a.token_sealed FROM services v
+CROSS JOIN accounts a ON a.sid = v.account_sid
+CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
+WHERE v.sid = ?1"""
 
 
 # Telling
@@ -179,11 +185,7 @@ def _take(tx: Tx, run: str, row: Any) -> Callback | None:
         sid,
         payload,
     ) = row
-    whom = tx.execute(
-        "SELECT v.callback_url, a.token_sealed FROM services v JOIN accounts a ON a.sid = v.account_sid"
-        " WHERE v.sid = ?",
-        (service_sid,),
-    ).fetchone()
+    whom = tx.execute(_WHOM, (service_sid, session_sid)).fetchone()
     interaction = find_interaction(tx, service_sid, session_sid, interaction_sid)
     if whom is None or whom[0] is None or interaction is None:
         finish(tx, row_id, order_key)
@@ -328,6 +330,10 @@ class KeptAttempt:
 
 
 _DEAD_COLUMNS = "message_sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload"
+_GIVEN_UP = (
+    "state = 6 AND EXISTS"
+    " (SELECT 1 FROM sessions s WHERE s.service_sid = outbox.service_sid AND s.sid = outbox.session_sid)"
+)
 
 
 def list_dead(tx: Tx, service_sid: str, seek: Seek) -> Page[DeadCallback]:
@@ -335,7 +341,7 @@ def list_dead(tx: Tx, service_sid: str, seek: Seek) -> Page[DeadCallback]:
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_DEAD_COLUMNS} FROM outbox WHERE service_sid = :service AND state = 6 AND {condition}"
+            f"SELECT {_DEAD_COLUMNS} FROM outbox WHERE service_sid = :service AND {_GIVEN_UP} AND {condition}"
             f" ORDER BY {order} LIMIT :limit",
             {"service": service_sid, "limit": limit, **key_params(seek)},
         ).fetchall()
@@ -362,7 +368,7 @@ def find_dead(tx: Tx, service_sid: str | None, most: int) -> list[DeadCallback]:
 def load_dead(tx: Tx, service_sid: str, sid: str) -> DeadCallback:
     """A callback that was given up. Raises 20404."""
     row = tx.execute(
-        f"SELECT {_DEAD_COLUMNS} FROM outbox WHERE state = 6 AND service_sid = ? AND message_sid = ?",
+        f"SELECT {_DEAD_COLUMNS} FROM outbox WHERE {_GIVEN_UP} AND service_sid = ? AND message_sid = ?",
         (service_sid, sid),
     ).fetchone()
     if row is None:
