@@ -135,6 +135,33 @@ async def test_after_an_hour_it_is_dead_until_it_is_sent_again(house: House, rec
     assert await house.outbox() == 0
 
 
+async def test_what_is_sent_again_comes_in_order_and_one_by_one(house: House, receiver: Receiver) -> None:
+    service = await house.service(callback_url=receiver.url)
+    _, ann, _ = await house.pair(service)
+    async with house.working():
+        receiver.answers = [500] * 20
+        message = await house.say(ann)
+        for _ in range(14):
+            await house.pass_time(HOUR / 12)
+        dead = await house.store.read(find_dead, None, 10)
+        assert len(dead) == 2
+        receiver.answers.clear()
+        await house.say(ann)  # the receiver has recovered, and takes many at a time
+        await house.pass_time(30)
+        receiver.stalled.clear()
+        receiver.posts.clear()
+        assert await house.store.write(send_again, service.sid, [one.sid for one in reversed(dead)]) == 2
+        await house.report(message, MessageStatus.DELIVERED, ann.proxy_identifier)
+        await told(receiver, 1)
+        await house.quiet()
+        assert len(receiver.posts) == 1
+        receiver.stalled.set()
+        await told(receiver, 3)
+        await house.quiet()
+    assert receiver.statuses() == ["queued", "sent", "delivered"]
+    assert await house.outbox() == 0
+
+
 async def test_a_receiver_that_stalls_keeps_nobody_else_waiting(house: House, receiver: Receiver) -> None:
     async with receiving() as quick:
         slow_service = await house.service(callback_url=receiver.url)

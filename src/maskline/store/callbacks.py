@@ -377,14 +377,23 @@ def load_dead(tx: Tx, service_sid: str, sid: str) -> DeadCallback:
 
 
 def send_again(tx: Tx, service_sid: str, sids: Iterable[str]) -> int:
-    """Make callbacks that were given up due once more, for another hour. Returns how many there were."""
+    """Make callbacks that were given up due once more, for another hour: those of one Interaction in their order, and
+    after what is still to be told of it. Returns how many there were.
+    """
     count = 0
-    for sid in sids:
-        count += tx.execute(
-            "UPDATE outbox SET state = 1, attempts = 0, due_at = ?, expires_at = ?"
-            " WHERE state = 6 AND service_sid = ? AND message_sid = ?",
-            (tx.now, tx.now + CALLBACK_LIFE_S * SECOND, service_sid, sid),
-        ).rowcount
+    for sid in sorted(sids):
+        row = tx.execute(
+            "SELECT id, order_key FROM outbox WHERE state = 6 AND service_sid = ? AND message_sid = ?",
+            (service_sid, sid),
+        ).fetchone()
+        if row is None:
+            continue
+        count += 1
+        state = HELD if tx.execute(_EARLIER, (row[1],)).fetchone() is not None else WAITING
+        tx.execute(
+            "UPDATE outbox SET state = ?, attempts = 0, due_at = ?, expires_at = ? WHERE id = ?",
+            (state, tx.now, tx.now + CALLBACK_LIFE_S * SECOND, row[0]),
+        )
     if count:
         tx.wake |= Wake.CALLBACKS
     return count
