@@ -135,6 +135,21 @@ async def test_after_an_hour_it_is_dead_until_it_is_sent_again(house: House, rec
     assert await house.outbox() == 0
 
 
+async def test_one_that_nobody_came_to_send_for_an_hour_is_given_up_with_an_event(
+    house: House, receiver: Receiver
+) -> None:
+    _, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    message = await house.say(ann)
+    house.clock.advance(HOUR - 1)
+    await house.sweeper.sweep()
+    assert await house.store.read(find_dead, None, 10) == []
+    house.clock.advance(1)
+    await house.sweeper.sweep()
+    (dead,) = await house.store.read(find_dead, None, 10)
+    assert (dead.sid, dead.attempts) == (callback_sid(message.sid, 1), 0)
+    assert await house.rows("SELECT code, interaction_sid FROM events") == [(80908, message.sid)]
+
+
 async def test_what_is_sent_again_comes_in_order_and_one_by_one(house: House, receiver: Receiver) -> None:
     service = await house.service(callback_url=receiver.url)
     _, ann, _ = await house.pair(service)

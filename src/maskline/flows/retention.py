@@ -4,7 +4,7 @@ waits behind it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 
 from maskline.clock import Clock
@@ -13,10 +13,11 @@ from maskline.mint import Mint
 from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
+from maskline.store.outbox import find_expired
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
-from maskline.store.start import Stopped, fail_expired, find_expired
+from maskline.store.start import Stopped, fail_expired
 from maskline.store.tombstones import delete_old_tombstones
 
 STEP = 500
@@ -75,13 +76,14 @@ class Sweeper:
         stopped: list[Stopped] = []
         await self._repeat(sweep_sessions)
         for _ in range(MOST_STEPS):
-            late, self._outbox = await self._store.read(find_expired, self._outbox, WALK)
-            for i in range(0, len(late), STEP):
-                step = late[i : i + STEP]
-                stopped += await self._store.write(fail_expired, step, [self._mint.sid("NO") for _ in step])
+            late = await self._store.read(find_expired, self._outbox, WALK)
+            for step in self._steps(late.sends):
+                stopped += await self._store.write(fail_expired, *step)
+            for step in self._steps(late.callbacks):
+                await self._store.write(bury_expired, *step)
+            self._outbox = late.after
             if not self._outbox:
                 break
-        await self._repeat(bury_expired)
         await self._repeat(partial(delete_old_sessions, retention_us=self._retention_us), SESSIONS)
         await self._repeat(purge_step)
         for _ in range(KEY_STEPS):
@@ -92,6 +94,12 @@ class Sweeper:
         await self._repeat(delete_old_tombstones)
         await self._repeat(erase_people)
         return stopped
+
+    def _steps(self, ids: list[int]) -> Iterator[tuple[list[int], list[str]]]:
+        """STEP rows at a time, each with a SID for its event."""
+        for i in range(0, len(ids), STEP):
+            step = ids[i : i + STEP]
+            yield step, [self._mint.sid("NO") for _ in step]
 
     async def _repeat(self, step: Callable[[Tx, int], int], most: int = STEP) -> None:
         """Take a step of `most` rows again and again, until it finds fewer."""

@@ -287,16 +287,20 @@ def free_orphans(tx: Tx, run: str) -> None:
     )
 
 
-def bury_expired(tx: Tx, most: int) -> int:
-    """Give up to `most` callbacks up whose hour is over: their receiver did not even get as far as to refuse them."""
-    rows = tx.execute(
-        "SELECT id, order_key FROM outbox WHERE topic = 'callback' AND state IN (1, 5) AND due_at <= ?"
-        " AND expires_at <= ? ORDER BY due_at LIMIT ?",
-        (tx.now, tx.now, most),
-    ).fetchall()
-    for row_id, order_key in rows:
-        finish(tx, row_id, order_key, dead=True)
-    return len(rows)
+def bury_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
+    """Give those of these callbacks up that still wait though their hour is over: their receiver did not even get as
+    far as to refuse them.
+    """
+    for row_id, event_sid in zip(ids, event_sids, strict=True):
+        row = tx.execute(
+            "SELECT order_key, account_sid, service_sid, session_sid, interaction_sid FROM outbox"
+            " WHERE id = ? AND topic = 'callback' AND state = 1 AND expires_at <= ?",
+            (row_id, tx.now),
+        ).fetchone()
+        if row is not None:
+            finish(tx, row_id, row[0], dead=True)
+            where = {"service_sid": row[2], "session_sid": row[3], "interaction_sid": row[4]}
+            insert_event(tx, event_sid, row[1], problems.CALLBACK_FAILED, "given up", **where)
 
 
 # Looking

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from maskline.domain.model import OutboxState
 from maskline.store.engine import Tx, Wake
 
-HELD = int(OutboxState.HELD)
+WAITING, HELD, STARTED = int(OutboxState.WAITING), int(OutboxState.HELD), int(OutboxState.STARTED)
 
 _FINISH = "DELETE FROM outbox WHERE id = ?"
 _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE id = ?"
@@ -21,6 +23,31 @@ def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
     if following is not None and following[1] == HELD:
         tx.execute(_RELEASE, (tx.now, following[0]))
         tx.wake |= Wake.SENDS | Wake.CALLBACKS
+
+
+@dataclass(slots=True)
+class Expired:
+    """Rows past their time: sends that nobody is at, and callbacks whose turn it is. `after`: where the walk stopped
+    (0: at the end).
+    """
+
+    sends: list[int]
+    callbacks: list[int]
+    after: int
+
+
+def find_expired(tx: Tx, after: int, most: int) -> Expired:
+    """Walk `most` rows onward from `after`. A read, so that a long queue does not hold up the writer."""
+    rows = tx.execute(
+        "SELECT id, topic, state, expires_at FROM outbox WHERE id > ? AND state <> 6 ORDER BY id LIMIT ?",
+        (after, most),
+    ).fetchall()
+    late = [row for row in rows if row[3] <= tx.now]
+    return Expired(
+        sends=[row[0] for row in late if row[1] == "send" and row[2] != STARTED],
+        callbacks=[row[0] for row in late if row[1] == "callback" and row[2] == WAITING],
+        after=rows[-1][0] if len(rows) == most else 0,
+    )
 
 
 def forget_callbacks(tx: Tx, service_sid: str, interaction_sid: str) -> None:

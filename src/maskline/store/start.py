@@ -26,7 +26,7 @@ from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
 PARKED, HELD = int(OutboxState.PARKED), int(OutboxState.HELD)
-STARTED, UNCERTAIN = int(OutboxState.STARTED), int(OutboxState.UNCERTAIN)
+UNCERTAIN = int(OutboxState.UNCERTAIN)
 
 ASK_LATER_US = 5 * SECOND
 WAITING_SHARE = 8
@@ -268,17 +268,6 @@ def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     insert_event(tx, event_sid, row[8], code, f"to {mask(row[13])}", **where)
     known, updated_at = leg or (status, tx.now)
     return Stopped(row[11], known, updated_at)
-
-
-def find_expired(tx: Tx, after: int, most: int) -> tuple[list[int], int]:
-    """Walk `most` rows onward from `after`: the unstarted sends that are past their validity, and where it stopped
-    (0: at the end). A read, so that a long queue does not hold up the writer.
-    """
-    rows = tx.execute(
-        "SELECT id, topic, state, expires_at FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (after, most)
-    ).fetchall()
-    late = [row[0] for row in rows if row[1] == "send" and row[2] != STARTED and row[3] <= tx.now]
-    return late, rows[-1][0] if len(rows) == most else 0
 
 
 def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]:
