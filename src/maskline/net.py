@@ -60,12 +60,16 @@ class Failure(Enum):
 
 
 class HttpError(Exception):
-    """A call without an answer. `detail` is for logs and events: it holds no part of the URL but the host."""
+    """A call without a whole answer. `detail` is for logs and events: it holds no part of the URL but the host.
 
-    def __init__(self, kind: Failure, detail: str = "") -> None:
+    `status` is the HTTP status, where at least the head of an answer came.
+    """
+
+    def __init__(self, kind: Failure, detail: str = "", status: int | None = None) -> None:
         super().__init__(kind, detail)
         self.kind = kind
         self.detail = detail
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,20 +171,24 @@ class HttpClient:
         request = self._session.post(
             url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
         )
+        status = None
         try:
             async with attempt.deadline, request as response:
+                status = response.status
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece
                     if len(content) > MOST_BYTES:
-                        raise HttpError(Failure.TOO_LARGE, f"more than {MOST_BYTES} bytes")
+                        raise HttpError(Failure.TOO_LARGE, f"more than {MOST_BYTES} bytes", status)
                     attempt.proceed(Failure.TIMEOUT)
                 content_type = response.headers.get("Content-Type", "").encode("ascii", "replace").decode()
-                return Answer(response.status, content_type, bytes(content))
+                return Answer(status, content_type, bytes(content))
         except TimeoutError:
-            raise HttpError(attempt.late, "took too long") from None
+            raise HttpError(attempt.late, "took too long", status) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            raise _explain(error) from None
+            told = _explain(error)
+            told.status = status
+            raise told from None
 
 
 class _Connector(aiohttp.TCPConnector):

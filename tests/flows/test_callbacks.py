@@ -9,9 +9,11 @@ from twilio.request_validator import RequestValidator
 
 from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
+from maskline.net import MOST_BYTES
 from maskline.store.callbacks import find_dead, send_again
 from maskline.worker import CALLBACK_SLOTS_EACH
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
+from tests.support.peer import Peer, Talk
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 
@@ -111,6 +113,24 @@ async def test_what_fails_is_told_again_in_its_order_under_the_same_token(
     assert {row[0] for row in await house.rows("SELECT url FROM callback_attempts")} == {
         receiver.url.partition("?")[0]
     }
+
+
+@pytest.mark.parametrize(
+    "body", [b"x" * (MOST_BYTES + 1), b"a half"], ids=["too long", "half of what was announced"]
+)
+async def test_any_2xx_is_taken_as_received_whatever_follows_it(house: House, body: bytes) -> None:
+    async def behave(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + body)
+
+    async with Peer(behave) as peer:
+        _, ann, _ = await house.pair(await house.service(callback_url=peer.url))
+        async with house.working():
+            await house.say(ann)
+            await until(lambda: len(peer.requests) == 2)
+            await house.quiet()
+    assert await house.rows("SELECT number, status, error FROM callback_attempts") == [(1, 200, "")] * 2
+    assert await house.outbox() == 0
 
 
 async def test_after_an_hour_it_is_dead_until_it_is_sent_again(house: House, receiver: Receiver) -> None:

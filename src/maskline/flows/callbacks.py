@@ -57,7 +57,9 @@ class Callbacks:
         try:
             attempt.status = await self._post(callback)
         except HttpError as error:
-            attempt.error = f"{error.kind.value}: {error.detail}" if error.detail else error.kind.value
+            attempt.status = error.status
+            if not attempt.good:  # what follows the head of a 2xx is nothing to us
+                attempt.error = f"{error.kind.value}: {error.detail}" if error.detail else error.kind.value
         except Exception:
             _log.exception("callback.defect", callback=callback.sid)
             attempt.error = "defect"

@@ -205,7 +205,9 @@ def _take(tx: Tx, run: str, row: Any) -> Callback | None:
 
 @dataclass(slots=True)
 class Attempt:
-    """How one attempt went. `status` is the HTTP status, None where there was no answer and `error` says why."""
+    """How one attempt went. `status` is the HTTP status, None where no answer came; `error` says what was wrong with
+    the exchange.
+    """
 
     id: int
     run: str
