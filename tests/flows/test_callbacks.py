@@ -9,6 +9,7 @@ from twilio.request_validator import RequestValidator
 
 from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
+from maskline.flows.callbacks import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, Lanes
 from maskline.net import MOST_BYTES
 from maskline.store.callbacks import find_dead, send_again
 from maskline.worker import CALLBACK_SLOTS_EACH
@@ -283,3 +284,39 @@ async def test_of_a_deleted_session_nothing_is_told_though_its_rows_are_there_st
         await house.pass_time(1)
         assert await house.one("SELECT count(*) FROM interactions") == 1
     assert len(receiver.posts) == 1
+
+
+def fail(lanes: Lanes, at: float, together: int = 1) -> None:
+    for _ in range(together):
+        lanes.began("KS1")
+    for _ in range(together):
+        lanes.ended("KS1", at, good=False)
+
+
+def test_the_pause_doubles_with_each_failure_and_not_with_those_that_were_under_way_together() -> None:
+    lanes, now = Lanes(32), 100.0
+    pauses = []
+    for _ in range(8):
+        fail(lanes, now, together=32)
+        pauses.append((lanes.next_at(now) or 0) - now)
+        now += pauses[-1]
+    assert pauses == [FIRST_PAUSE_S * 2**i for i in range(6)] + [MOST_PAUSE_S] * 2
+
+
+def test_after_a_failure_one_place_is_free_when_the_pause_is_over() -> None:
+    lanes = Lanes(32)
+    fail(lanes, 100)
+    assert lanes.busy(100) == {"KS1": 32}
+    assert lanes.busy(100 + FIRST_PAUSE_S) == {"KS1": 31}
+    lanes.began("KS1")
+    assert lanes.busy(100 + FIRST_PAUSE_S) == {"KS1": 32}
+    lanes.ended("KS1", 101, good=True)
+    assert lanes.busy(101) == {}
+
+
+def test_a_service_that_has_nothing_to_tell_any_more_is_forgotten() -> None:
+    lanes = Lanes(32)
+    fail(lanes, 100)
+    assert lanes.busy(100 + FORGET_S) == {"KS1": 31}
+    assert lanes.busy(101 + FORGET_S) == {}
+    assert lanes.next_at(0) is None

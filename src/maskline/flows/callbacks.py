@@ -20,6 +20,7 @@ TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
 
 MOST_PAUSE_S = 30.0
 FIRST_PAUSE_S = 0.5
+FORGET_S = 3600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +81,8 @@ class Callbacks:
 
 class Lanes:
     """How many callbacks each Service may have under way: `most` while its receiver answers; after a failure one at a
-    time, after a pause that doubles with each. Time is an argument, in seconds that never step.
+    time, after a pause that doubles with each. Of those that were under way together, the first failure counts. After
+    FORGET_S without another it is forgotten. Time is an argument, in seconds that never step.
     """
 
     def __init__(self, most: int) -> None:
@@ -91,6 +93,8 @@ class Lanes:
 
     def busy(self, now: float) -> dict[str, int]:
         """How many of its places each Service does not have now."""
+        for service_sid in [sid for sid, until in self._until.items() if now - until > FORGET_S]:
+            self._forget(service_sid)
         taken = dict(self._under_way)
         for service_sid, until in self._until.items():
             under_way = self._under_way.get(service_sid, 0)
@@ -113,8 +117,11 @@ class Lanes:
         else:
             del self._under_way[service_sid]
         if good:
-            self._failures.pop(service_sid, None)
-            self._until.pop(service_sid, None)
-        else:
+            self._forget(service_sid)
+        elif now >= self._until.get(service_sid, now):
             failures = self._failures[service_sid] = self._failures.get(service_sid, 0) + 1
             self._until[service_sid] = now + min(MOST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
+
+    def _forget(self, service_sid: str) -> None:
+        self._failures.pop(service_sid, None)
+        self._until.pop(service_sid, None)
