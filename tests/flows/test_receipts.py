@@ -1,11 +1,15 @@
 """Delivery reports: whichever comes first, the report or the answer to the send, the leg ends as the higher says."""
 
+from typing import Any
+
 import pytest
 
 from maskline.carriers.base import Report
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.numbers import remove_number
 from maskline.flows.receipts import report
+from maskline.store.engine import Tx
+from maskline.store.receipts import _FIND_ANYWHERE, retry_receipts
 from tests.support.carrier import UNCERTAIN
 from tests.support.house import ACCOUNT, House
 
@@ -39,6 +43,31 @@ async def test_a_report_before_the_answer_is_merged_when_the_answer_comes(house:
         assert await house.status(message) == "delivered"
     assert await house.outbox() == 0
     assert await house.events() == []
+
+
+async def test_an_early_report_is_looked_for_in_its_numbers_service_and_not_in_all_of_the_account(
+    house: House,
+) -> None:
+    _, ann, _ = await house.pair()
+    gate = house.carrier.gate(ann.identifier)
+    asked: list[str] = []
+
+    def look_again(tx: Tx) -> None:
+        def execute(sql: str, params: Any = ()) -> Any:
+            asked.append(sql)
+            return tx.execute(sql, params)
+
+        retry_receipts(Tx(execute, tx.executemany, tx.now, tx.idle_close_us), ["NO1"])
+
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        await house.report(message, DELIVERED, ann.proxy_identifier)
+        gate.release()
+        await house.quiet()
+        await house.store.write(look_again)
+        assert await house.status(message) == "delivered"
+    assert _FIND_ANYWHERE not in asked
 
 
 async def test_reports_come_twice_and_in_any_order_and_the_highest_wins(house: House) -> None:

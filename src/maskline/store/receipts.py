@@ -30,7 +30,7 @@ SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
 CROSS JOIN interactions i ON i.service_sid = n.service_sid AND i.carrier_id = ?2
 WHERE n.phone_number = ?1"""
 
-# Where the number has left its pool since: in any Service of its account. Not for the hot path.
+# Where the number has left its pool since: in any Service of its account. Not for the hot path, it asks them all.
 _FIND_ANYWHERE = """
 SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
 CROSS JOIN services v ON v.account_sid = n.account_sid
@@ -78,7 +78,11 @@ def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
     for event_sid, (row_id, carrier_id, status, attempts, expires_at, number) in zip(
         event_sids, rows, strict=False
     ):
-        found = _apply(tx, _FIND_ANYWHERE, number, carrier_id, status) or is_buried(tx, carrier_id)
+        found = (
+            _apply(tx, _FIND, number, carrier_id, status)
+            or is_buried(tx, carrier_id)
+            or _apply(tx, _FIND_ANYWHERE, number, carrier_id, status)
+        )
         if found or expires_at <= tx.now:
             tx.execute("DELETE FROM outbox WHERE id = ?", (row_id,))
         else:
