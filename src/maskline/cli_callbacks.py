@@ -7,13 +7,15 @@ from typing import Any
 import click
 
 from maskline.api.render import render_date
-from maskline.cli_database import on_database, show, table, transact
+from maskline.cli_database import on_database, show, table, transact, with_store
+from maskline.clock import SystemClock
 from maskline.domain.callback import CALLBACK_PREFIX
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.interaction import WORDS
+from maskline.flows.retention import PAUSE_S, STEP
 from maskline.settings import Settings
 from maskline.store.callbacks import DeadCallback, find_dead, send_again
-from maskline.store.engine import Tx
+from maskline.store.engine import Store, Tx
 
 MOST = 1000
 
@@ -65,12 +67,24 @@ def resend(settings: Settings, sids: tuple[str, ...], service: str | None, as_js
         if not is_sid(sid, CALLBACK_PREFIX):
             raise click.BadParameter(f"{sid} is not CB and 32 hexadecimal digits", param_hint="SID")
 
-    def again(tx: Tx) -> int:
-        wanted = {canonical(sid) for sid in sids}
-        dead = [one for one in find_dead(tx, _service(service), -1) if not wanted or one.sid in wanted]
+    wanted = {canonical(sid) for sid in sids}
+
+    def named(tx: Tx) -> int:
+        dead = [one for one in find_dead(tx, None, -1) if one.sid in wanted]
         if missing := wanted - {one.sid for one in dead}:
             raise click.ClickException(f"no such callback was given up: {', '.join(sorted(missing))}")
         return sum(send_again(tx, one.service_sid, [one.sid]) for one in dead)
 
-    count = transact(settings, again)
+    def some(tx: Tx) -> int:
+        found = find_dead(tx, _service(service), STEP)
+        return sum(send_again(tx, one.service_sid, [one.sid]) for one in found)
+
+    async def all_of_service(store: Store) -> int:
+        count, clock = 0, SystemClock()
+        while step := await store.write(some):
+            count += step
+            await clock.sleep(PAUSE_S)
+        return count
+
+    count = transact(settings, named) if wanted else with_store(settings, all_of_service)
     show(as_json, {"sent_again": count}, f"{count} callbacks are due again.")

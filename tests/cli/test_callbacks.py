@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from maskline.flows.retention import STEP
+
 Invoke = Callable[..., Result]
 
 SIDS = {name: name + "0" * 32 for name in ("KS", "KC", "KI", "CB")}
@@ -52,6 +54,22 @@ def test_what_was_given_up_is_listed_and_sent_again(
     arguments = [SIDS.get(word, word) for word in which]
     result = invoke("callbacks", "resend", "--data", "data", "--json", *arguments)
     assert (result.exit_code, json.loads(result.stdout)) == (0, {"sent_again": 1})
+    assert listed(invoke) == []
+
+
+def test_all_of_a_service_are_sent_again_in_steps(invoke: Invoke, given_up: str) -> None:
+    with sqlite3.connect("data/maskline.db") as connection:
+        connection.execute(
+            "INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, attempts, account_sid,"
+            " service_sid, session_sid, interaction_sid, message_sid, recipient, payload)"
+            " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :more)"
+            " SELECT topic, state, 'KI' || i, seq, number, due_at, expires_at, attempts, account_sid, service_sid,"
+            " session_sid, 'KI' || i, 'CB' || i, recipient, payload FROM outbox, n",
+            {"more": STEP},
+        )
+    connection.close()
+    result = invoke("callbacks", "resend", "--data", "data", "--json", "--service", SIDS["KS"])
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"sent_again": STEP + 1})
     assert listed(invoke) == []
 
 
