@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import errno
+import gc
 import sys
 from typing import Any
 
@@ -39,6 +40,9 @@ from maskline.store.migrate import SchemaTooNew, is_behind
 from maskline.store.sessions import count_old_sessions
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
+
+# How many objects more, and how many passes over the young and the middle-aged, before garbage is looked for.
+GARBAGE_THRESHOLDS = (20_000, 20, 50)
 
 _port = click.IntRange(0, 65535)
 
@@ -95,6 +99,10 @@ def serve(**flags: Any) -> None:
         server = Server(settings)
         running = await server.start()
         serving = asyncio.create_task(server.serve())
+        # What is there now stays, and requests leave few cycles: looking at all of it for garbage every few hundred
+        # objects cost several per cent of a busy server's time.
+        gc.freeze()
+        gc.set_threshold(*GARBAGE_THRESHOLDS)
         await asyncio.sleep(0)  # from here on signals stop it in order
         _tell(settings, running)
         await serving

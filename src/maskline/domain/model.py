@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from maskline.domain.ids import AccountSid, InteractionSid, NumberSid, ParticipantSid, ServiceSid, SessionSid
 
@@ -159,8 +159,7 @@ class Participant:
     updated_at: Instant
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(NamedTuple):
     """One side of an Interaction: who, which message or call, how far (a rank, see `interaction`)."""
 
     participant_sid: ParticipantSid
@@ -168,8 +167,7 @@ class Leg:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Interaction:
+class Interaction(NamedTuple):
     """One message or call. `participant_sid` is set only for messages made by the API (MessageInteractions)."""
 
     service_sid: ServiceSid
