@@ -89,6 +89,7 @@ def test_an_expiry_date_is_read_in_every_form_that_clients_send(
         "2009-07-30T20:00:00Z",
         "1969-12-31",
         "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-14:00",
         (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
     ],
 )

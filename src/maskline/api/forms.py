@@ -129,7 +129,9 @@ class Params:
             return None
         try:
             at = datetime.fromisoformat(text)
-        except ValueError:
+            if at.tzinfo is not None:
+                at = at.astimezone(UTC)  # and so within the years that can be told
+        except (ValueError, OverflowError):
             raise _invalid(f"{name} (an ISO 8601 date such as 2026-07-30T20:00:00Z)") from None
         if at.tzinfo is None:
             if not _DATE.fullmatch(text):
