@@ -99,7 +99,9 @@ def api_path(api: CheckedApi, path: str) -> str:
 def test_a_list_of_1250_rows_forward_and_back_while_rows_are_added(
     intake: CheckedApi, messages: tuple[str, list[str]], size: int
 ) -> None:
-    """The Session's Interactions: all messages to one participant, while others to the other one come in."""
+    """Checklist, item 3. The Session's Interactions: all messages to one participant, while others to the other one
+    come in.
+    """
     path, sids = messages
     session, _, first = path.removesuffix("/MessageInteractions").partition("/Participants/")
     people = intake.get(session + "/Participants").json["participants"]

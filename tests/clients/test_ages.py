@@ -1,4 +1,4 @@
-"""Several ages of Twilio's official clients, each over every operation that it has.
+"""Checklist, item 1: several ages of Twilio's official clients, each over every operation that it has.
 
 The newest Python client is looked at more closely in test_twilio_python.py.
 """
