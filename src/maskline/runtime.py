@@ -220,11 +220,13 @@ class Server:
             sandbox=carrier,
         )
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
-        self._https = [_http(build_app(context, checks, limit, settings.cors_origin), settings, tls=True)]
+        docs_url = settings.more_info_url
+        app = build_app(context, checks, docs_url, limit, settings.cors_origin)
+        self._https = [_http(app, settings, tls=True)]
         self._sockets = [main_socket]
         ops_url = None
         if ops_socket is not None:
-            self._https.append(_http(build_ops_app(context, checks), settings, tls=False))
+            self._https.append(_http(build_ops_app(context, checks, docs_url), settings, tls=False))
             self._sockets.append(ops_socket)
             ops_url = f"http://127.0.0.1:{ops_socket.getsockname()[1]}"
         self._serving = [

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROLES = ("all", "api", "worker")
 
@@ -62,6 +63,10 @@ class Settings:
     )
     cors_origin: str = _setting(
         "*", "Whose pages may call the API from a browser: an origin such as https://app.example, * or off."
+    )
+    more_info_url: str = _setting(
+        "https://www.twilio.com/docs/errors/",
+        "What `more_info` of an error begins with, such as a page of your own; the code follows.",
     )
     idle_close_days: int = _setting(
         90, "Sessions without Ttl and DateExpiry close after so long without use; 0: never."
@@ -156,9 +161,21 @@ def _check(settings: Settings) -> None:
 def _check_addresses(settings: Settings) -> None:
     if not re.fullmatch(r"|off|\*|https?://[A-Za-z0-9.:\[\]-]+", settings.cors_origin):
         raise SettingsError("cors_origin: must be *, off or one origin, such as https://app.example")
-    url = settings.public_url
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise SettingsError("public_url: must begin with http:// or https://")
+    for name in ("public_url", "more_info_url"):
+        url = getattr(settings, name)
+        if url is not None and not _is_url(url):
+            raise SettingsError(f"{name}: must be an absolute http or https URL, in ASCII without blanks")
+    if set(settings.public_url or "") & set("?#"):
+        raise SettingsError("public_url: is a prefix of addresses, and can have neither query nor fragment")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return good and re.fullmatch(r"[!-~]+", text) is not None
 
 
 def _is_account(sid: str) -> bool:

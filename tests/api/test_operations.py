@@ -1,6 +1,7 @@
 """The endpoint table: every operation is there, and no other method."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,6 +132,13 @@ def test_what_was_not_found_is_named_without_host_and_version(api: CheckedApi) -
         "more_info": "https://www.twilio.com/docs/errors/20404",
         "status": 404,
     }
+
+
+def test_the_operators_own_page_may_stand_in_more_info(tmp_path: Path) -> None:
+    environment = {"MASKLINE_MORE_INFO_URL": "https://docs.example/errors.html#"}
+    server = RealServer(tmp_path / "data", environment=environment).start()
+    assert server.api.get("/v1/Services/KS71").json["more_info"] == "https://docs.example/errors.html#20404"
+    assert server.stop() == 0
 
 
 def test_every_answer_has_a_request_id_of_its_own(api: CheckedApi) -> None:

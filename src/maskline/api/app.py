@@ -24,13 +24,11 @@ from maskline.api.sessions import Sessions
 
 Checks = dict[str, Callable[[], bool]]
 
-DOCS_URL = "https://www.twilio.com/docs/errors/"
-
 
 def build_app(
-    context: Context, checks: Checks, limit: RateLimit | None = None, cors_origin: str = ""
+    context: Context, checks: Checks, docs_url: str, limit: RateLimit | None = None, cors_origin: str = ""
 ) -> Edge:
-    """Everything that the main port serves."""
+    """Everything that the main port serves. `docs_url` is what `more_info` of an error begins with."""
     auth = context.auth
     messages, interactions = MessageInteractions(context), Interactions(context)
     participants, sessions = Participants(context), Sessions(context)
@@ -85,11 +83,11 @@ def build_app(
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return Edge(Router(table), DOCS_URL, limit, cors_lines(cors_origin))
+    return Edge(Router(table), docs_url, limit, cors_lines(cors_origin))
 
 
-def build_ops_app(context: Context, checks: Checks) -> Edge:
+def build_ops_app(context: Context, checks: Checks, docs_url: str) -> Edge:
     """What the ops port serves: health, with details."""
     ops = Ops(context.store, checks, details=True)
     table = {"/healthz": Resource(None, get=ops.health), "/readyz": Resource(None, get=ops.ready)}
-    return Edge(Router(table), DOCS_URL)
+    return Edge(Router(table), docs_url)
