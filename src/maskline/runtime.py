@@ -221,7 +221,9 @@ class Server:
         )
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
         docs_url = settings.more_info_url
-        app = build_app(context, checks, docs_url, limit, settings.cors_origin)
+        app = build_app(
+            context, checks, docs_url, limit, settings.cors_origin, access_log=settings.access_log
+        )
         self._https = [_http(app, settings, tls=True)]
         self._sockets = [main_socket]
         ops_url = None

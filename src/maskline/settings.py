@@ -64,6 +64,9 @@ class Settings:
     cors_origin: str = _setting(
         "*", "Whose pages may call the API from a browser: an origin such as https://app.example, * or off."
     )
+    access_log: bool = _setting(
+        False, "Whether each request is logged: its id, method, path without names, status and duration."
+    )
     more_info_url: str = _setting(
         "https://www.twilio.com/docs/errors/",
         "What `more_info` of an error begins with, such as a page of your own; the code follows.",

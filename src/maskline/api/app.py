@@ -26,7 +26,13 @@ Checks = dict[str, Callable[[], bool]]
 
 
 def build_app(
-    context: Context, checks: Checks, docs_url: str, limit: RateLimit | None = None, cors_origin: str = ""
+    context: Context,
+    checks: Checks,
+    docs_url: str,
+    limit: RateLimit | None = None,
+    cors_origin: str = "",
+    *,
+    access_log: bool = False,
 ) -> Edge:
     """Everything that the main port serves. `docs_url` is what `more_info` of an error begins with."""
     auth = context.auth
@@ -83,7 +89,7 @@ def build_app(
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return Edge(Router(table), docs_url, limit, cors_lines(cors_origin))
+    return Edge(Router(table), docs_url, limit, cors_lines(cors_origin), access_log=access_log)
 
 
 def build_ops_app(context: Context, checks: Checks, docs_url: str) -> Edge:

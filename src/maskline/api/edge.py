@@ -6,6 +6,7 @@ Every answer has a request id and a duration, every failure the body that Twilio
 from __future__ import annotations
 
 import os
+import re
 import time
 from itertools import count
 
@@ -25,12 +26,15 @@ from maskline.store.engine import StoreRefused, StoreUnavailable
 
 MOST_KEY = 255
 
+# What of a path is logged: words and SIDs. Names are the caller's, and may be anything.
+_SHOWN = re.compile(r"([A-Za-z]*|v1|2010-04-01|[A-Z]{2}[0-9a-fA-F]{32})(\.json)?")
+
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
 class Edge:
-    """The application of a port (`wire.Application`)."""
+    """The application of a port (`wire.Application`). `access_log`: each request is logged."""
 
     def __init__(
         self,
@@ -38,8 +42,11 @@ class Edge:
         docs_url: str,
         limit: RateLimit | None = None,
         cors: bytes = b"",
+        *,
+        access_log: bool = False,
     ) -> None:
         self.always = cors
+        self._access_log = access_log
         self._router = router
         self._limit = limit
         self._docs_url = docs_url
@@ -69,11 +76,17 @@ class Edge:
             answer = self._refuse(Problem(code, f"Request {request_id}"), exchange.path)
         finally:
             self._concurrent -= 1
-        return self._render(answer, request_id, time.perf_counter() - began)
+        duration_s = time.perf_counter() - began
+        if self._access_log:
+            _tell(request_id, exchange.method, exchange.path, answer.status, duration_s)
+        return self._render(answer, request_id, duration_s)
 
     def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request."""
-        return self._render(self._refuse(Problem(code), ""), self._next_id(), 0.0)
+        answer, request_id = self._refuse(Problem(code), ""), self._next_id()
+        if self._access_log:
+            _tell(request_id, "", "", answer.status, 0.0)
+        return self._render(answer, request_id, 0.0)
 
     def _next_id(self) -> str:
         return f"RQ{self._run}{next(self._count):016x}"
@@ -117,6 +130,12 @@ class Edge:
     def _refuse(self, problem: Problem, path: str) -> Answer:
         content = render_problem(problem, path, self._docs_url)
         return Answer(content, problem.status, problem.headers or {})
+
+
+def _tell(request_id: str, method: str, path: str, status: int, duration_s: float) -> None:
+    shown = "/".join(part if _SHOWN.fullmatch(part) else "…" for part in path.split("/"))
+    ms = round(duration_s * 1000, 1)
+    _log.info("request.answered", request=request_id, method=method, path=shown, status=status, ms=ms)
 
 
 def _key_text(raw: bytes) -> str:

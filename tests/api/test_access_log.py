@@ -1,0 +1,51 @@
+"""The access log: a line for each request where it is asked for, and nothing in it that must not be told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.checked import CheckedApi
+from tests.support.server import RealServer
+from tests.support.world import make_pair
+
+
+def lines(server: RealServer) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.log().splitlines()]
+
+
+def test_each_request_is_a_line_without_names_numbers_and_bodies(tmp_path: Path) -> None:
+    server = RealServer(tmp_path / "data", environment={"MASKLINE_ACCESS_LOG": "true"}).start()
+    api = CheckedApi(server.url)
+    pair = make_pair(api, UniqueName="+12125550188")
+    before = len(lines(server))
+    replies = [
+        api.post(pair.messages_path(pair.first), {"Body": "a secret text"}),
+        api.get(f"{pair.service['links']['sessions']}/%2B12125550188"),
+        api.get(f"/v1/Services/+12125550188?UniqueName={pair.first['identifier']}"),
+        api.get("/v1/Services", auth=False),
+        api.get("/v1/Services", headers={"X-Long": "x" * 33_000}),
+    ]
+    told = lines(server)[before:]
+    assert [line["request"] for line in told] == [reply.headers["twilio-request-id"] for reply in replies]
+    assert [line["status"] for line in told] == [200, 200, 404, 401, 431]
+    assert [line["method"] for line in told] == ["POST", "GET", "GET", "GET", ""]
+    assert [line["path"] for line in told] == [
+        pair.messages_path(pair.first),
+        f"/v1/Services/{pair.service['sid']}/Sessions/…",
+        "/v1/Services/…",
+        "/v1/Services",
+        "",
+    ]
+    assert {line["event"] for line in told} == {"request.answered"}
+    assert all(line["ms"] >= 0 for line in told)
+    for hidden in ("secret", "5550188", pair.first["identifier"][2:], api.token):
+        assert hidden not in server.log()
+    assert server.stop() == 0
+
+
+def test_unless_it_is_asked_for_nothing_is_logged(tmp_path: Path) -> None:
+    server = RealServer(tmp_path / "data").start()
+    pair = make_pair(CheckedApi(server.url))
+    pair.send(pair.first, "hello")
+    assert server.stop() == 0
+    assert lines(server) == []
