@@ -115,6 +115,7 @@ WRONG = [
     ("CallbackUrl", "https://exam ple.com/"),
     ("CallbackUrl", "https://example.com:99999/"),
     ("CallbackUrl", "https://[::1"),
+    ("CallbackUrl", "https://..ü../"),
     ("CallbackUrl", "https://example.com/" + "x" * 3981),
 ]
 
@@ -129,6 +130,18 @@ def test_a_wrong_value_is_refused_and_changes_nothing(api: CheckedApi, parameter
     assert refused(reply, 80701)
     assert parameter in reply.json["message"]
     assert api.get("/v1/Services/" + quote(name, safe="")).status == 404
+
+
+@pytest.mark.parametrize("parameter", URLS)
+def test_a_url_that_leads_to_the_server_itself_is_refused(api: CheckedApi, parameter: str) -> None:
+    service = make_service(api, 0)
+    for path, form in ((service["url"], {}), ("/v1/Services", {"UniqueName": f"its own {parameter}"})):
+        reply = api.post(path, {**form, parameter: f"{api.url}/v1/Services"})
+        assert refused(reply, 80701)
+        assert parameter in reply.json["message"]
+    assert api.get(service["url"]).json == service
+    other = api.url.rpartition(":")[0]
+    assert api.make(service["url"], {parameter: f"{other}:1/"})[field(parameter)] == f"{other}:1/"
 
 
 def test_the_longest_values_are_taken(api: CheckedApi) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.webhook_url import Overrides, Trouble, as_sent, parse_overrides, redact
+from maskline.domain.webhook_url import Overrides, Trouble, as_sent, leads_to, parse_overrides, redact
 
 URL = "https://example.com/hook?a=1"
 CT, RT, CLIENT, SERVER = Trouble.CONNECT, Trouble.READ, Trouble.CLIENT_ERROR, Trouble.SERVER_ERROR
@@ -76,6 +76,29 @@ def test_what_is_sent_can_be_sent_and_is_sent_as_it_is(text: str) -> None:
     assert all("!" <= character <= "~" for character in sent)
     assert "#" not in sent
     assert as_sent(sent) == sent
+
+
+HOME = "https://masked.example.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "home", "same"),
+    [
+        ("https://masked.example.com/v1/Services?a=b#rc=0", HOME, True),
+        ("http://masked.example.com/", HOME, True),
+        ("https://MASKED.example.com.:443", HOME, True),
+        ("https://anna:secret@masked.example.com", HOME, True),
+        ("https://masked.example.com:8443/", HOME, False),
+        ("https://app.example.com/?masked.example.com", HOME, False),
+        ("https://masked.example.com@app.example.com/", HOME, False),
+        ("http://127.0.0.1:8080/hook", "http://127.0.0.1:8080", True),
+        ("http://127.0.0.1:8081/hook", "http://127.0.0.1:8080", False),
+        ("http://[::1]:8080", "http://[::1]:8080", True),
+        ("https://münchen.example/", "https://xn--mnchen-3ya.example", True),
+    ],
+)
+def test_whether_it_leads_to_ourselves(url: str, home: str, same: bool) -> None:
+    assert leads_to(url, home) is same
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from maskline.domain import problems
 from maskline.domain.model import SECOND, Instant
 from maskline.domain.problems import Problem
+from maskline.domain.webhook_url import as_sent
 
 FORM = b"application/x-www-form-urlencoded"
 MOST_BYTES = 65_536
@@ -114,7 +115,7 @@ class Params:
         if not text:
             return text
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(as_sent(text))
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         except ValueError:
             good = False

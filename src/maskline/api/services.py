@@ -13,6 +13,7 @@ from maskline.domain.ids import AccountSid, ServiceSid, instant_of, is_sid
 from maskline.domain.model import GeoMatchLevel, Instant, NumberSelectionBehavior, Service
 from maskline.domain.problems import Problem
 from maskline.domain.service_settings import change_settings, read_settings
+from maskline.domain.webhook_url import leads_to
 from maskline.flows.services import change_service, create_service, remove_service
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Replayed
@@ -26,8 +27,8 @@ _URLS = {
 }
 
 
-def _given(params: Params) -> dict[str, Any]:
-    """The fields of a Service that a form sets."""
+def _given(params: Params, home: str) -> dict[str, Any]:
+    """The fields of a Service that a form sets. A URL that leads to `home`, this server, could call itself for ever."""
     given: dict[str, Any] = {}
     if params.has("UniqueName"):
         given["unique_name"] = params.required("UniqueName", MOST_NAME)
@@ -35,6 +36,8 @@ def _given(params: Params) -> dict[str, Any]:
         given["default_ttl"] = ttl
     for parameter, name in _URLS.items():
         if (url := params.url(parameter)) is not None:
+            if url and leads_to(url, home):
+                raise Problem(problems.PARAMETER_INVALID, f"{parameter} (it leads to this server itself)")
             given[name] = url or None
     level = params.choice("GeoMatchLevel", GeoMatchLevel, extended_area_code=GeoMatchLevel.OVERLAY)
     if level is not None:
@@ -66,7 +69,7 @@ class Services:
             "chat_instance_sid": None,
             "geo_match_level": GeoMatchLevel.COUNTRY,
             "number_selection_behavior": NumberSelectionBehavior.PREFER_STICKY,
-            **_given(request.params),
+            **_given(request.params, self._c.render.url("")),
         }
         service = Service(
             sid=ServiceSid(sid),
@@ -102,7 +105,7 @@ class Services:
         return Answer(self._c.render.service(service))
 
     async def update(self, request: Request) -> Answer:
-        changes = _given(request.params)
+        changes = _given(request.params, self._c.render.url(""))
 
         def change(tx: Tx) -> Service:
             service = load_service_by_name(tx, request.account_sid, request.sids["sid"])

@@ -85,6 +85,19 @@ def as_sent(url: str) -> str:
     return f"{scheme}{mark}{_quote(userinfo)}{at}{host}{_quote(path)}"
 
 
+def leads_to(url: str, home: str) -> bool:
+    """Whether both lead to the same host and port; HTTP and HTTPS at their usual ports are taken for one.
+
+    Raises ValueError if either is no URL.
+    """
+    return _place(url) == _place(home)
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(as_sent(url))
+    return (parts.hostname or "").rstrip("."), None if parts.port in (80, 443) else parts.port
+
+
 def redact(url: str) -> str:
     """`url` as logs and events may show it: scheme, host, port and path."""
     try:
