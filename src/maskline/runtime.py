@@ -218,6 +218,7 @@ class Server:
             sessions=Sessions(store, clock),
             messages=messages,
             sandbox=carrier,
+            guard_services=settings.guard_services,
         )
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
         docs_url = settings.more_info_url

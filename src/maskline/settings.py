@@ -64,6 +64,10 @@ class Settings:
     cors_origin: str = _setting(
         "*", "Whose pages may call the API from a browser: an origin such as https://app.example, * or off."
     )
+    guard_services: bool = _setting(
+        False,
+        "Whether DELETE of a Service that has active Sessions is refused (20009), which Twilio does not do.",
+    )
     access_log: bool = _setting(
         False, "Whether each request is logged: its id, method, path without names, status and duration."
     )

@@ -1,5 +1,6 @@
 """What a delete takes along, and what stays: checklist, item 12, each row of section 9.5 (retention: tests/flows)."""
 
+from pathlib import Path
 from typing import Any
 
 from tests.support.checked import CheckedApi
@@ -59,6 +60,19 @@ def test_a_service_goes_with_all_below_it_even_in_use(api: CheckedApi) -> None:
     again = api.make(other["links"]["phone_numbers"], form)
     assert (again["sid"], again["in_use"], again["is_reserved"]) == (number["sid"], 0, False)
     assert len(handset(api, pair.first)) == 1
+
+
+def test_a_service_in_use_can_be_guarded(tmp_path: Path) -> None:
+    server = RealServer(tmp_path / "data", environment={"MASKLINE_GUARD_SERVICES": "true"}).start()
+    api = CheckedApi(server.url)
+    pair, message = talked(api)
+    reply = api.delete(pair.service["url"])
+    assert (reply.status, reply.json["code"]) == (400, 20009)
+    for path in (pair.service["url"], *paths_of(pair, message)):
+        assert api.get(path).status == 200
+    api.make(pair.session["url"], {"Status": "closed"})
+    assert api.delete(pair.service["url"]).status == 204
+    assert server.stop() == 0
 
 
 def test_the_numbers_of_a_deleted_service_reach_nobody(api: CheckedApi) -> None:

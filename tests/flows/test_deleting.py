@@ -39,6 +39,26 @@ async def rows_of(house: House, service_sid: str) -> dict[str, int]:
     return {name: await house.one(sql, service_sid) for name, sql in TABLES.items()}
 
 
+async def test_a_guarded_service_goes_once_its_last_session_has_ended(house: House) -> None:
+    """Written down or not; and another Service's Sessions are not its own."""
+    service, other = await house.service(1), await house.service(1)
+    await house.pair(other)
+    session, _, _ = await house.pair(service, ttl=60)
+    await house.close((await house.pair(service))[0])
+
+    async def delete() -> None:
+        await house.store.write(lambda tx: remove_service(tx, ACCOUNT, service.sid, guarded=True))
+
+    house.clock.advance(59)
+    with pytest.raises(Problem) as caught:
+        await delete()
+    assert caught.value.code is problems.NOT_YET_COMPLETE
+    assert (await house.fetch(session)).status == "open"
+    house.clock.advance(1)
+    await delete()
+    assert (await rows_of(house, service.sid))["services"] == 0
+
+
 async def test_a_deleted_service_takes_all_below_it_along_and_nothing_else(house: House) -> None:
     gone, stays = await house.service(2, unique_name="ours"), await house.service(2)
     for service in (gone, stays):

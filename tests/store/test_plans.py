@@ -13,6 +13,7 @@ import pytest
 from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant, Mode, NumberKind, Participant
+from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
 from maskline.flows.retention import delete_old_received
@@ -286,6 +287,8 @@ def delete(tx: Tx, w: World) -> None:
 
 
 def delete_all(tx: Tx, w: World) -> None:
+    with pytest.raises(Problem):
+        remove_service(tx, ACCOUNT, w.service_sid, guarded=True)
     remove_service(tx, ACCOUNT, w.service_sid)
     while purge_step(tx, 10):
         pass

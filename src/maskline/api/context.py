@@ -20,7 +20,7 @@ from maskline.store.engine import Store
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`sandbox` is None where the sandbox carrier is off."""
+    """`sandbox` is None where the sandbox carrier is off. `guard_services`: those in use cannot be deleted."""
 
     store: Store
     clock: Clock
@@ -30,6 +30,7 @@ class Context:
     sessions: Sessions
     messages: Messages
     sandbox: SandboxCarrier | None
+    guard_services: bool
 
 
 _CANONICAL = re.compile(r"[A-Z]{2}[0-9a-f]{32}")

@@ -116,7 +116,7 @@ class Services:
     async def delete(self, request: Request) -> Answer:
         def remove(tx: Tx) -> None:
             service = load_service_by_name(tx, request.account_sid, request.sids["sid"])
-            remove_service(tx, request.account_sid, service.sid)
+            remove_service(tx, request.account_sid, service.sid, guarded=self._c.guard_services)
 
         await self._c.store.write(remove)
         return Answer(None, 204)

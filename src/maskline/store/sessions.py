@@ -169,6 +169,18 @@ def list_sessions(
     return fetch_page(fetch, ["sid"], seek, now_session)
 
 
+def has_active_session(tx: Tx, service_sid: str) -> bool:
+    """Whether some Session of the Service is active now."""
+    return (
+        tx.execute(
+            "SELECT 1 FROM sessions WHERE service_sid = :service AND status IN ('open', 'in-progress')"
+            f" AND sid NOT IN (SELECT s.sid FROM sessions s WHERE {_ENDED}) LIMIT 1",
+            {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us},
+        ).fetchone()
+        is not None
+    )
+
+
 # The end of a Session
 
 
