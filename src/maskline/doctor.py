@@ -1,4 +1,4 @@
-"""What `maskline doctor` looks at: settings, data directory, database, key. It changes nothing and may run any time."""
+"""What `maskline doctor` looks at: settings, address, data directory, database, key. It changes nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography.x509 import load_pem_x509_certificates
 
 from maskline.api.render import render_date
 from maskline.clock import SystemClock
 from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
-from maskline.runtime import check_tls
+from maskline.domain.model import SECOND
+from maskline.runtime import CannotListen, check_address, check_tls
 from maskline.settings import Settings, SettingsError
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served
@@ -42,24 +46,69 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
         yield Finding("settings", False, str(error), remedy)
         return
     yield Finding("settings", True, f"can be used; the data directory is {settings.data}")
+    if settings.tls_cert is not None:
+        yield _certificate(Path(settings.tls_cert))
+    yield _public_url(settings)
     yield _sqlite()
     yield Finding("sandbox", True, "on; messages go to virtual handsets only" if settings.sandbox else "off")
     data = Path(settings.data)
     if not data.is_dir():
-        if data.exists():
-            remedy = "name a directory with --data"
-            yield Finding("data directory", False, f"{data} is not a directory", remedy)
-        else:
-            yield Finding("data directory", True, f"{data} is not there yet; `maskline serve` makes it")
+        yield _missing(data)
+        yield _address(settings)
         return
     yield _directory(data)
     yield _space(data)
     path = data / DATABASE
+    served = is_served(path)
+    yield Finding("server", True, "is running on it" if served else "none is running on it")
+    if not served:
+        yield _address(settings)
     if not path.exists():
         yield Finding("database", True, f"{path} is not there yet; `maskline serve` makes it")
         return
-    yield Finding("server", True, "is running on it" if is_served(path) else "none is running on it")
     yield from _database(settings, path)
+
+
+def _certificate(file: Path) -> Finding:
+    (certificate, *_) = load_pem_x509_certificates(file.read_bytes())
+    begins = int(certificate.not_valid_before_utc.timestamp()) * SECOND
+    ends = int(certificate.not_valid_after_utc.timestamp()) * SECOND
+    said = f"is valid from {render_date(begins)} to {render_date(ends)}"
+    good = begins <= SystemClock().now() <= ends
+    return Finding(
+        "TLS certificate", good, said, None if good else "get a new one, and start the server again"
+    )
+
+
+def _public_url(settings: Settings) -> Finding:
+    if settings.public_url is not None:
+        return Finding("public URL", True, settings.public_url)
+    try:
+        everywhere = ip_address(settings.host).is_unspecified
+    except ValueError:
+        everywhere = False
+    if everywhere:
+        said = f"is not given, so what is handed out would lead to {settings.host}, which is nobody's address"
+        return Finding("public URL", False, said, "set public_url to the address by which clients come")
+    return Finding("public URL", True, "is that of the address that is listened on")
+
+
+def _address(settings: Settings) -> Finding:
+    try:
+        check_address(settings)
+    except CannotListen as error:
+        return Finding("address", False, str(error), "free it, or choose another host and port")
+    return Finding("address", True, f"{settings.host}, port {settings.port}, can be listened on")
+
+
+def _missing(data: Path) -> Finding:
+    if data.exists():
+        return Finding("data directory", False, f"{data} is not a directory", "name a directory with --data")
+    above = next(path for path in data.absolute().parents if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        remedy = "make it for the user that the server runs as, or name another with --data"
+        return Finding("data directory", False, f"{data} is not there and cannot be made in {above}", remedy)
+    return Finding("data directory", True, f"{data} is not there yet; `maskline serve` makes it")
 
 
 def _sqlite() -> Finding:
@@ -129,7 +178,11 @@ def _key(settings: Settings, data: Path, key_id: str | None) -> Finding:
         source = str(file)
         if not file.exists():
             return Finding("secret key", False, f"{file} is not there and none is given", remedy)
-        key = file.read_text().strip()
+        try:
+            key = file.read_bytes().decode("ascii", "replace").strip()
+        except OSError as error:
+            said = f"{file} cannot be read: {error.strerror}"
+            return Finding("secret key", False, said, "give it to the user that the server runs as")
     try:
         vault = Vault(key)
     except ValueError:

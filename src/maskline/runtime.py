@@ -131,6 +131,13 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"cannot listen on {host}, port {port}: {reason}") from None
 
 
+def check_address(settings: Settings) -> None:
+    """Whether a server could listen where these settings say. Raises CannotListen."""
+    with _listen(settings.host, settings.port):
+        if settings.ops_port is not None:
+            _listen("127.0.0.1", settings.ops_port).close()
+
+
 @dataclass(slots=True)
 class Running:
     """What a started server tells about itself. `url` is the public one, `address` where it listens."""

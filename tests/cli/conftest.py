@@ -1,5 +1,6 @@
 """The command, run as a process of its own where that matters, and within this one where it does not."""
 
+import datetime as dt
 import os
 import signal
 import subprocess
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from maskline.cli import main
 
@@ -108,3 +113,27 @@ def invoke() -> Callable[..., Result]:
         return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
 
     return run
+
+
+def write_certificate(days: int = 1) -> None:
+    """cert.pem and key.pem of localhost, valid since two days ago until in so many days."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=2))
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    Path("cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    Path("key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )

@@ -1,4 +1,5 @@
 import json
+import socket
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,9 +10,16 @@ import pytest
 from click.testing import Result
 
 from maskline import doctor
+from tests.cli.conftest import write_certificate
 from tests.support.server import RealServer
 
 Invoke = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever listens on the default port of the machine is no matter of these tests."""
+    monkeypatch.setenv("MASKLINE_PORT", "0")
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def test_before_the_first_start_all_is_well_too(invoke: Invoke) -> None:
 
 def test_it_runs_beside_a_server(tmp_path: Path, invoke: Invoke) -> None:
     server = RealServer(tmp_path / "data").start()
-    assert examine(invoke) == (0, {})
+    assert examine(invoke, MASKLINE_PORT=server.url.rpartition(":")[2]) == (0, {})
     assert "server: is running on it" in invoke("doctor", "--data", "data").output
     assert server.stop() == 0
 
@@ -60,7 +68,12 @@ def test_a_wrong_key_is_found(invoke: Invoke) -> None:
     assert wrong == {"secret key": "the secret key given is not the one that this database was made with"}
     Path("data/secret.key").write_text("none")
     assert examine(invoke)[1] == {"secret key": "data/secret.key is not 64 hexadecimal digits"}
+    Path("data/secret.key").write_bytes(b"\xff" * 64)
+    assert examine(invoke)[1] == {"secret key": "data/secret.key is not 64 hexadecimal digits"}
     Path("data/secret.key").unlink()
+    Path("data/secret.key").mkdir(mode=0o700)
+    assert examine(invoke)[1] == {"secret key": "data/secret.key cannot be read: Is a directory"}
+    Path("data/secret.key").rmdir()
     assert examine(invoke)[1] == {"secret key": "data/secret.key is not there and none is given"}
     # Nothing makes another key in the place of the one that is gone.
     assert "put the key back" in invoke("accounts", "list", "--data", "data").output
@@ -120,3 +133,34 @@ def test_settings_that_cannot_be_used_are_found(invoke: Invoke) -> None:
     }
     Path("data").touch()
     assert examine(invoke) == (1, {"data directory": "data is not a directory"})
+
+
+def test_an_address_that_is_taken_is_found(invoke: Invoke) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = f"port {port} on 127.0.0.1 is taken; stop what listens there or choose another"
+        assert examine(invoke, MASKLINE_PORT=port) == (1, {"address": said})
+        assert examine(invoke, MASKLINE_OPS_PORT=port) == (1, {"address": said})
+
+
+def test_an_address_that_nobody_could_come_back_to_is_found(invoke: Invoke) -> None:
+    everywhere = {"MASKLINE_HOST": "0.0.0.0"}  # noqa: S104
+    code, wrong = examine(invoke, **everywhere)
+    assert (code, list(wrong)) == (1, ["public URL"])
+    assert examine(invoke, MASKLINE_PUBLIC_URL="https://masked.example", **everywhere) == (0, {})
+
+
+def test_a_certificate_that_has_expired_is_found(invoke: Invoke) -> None:
+    tls = {"MASKLINE_TLS_CERT": "cert.pem", "MASKLINE_TLS_KEY": "key.pem"}
+    write_certificate()
+    assert examine(invoke, **tls) == (0, {})
+    write_certificate(days=-1)
+    code, wrong = examine(invoke, **tls)
+    assert (code, list(wrong)) == (1, ["TLS certificate"])
+
+
+def test_a_data_directory_that_cannot_be_made_is_found(invoke: Invoke) -> None:
+    Path("file").touch()
+    result = invoke("doctor", "--data", "file/data")
+    assert result.exit_code == 1
+    assert "file/data is not there and cannot be made in" in result.output

@@ -1,4 +1,3 @@
-import datetime as dt
 import http.client
 import json
 import re
@@ -12,13 +11,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from maskline.settings import load_settings
-from tests.cli.conftest import Process
+from tests.cli.conftest import Process, write_certificate
 from tests.support.server import Api
 
 Serving = Callable[..., Process]
@@ -139,29 +134,6 @@ def test_an_ops_port_that_was_asked_for_must_be_free(started: Started) -> None:
         code, said = started("serve", "--data", "data", "--port", "0", "--ops-port", port).end()
     assert code == 1
     assert f"port {port} on 127.0.0.1 is taken" in said
-
-
-def write_certificate() -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    Path("cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    Path("key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
 
 
 def test_tls(serving: Serving) -> None:
