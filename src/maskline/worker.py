@@ -23,6 +23,8 @@ from maskline.store.start import Started, StartRequest, start_sends, take_orphan
 
 SLOTS = 64
 CALLBACK_SLOTS, CALLBACK_SLOTS_EACH = 128, 32
+CLAIMS = 16
+"""How many claims in a row may find no callback before there is a pause, though there are more lanes to look at."""
 POLL_S = 1.0
 SWEEP_S = 5.0
 STOP_S = 15.0
@@ -172,9 +174,14 @@ class Worker:
         if free <= 0:
             return POLL_S
         lanes, now = self._callback_lanes, self._clock.uptime()
-        claim = CallbackClaim(self._run, free, lanes.most, lanes.busy(now), self._callback_lane)
-        claimed = await self._store.batch(claim_callbacks, claim)
-        self._callback_lane = claimed.lane
+        claims = 0
+        while True:
+            claim = CallbackClaim(self._run, free, lanes.most, lanes.busy(now), self._callback_lane)
+            claimed = await self._store.batch(claim_callbacks, claim)
+            self._callback_lane = claimed.lane
+            claims += 1
+            if claimed.callbacks or not claimed.more or claims == CLAIMS:
+                break
         for callback in claimed.callbacks:
             lanes.began(callback.interaction.service_sid)
             task = asyncio.create_task(self._tell(callback))

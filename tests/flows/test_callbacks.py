@@ -11,7 +11,7 @@ from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.callbacks import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, Lanes
 from maskline.net import MOST_BYTES
-from maskline.store.callbacks import find_dead, send_again
+from maskline.store.callbacks import MOST_LANES, find_dead, send_again
 from maskline.worker import CALLBACK_SLOTS_EACH
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
 from tests.support.peer import Peer, Talk
@@ -215,6 +215,23 @@ async def test_a_receiver_that_stalls_keeps_nobody_else_waiting(house: House, re
             await told(receiver, 2 * (CALLBACK_SLOTS_EACH + 10))
 
 
+async def test_any_number_of_services_that_wait_keep_nobody_else_waiting(
+    house: House, receiver: Receiver
+) -> None:
+    async with receiving() as gone:
+        url = gone.url
+    async with house.working():
+        for _ in range(2 * MOST_LANES + 1):
+            _, ann, _ = await house.pair(await house.service(callback_url=url))
+            await house.say(ann)
+        await house.quiet()
+        for _ in range(3):
+            _, ben, _ = await house.pair(await house.service(callback_url=receiver.url))
+            await house.say(ben)
+            await house.quiet()
+    assert receiver.statuses() == ["queued", "sent"] * 3
+
+
 async def test_a_message_is_delivered_while_nobody_listens(house: House) -> None:
     async with receiving() as gone:
         url = gone.url
@@ -312,6 +329,21 @@ def test_after_a_failure_one_place_is_free_when_the_pause_is_over() -> None:
     assert lanes.busy(100 + FIRST_PAUSE_S) == {"KS1": 32}
     lanes.ended("KS1", 101, good=True)
     assert lanes.busy(101) == {}
+
+
+def test_all_services_that_fail_have_the_places_of_one_together() -> None:
+    lanes = Lanes(2)
+    for service_sid in ("KS1", "KS2", "KS3"):
+        lanes.began(service_sid)
+        lanes.ended(service_sid, 100, good=False)
+    at = 100 + FIRST_PAUSE_S
+    lanes.began("KS1")
+    assert lanes.busy(at) == {"KS1": 2, "KS2": 1, "KS3": 1}
+    lanes.began("KS2")
+    lanes.began("KS4")
+    assert lanes.busy(at) == {"KS1": 2, "KS2": 2, "KS3": 2, "KS4": 1}
+    lanes.ended("KS1", at, good=True)
+    assert lanes.busy(at) == {"KS2": 2, "KS3": 1, "KS4": 1}
 
 
 def test_a_service_that_has_nothing_to_tell_any_more_is_forgotten() -> None:

@@ -81,8 +81,9 @@ class Callbacks:
 
 class Lanes:
     """How many callbacks each Service may have under way: `most` while its receiver answers; after a failure one at a
-    time, after a pause that doubles with each. Of those that were under way together, the first failure counts. After
-    FORGET_S without another it is forgotten. Time is an argument, in seconds that never step.
+    time, after a pause that doubles with each. All that fail have about `most` together, so that places are left for
+    the others. Of those that were under way together, the first failure counts; after FORGET_S without another it is
+    forgotten. Time is an argument, in seconds that never step.
     """
 
     def __init__(self, most: int) -> None:
@@ -96,9 +97,10 @@ class Lanes:
         for service_sid in [sid for sid, until in self._until.items() if now - until > FORGET_S]:
             self._forget(service_sid)
         taken = dict(self._under_way)
+        full = sum(self._under_way.get(service_sid, 0) for service_sid in self._until) >= self.most
         for service_sid, until in self._until.items():
-            under_way = self._under_way.get(service_sid, 0)
-            taken[service_sid] = self.most if now < until or under_way else self.most - 1
+            none = full or now < until or service_sid in self._under_way
+            taken[service_sid] = self.most if none else self.most - 1
         return taken
 
     def next_at(self, now: float) -> float | None:

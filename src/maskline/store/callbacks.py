@@ -132,11 +132,15 @@ class Callback:
 
 @dataclass(slots=True)
 class Claimed:
-    """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits)."""
+    """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
+
+    `more`: there are lanes that this claim has not looked at.
+    """
 
     lane: str
     callbacks: list[Callback] = field(default_factory=list)
     next_due_at: int | None = None
+    more: bool = False
 
 
 @batched(Turn.START)
@@ -165,6 +169,8 @@ def _claim(tx: Tx, item: CallbackClaim) -> Claimed:
             for waiting in tx.execute(_LANE, (claimed.lane, tx.now, room)).fetchall():
                 if (callback := _take(tx, item.run, waiting)) is not None:
                     claimed.callbacks.append(callback)
+    else:
+        claimed.more = True
     due = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
     claimed.next_due_at = due[0] if due else None
     return claimed
