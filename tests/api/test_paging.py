@@ -142,12 +142,19 @@ def test_the_pages_of_a_filtered_list_keep_the_filter(api: CheckedApi) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "used"),
-    [("0", 1), ("-5", 1), ("5000", 1000), ("1001", 1000), ("+7", 7), ("", 50), ("9" * 18, 1000)],
+    [("0", 1), ("-5", 1), ("5000", 1000), ("1001", 1000), ("+7", 7), ("", 50), ("9" * 100, 1000)],
 )
 def test_a_size_out_of_range_is_clamped(api: CheckedApi, five: str, asked: str, used: int) -> None:
     page = api.get(f"{five}?PageSize={asked.replace('+', '%2B')}").json
     assert page["meta"]["page_size"] == used
     assert len(page["sessions"]) == min(used, 5)
+
+
+@pytest.mark.parametrize(("asked", "used"), [("-1", 0), ("9" * 100, 2**31 - 1)])
+def test_a_page_out_of_range_is_clamped(api: CheckedApi, five: str, asked: str, used: int) -> None:
+    page = api.get(f"{five}?Page={asked}").json
+    assert page["meta"]["page"] == used
+    assert len(page["sessions"]) == 5
 
 
 @pytest.mark.parametrize("wrong", ["many", "1.5", "0x10", "%D9%A3", "5;", "1e2", "null"])

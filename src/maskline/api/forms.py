@@ -129,7 +129,7 @@ class Params:
         if not text:
             return None
         try:
-            at = datetime.fromisoformat(text)
+            at = datetime.fromisoformat(text.upper())  # of RFC 3339, t and z count as T and Z
             if at.tzinfo is not None:
                 at = at.astimezone(UTC)  # and so within the years that can be told
         except (ValueError, OverflowError):

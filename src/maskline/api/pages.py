@@ -23,8 +23,9 @@ from maskline.store.pages import Page, Seek
 T = TypeVar("T")
 
 DEFAULT_SIZE, MOST_SIZE = 50, 1000
+MOST_PAGE = 2**31 - 1
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,4000}")  # Python reads no more digits
 
 
 def parse_seek(params: Params) -> Seek:
@@ -129,7 +130,7 @@ def _place(
     key: Callable[[T], tuple[Any, ...]],
     filters: dict[str, str],
 ) -> Place:
-    number = max(0, _integer(params, "Page", 0))
+    number = min(max(0, _integer(params, "Page", 0)), MOST_PAGE)
 
     def at(index: int, token: str | None) -> str:
         query: dict[str, Any] = {**filters, "PageSize": seek.size, "Page": index}
