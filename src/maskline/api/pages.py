@@ -106,7 +106,7 @@ async def answer_page(
     name: str,
     params: Params,
     fetch: Callable[[Tx, Seek], Page[T]],
-    render: Callable[[T], Json],
+    render: Callable[[T], Any],
     key: Callable[[T], tuple[Any, ...]] = _by_sid,
     filters: dict[str, str] | None = None,
     envelope: Callable[[str, list[Json], Place], Json] = with_meta,

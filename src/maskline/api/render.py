@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from maskline.domain import problems
 from maskline.domain.dates import iso_date
 from maskline.domain.interaction import WORDS, words_of
@@ -29,6 +31,31 @@ def render_problem(problem: Problem, path: str, docs_url: str) -> Json:
         "more_info": f"{docs_url}{problem.code.number}",
         "status": problem.status,
     }
+
+
+class MessageInteraction(msgspec.Struct, kw_only=True, gc=False):
+    """The twenty fields of the reference, in its order. The hot path renders it: a struct takes half a dict's time."""
+
+    sid: str
+    url: str
+    data: str
+    type: str
+    account_sid: str
+    service_sid: str
+    session_sid: str
+    date_created: str
+    date_updated: str
+    participant_sid: str | None
+    inbound_resource_sid: None = None
+    inbound_resource_url: None = None
+    inbound_resource_type: None = None
+    outbound_resource_sid: str | None
+    outbound_resource_url: None = None
+    outbound_resource_type: str = "Message"
+    inbound_participant_sid: None = None
+    inbound_resource_status: None = None
+    outbound_participant_sid: str | None
+    outbound_resource_status: str | None
 
 
 class Renderer:
@@ -161,34 +188,26 @@ class Renderer:
             "url": f"{url}/{interaction.sid}",
         }
 
-    def message_interaction(self, interaction: Interaction, account_sid: str) -> Json:
-        """The twenty fields of the reference; written out, since the hot path renders it."""
+    def message_interaction(self, interaction: Interaction, account_sid: str) -> MessageInteraction:
         leg = interaction.outbound
         session_sid, service_sid = interaction.session_sid, interaction.service_sid
         participant_sid = interaction.participant_sid
-        return {
-            "sid": interaction.sid,
-            "url": f"{self._services}/{service_sid}/Sessions/{session_sid}/Participants/{participant_sid}"
+        return MessageInteraction(
+            sid=interaction.sid,
+            url=f"{self._services}/{service_sid}/Sessions/{session_sid}/Participants/{participant_sid}"
             f"/MessageInteractions/{interaction.sid}",
-            "data": interaction.data,
-            "type": interaction.type,
-            "account_sid": account_sid,
-            "service_sid": service_sid,
-            "session_sid": session_sid,
-            "date_created": iso_date(interaction.created_at),
-            "date_updated": iso_date(interaction.updated_at),
-            "participant_sid": participant_sid,
-            "inbound_resource_sid": None,
-            "inbound_resource_url": None,
-            "inbound_resource_type": None,
-            "outbound_resource_sid": leg.resource_sid if leg else None,
-            "outbound_resource_url": None,
-            "outbound_resource_type": "Message",
-            "inbound_participant_sid": None,
-            "inbound_resource_status": None,
-            "outbound_participant_sid": participant_sid,
-            "outbound_resource_status": WORDS[leg.status] if leg else None,
-        }
+            data=interaction.data,
+            type=interaction.type,
+            account_sid=account_sid,
+            service_sid=service_sid,
+            session_sid=session_sid,
+            date_created=iso_date(interaction.created_at),
+            date_updated=iso_date(interaction.updated_at),
+            participant_sid=participant_sid,
+            outbound_resource_sid=leg.resource_sid if leg else None,
+            outbound_participant_sid=participant_sid,
+            outbound_resource_status=WORDS[leg.status] if leg else None,
+        )
 
     def _participant(self, service_sid: str, session_sid: str, sid: str) -> str:
         return f"{self._services}/{service_sid}/Sessions/{session_sid}/Participants/{sid}"

@@ -210,21 +210,20 @@ class Wire(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         if self._in_head:
-            self._count(len(url))
+            self._size += len(url)
+            if self._size > MOST_HEADER_BYTES:
+                self._refuse(problems.HEADERS_TOO_LARGE)
             self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer
-        self._count(len(name) + len(value) + len(b": \r\n"))
+        self._size += len(name) + len(value) + 4
+        if self._size > MOST_HEADER_BYTES:
+            self._refuse(problems.HEADERS_TOO_LARGE)
         headers = self._exchange.headers
         headers[name.lower()] = value
         if len(headers) > MOST_HEADERS:
-            self._refuse(problems.HEADERS_TOO_LARGE)
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > MOST_HEADER_BYTES:
             self._refuse(problems.HEADERS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
