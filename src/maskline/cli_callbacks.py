@@ -14,7 +14,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.interaction import WORDS
 from maskline.flows.retention import PAUSE_S, STEP
 from maskline.settings import Settings
-from maskline.store.callbacks import DeadCallback, find_dead, send_again
+from maskline.store.dead_letters import DeadCallback, find_dead, send_again
 from maskline.store.engine import Store, Tx
 
 MOST = 1000

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+MOST_NUMBER, MOST_DAYS = 1_000_000_000, 36_500
+
 ROLES = ("all", "api", "worker")
 
 
@@ -144,16 +146,18 @@ def _check(settings: Settings) -> None:
         raise SettingsError("account_sid and auth_token go together: give both or neither")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise SettingsError("tls_cert and tls_key go together: give both or neither")
-    for name, least in (
-        ("send_wait_ms", 0),
-        ("send_validity_s", 1),
-        ("send_slots", 1),
-        ("rate_limit", 0),
-        ("idle_close_days", 0),
-        ("retention_days", 0),
+    for name, least, most in (
+        ("send_wait_ms", 0, MOST_NUMBER),
+        ("send_validity_s", 1, MOST_NUMBER),
+        ("send_slots", 1, MOST_NUMBER),
+        ("rate_limit", 0, MOST_NUMBER),
+        ("idle_close_days", 0, MOST_DAYS),
+        ("retention_days", 0, MOST_DAYS),
     ):
         if getattr(settings, name) < least:
             raise SettingsError(f"{name}: must be at least {least}")
+        if getattr(settings, name) > most:
+            raise SettingsError(f"{name}: must be at most {most:,}")
     for name in ("port", "ops_port"):
         if not 0 <= (getattr(settings, name) or 0) <= 65535:
             raise SettingsError(f"{name}: must be between 0 and 65535")

@@ -93,6 +93,8 @@ def test_words_for_false(tmp_path: Path, word: str) -> None:
         ("", {"MASKLINE_SEND_VALIDITY_S": "0"}, "send_validity_s"),
         ("", {"MASKLINE_SEND_SLOTS": "0"}, "send_slots"),
         ("", {"MASKLINE_IDLE_CLOSE_DAYS": "-1"}, "idle_close_days"),
+        ("", {"MASKLINE_RETENTION_DAYS": "36501"}, "retention_days"),
+        ("", {"MASKLINE_SEND_WAIT_MS": "10000000000"}, "send_wait_ms"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(

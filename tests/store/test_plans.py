@@ -33,12 +33,9 @@ from maskline.store.callbacks import (
     bury_expired,
     claim_callbacks,
     free_orphans,
-    list_attempts,
-    list_dead,
-    load_dead,
     record_attempts,
-    send_again,
 )
+from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys

@@ -13,7 +13,7 @@ from maskline.domain.callback import CALLBACK_PREFIX
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.interaction import WORDS
 from maskline.domain.problems import Problem
-from maskline.store.callbacks import (
+from maskline.store.dead_letters import (
     DeadCallback,
     KeptAttempt,
     list_attempts,

@@ -16,9 +16,9 @@ from maskline.domain.callback import START, Told
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import limit_at
-from maskline.store.callbacks import insert_first, new_callback
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
+from maskline.store.telling import insert_first, new_callback
 
 QUEUED = int(MessageStatus.QUEUED)
 

@@ -17,10 +17,10 @@ from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
-from maskline.store.callbacks import insert_first, is_told, new_callback
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.sessions import SESSION_COLUMNS, make_session
+from maskline.store.telling import insert_first, is_told, new_callback
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 

@@ -14,10 +14,10 @@ from maskline.domain import problems
 from maskline.domain.callback import Told
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, OnUncertain, OutboxState
-from maskline.store.callbacks import insert_later, is_told, new_callback
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.outbox import finish
+from maskline.store.telling import insert_later, is_told, new_callback
 from maskline.store.tombstones import bury
 
 QUEUED, UNKNOWN, SENT, FAILED = (
