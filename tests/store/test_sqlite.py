@@ -50,6 +50,20 @@ async def test_what_is_handed_in_before_a_close_is_stored(tmp_path: Path, clock:
         assert await House(store, clock).outbox() == 600
 
 
+async def test_what_was_deleted_is_in_none_of_the_files(tmp_path: Path, clock: FakeClock) -> None:
+    async with opened(tmp_path, clock) as store:
+        assert await store.write(lambda tx: tx.execute("PRAGMA secure_delete").fetchone()[0]) == 1
+        house = House(store, clock)
+        session, ann, _ = await house.pair()
+        for _ in range(40):
+            await house.say(ann, "the secret of the deep" * 50)
+        await house.delete(session)
+        async with house.working():  # what waits to be sent is dropped when it is looked at
+            await house.sweeper.sweep()
+        assert await house.outbox() == 0
+    assert not any(b"secret of the deep" in file.read_bytes() for file in store.path.parent.iterdir())
+
+
 def test_the_database_is_its_owners_alone(tmp_path: Path, clock: FakeClock) -> None:
     async def run() -> None:
         async with opened(tmp_path / "new" / "data", clock) as store:

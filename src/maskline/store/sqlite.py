@@ -74,6 +74,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             "synchronous=FULL",
             "cache_size=-16384",
             "temp_store=MEMORY",
+            "secure_delete=ON",  # what is deleted is overwritten, however SQLite was built
         ):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
