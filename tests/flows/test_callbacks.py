@@ -11,6 +11,7 @@ from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.callbacks import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, Lanes
 from maskline.net import MOST_BYTES
+from maskline.flows.retention import Sweeper
 from maskline.store.callbacks import MOST_LANES
 from maskline.store.dead_letters import find_dead, send_again
 from maskline.worker import CALLBACK_SLOTS_EACH
@@ -241,6 +242,20 @@ async def test_a_message_is_delivered_while_nobody_listens(house: House) -> None
         message = await house.say(ann)
         await house.quiet()
         assert await house.status(message) == "sent"
+
+
+async def test_what_waited_while_the_server_was_down_is_tried_before_it_is_given_up(
+    house: House, receiver: Receiver
+) -> None:
+    _, ann, _ = await house.pair(await house.service(callback_url=receiver.url))
+    await house.say(ann)
+    house.clock.advance(2 * HOUR)
+    house.sweeper = Sweeper(house.store, house.clock, house.mint)
+    await house.sweeper.sweep()
+    assert await house.store.read(find_dead, None, 10) == []
+    async with house.working():
+        await told(receiver, 2)
+    assert receiver.statuses() == ["queued", "sent"]
 
 
 async def test_what_an_earlier_run_was_telling_is_told_again(house: House, receiver: Receiver) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 
 from maskline.clock import Clock
 from maskline.domain.model import DAY
+from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.mint import Mint
 from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
@@ -68,6 +69,7 @@ class Sweeper:
         self._clock = clock
         self._mint = mint
         self._retention_us = retention_us
+        self._began = clock.uptime()
         self._key = ("", "")
         self._outbox = 0
 
@@ -79,8 +81,10 @@ class Sweeper:
             late = await self._store.read(find_expired, self._outbox, WALK)
             for step in self._steps(late.sends):
                 stopped += await self._store.write(fail_expired, *step)
-            for step in self._steps(late.callbacks):
-                await self._store.write(bury_expired, *step)
+            # What waited while no server ran has had no hour yet: it is tried before it is given up.
+            if self._clock.uptime() - self._began >= CALLBACK_LIFE_S:
+                for step in self._steps(late.callbacks):
+                    await self._store.write(bury_expired, *step)
             self._outbox = late.after
             if not self._outbox:
                 break
