@@ -10,8 +10,8 @@ from twilio.request_validator import RequestValidator
 from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.callbacks import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, Lanes
-from maskline.net import MOST_BYTES
 from maskline.flows.retention import Sweeper
+from maskline.net import MOST_BYTES
 from maskline.store.callbacks import MOST_LANES
 from maskline.store.dead_letters import find_dead, send_again
 from maskline.worker import CALLBACK_SLOTS_EACH
