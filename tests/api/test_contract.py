@@ -39,7 +39,7 @@ CHECKS = [
 def budget(examples: int) -> settings:
     """The same examples each time, and many more of them at length."""
     return settings(
-        max_examples=examples * (50 if LONG else 1),
+        max_examples=examples * (5 if LONG else 1),
         derandomize=True,
         database=None,
         deadline=None,

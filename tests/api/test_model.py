@@ -354,7 +354,7 @@ class Machine(RuleBasedStateMachine):
 
 TestModel = Machine.TestCase
 TestModel.settings = settings(
-    max_examples=settings.default.max_examples // 3,
+    max_examples=min(settings.default.max_examples // 3, 100),
     stateful_step_count=40,
     phases=[phase for phase in Phase if phase is not Phase.explain],  # which would take longer than all else
 )
