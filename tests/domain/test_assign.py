@@ -214,12 +214,12 @@ def test_countries_of_one_calling_code_as_their_real_numbers_show_them(person: s
 def test_where_a_country_cannot_be_told_the_calling_code_decides() -> None:
     """Somebody of no known country gets a number of the same calling code."""
     assert chosen(replace(a_person(), country=None), a_number(1, "CA")) == ["1"]
-    assert chosen(a_person(), replace(a_number(1), country=None), a_number(2, participants=5)) == ["2", "1"]
+    assert chosen(a_person(), a_number(1)._replace(country=None), a_number(2, participants=5)) == ["2", "1"]
 
 
 def test_a_short_code_is_for_people_of_its_own_country() -> None:
     """Nobody else's network knows it, not even where a calling code is shared."""
-    code = replace(a_number(1), phone_number="72341", voice=False)
+    code = a_number(1)._replace(phone_number="72341", voice=False)
     for person, pool, ranked in [
         (a_person(), [code], [code]),
         (a_person(), [code, a_number(2)], [code, a_number(2)]),
@@ -272,7 +272,7 @@ def test_the_radius_may_be_another() -> None:
 
 
 def test_the_sticky_rule_is_asked_before_the_area_and_the_area_before_the_load() -> None:
-    busy = [replace(AROUND[3], participants=9), AROUND[2]]
+    busy = [AROUND[3]._replace(participants=9), AROUND[2]]
     assert chosen(a_person(), *busy, level=OVERLAY) == ["4", "3"]
     person = replace(a_person(), history=(AROUND[2].phone_number,))
     assert chosen(person, *busy, level=OVERLAY) == ["3", "4"]
@@ -283,7 +283,7 @@ def test_the_sticky_rule_is_asked_before_the_area_and_the_area_before_the_load()
 def test_a_level_is_for_north_american_numbers_with_a_place(level: GeoMatchLevel) -> None:
     """Everybody else gets a number of the country; a number without a place is in nobody's area."""
     british = Person("+442079460000", "GB", 44, (), frozenset())
-    assert chosen(british, replace(a_number(1, "GB"), phone_number="+441632960001"), level=level) == ["1"]
+    assert chosen(british, a_number(1, "GB")._replace(phone_number="+441632960001"), level=level) == ["1"]
     assert chosen(a_person(key="+18005550199"), *AROUND, level=level) == ["1", "2", "3", "4"]
     assert refused(a_person(), a_number(1, area="800"), level=level) is problems.NO_PROXY_IN_AREA
 
@@ -313,7 +313,7 @@ def test_unused_numbers_may_come_first() -> None:
     ]
     assert chosen(a_person(had=(3,)), *pool, prefer_unused=True) == ["2", "4", "3", "1", "5"]
     assert chosen(a_person(had=(3, 4)), *pool, prefer_unused=True) == ["4", "2", "3", "1", "5"]
-    near = [replace(AROUND[3], participants=1), AROUND[0]]
+    near = [AROUND[3]._replace(participants=1), AROUND[0]]
     assert chosen(a_person(), *near, level=AREA_CODE, fallback=True, prefer_unused=True) == ["4", "1"]
 
 
@@ -373,7 +373,7 @@ def test_nobody_gets_the_own_number() -> None:
     """A participant whose identifier is in the pool gets another number, or none; also in its other spelling."""
     assert chosen(a_person(key=phone(1)), a_number(1), a_number(2)) == ["2"]
     assert refused(a_person(key=phone(1)), a_number(1)) is problems.NO_UNUSED_PROXY
-    mexican = replace(a_number(1), phone_number="+5215512345678", country="MX", calling_code=52)
+    mexican = a_number(1)._replace(phone_number="+5215512345678", country="MX", calling_code=52)
     person = Person("+525512345678", "MX", 52, (), frozenset())
     assert refused(person, mexican) is problems.NO_UNUSED_PROXY
 

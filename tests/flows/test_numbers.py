@@ -9,7 +9,7 @@ from maskline.domain.model import ProxyNumber, Service
 from maskline.domain.problems import Problem
 from maskline.flows.numbers import Entered, change_number, delete_own_number, enter, new_entry, remove_number
 from maskline.store.engine import Tx
-from maskline.store.numbers import load_pool
+from maskline.store.participants import load_candidates
 from maskline.store.sessions import MOST_CLOSED
 from tests.support.house import ACCOUNT, House, proxy
 
@@ -97,7 +97,7 @@ async def test_a_sender_is_never_among_the_numbers_to_choose_from(house: House) 
     service = await house.service(0)
     await entered(house, WHATSAPP, service)
     await entered(house, "72345", service)
-    pool = await house.store.read(load_pool, service.sid, reserved=True)
+    pool = await house.store.read(load_candidates, service.sid, reserved=True)
     assert [number.phone_number for number in pool] == ["72345"]
 
 

@@ -46,14 +46,18 @@ from maskline.store.numbers import (
     leave_pool,
     list_own_numbers,
     list_pool,
-    load_pool,
     load_pool_number,
     rename_number,
     set_reserved,
 )
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
-from maskline.store.participants import NewParticipant, add_participant, list_participants
+from maskline.store.participants import (
+    NewParticipant,
+    add_participant,
+    list_participants,
+    load_candidates,
+)
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
@@ -266,7 +270,7 @@ def lifecycle(tx: Tx, w: World) -> None:
     remove_participant(tx, ACCOUNT, w.service_sid, w.session_sid, w.ben.sid)
     change_session(tx, ACCOUNT, w.service_sid, w.session_sid, SessionStatus.CLOSED, {})
     number = load_pool_number(tx, w.service_sid, w.ann.proxy_identifier_sid or "")
-    load_pool(tx, w.service_sid, reserved=True)
+    load_candidates(tx, w.service_sid, reserved=True)
     set_reserved(tx, number, reserved=True, event_sid="NO")
     rename_number(tx, number, "ours")
     close_expired_on_number(tx, number)

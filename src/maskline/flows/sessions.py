@@ -31,20 +31,18 @@ from maskline.domain.session import as_of, close, reopen, start, transition
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
 from maskline.store.interactions import delete_interaction, load_interaction
-from maskline.store.numbers import load_pool
 from maskline.store.participants import (
     MOST_PARTICIPANTS,
     NewParticipant,
     Outdated,
     add_participant,
     delete_participant,
+    load_candidates,
     load_participant,
     load_person,
-    pool_number,
 )
 from maskline.store.services import load_service
 from maskline.store.sessions import (
-    as_of_now,
     delete_session,
     insert_session,
     load_session,
@@ -123,8 +121,7 @@ def choose(tx: Tx, service: Service, mode: Mode, wanted: Wanted) -> list[str] | 
     rules = rules_of(service)
 
     def rank_pool(*, reserved: bool) -> list[PoolNumber] | Refusal:
-        pool = as_of_now(tx, load_pool(tx, service.sid, reserved=reserved))
-        return rank(person, mode, rules, [pool_number(number) for number in pool])
+        return rank(person, mode, rules, load_candidates(tx, service.sid, reserved=reserved))
 
     ranked = rank_pool(reserved=False)
     if isinstance(ranked, Refusal):

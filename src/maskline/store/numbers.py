@@ -24,7 +24,7 @@ _COLUMNS = (
 )
 
 # Senders of channels are in no list of the API, are never chosen automatically and count against no limit.
-_COUNTED = f"substr(sid, 1, 2) <> '{NumberKind.CHANNEL.value}'"
+COUNTED = f"substr(sid, 1, 2) <> '{NumberKind.CHANNEL.value}'"
 
 
 def _number(row: tuple[Any, ...]) -> ProxyNumber:
@@ -118,21 +118,12 @@ def list_pool(tx: Tx, service_sid: str, kind: NumberKind, seek: Seek) -> Page[Pr
     return fetch_page(fetch, ["created_at", "sid"], seek, _number)
 
 
-def load_pool(tx: Tx, service_sid: str, *, reserved: bool) -> list[ProxyNumber]:
-    """All numbers and short codes of the pool, with or without the reserved ones."""
-    rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM numbers WHERE service_sid = :service AND {_COUNTED} AND is_reserved <= :reserved",
-        {"service": service_sid, "reserved": int(reserved)},
-    ).fetchall()
-    return [_number(row) for row in rows]
-
-
 def _make_room(tx: Tx, number: ProxyNumber, service_sid: str, reserved: bool, event_sid: str) -> None:
     """See that the pool can take one more of this sort, and tell when that makes it nearly full. Raises 80622."""
     if number.kind is NumberKind.CHANNEL:
         return
     (count,) = tx.execute(
-        f"SELECT count(*) FROM numbers WHERE service_sid = :service AND {_COUNTED} AND is_reserved = :reserved",
+        f"SELECT count(*) FROM numbers WHERE service_sid = :service AND {COUNTED} AND is_reserved = :reserved",
         {"service": service_sid, "reserved": int(reserved)},
     ).fetchone()
     most = MOST_RESERVED if reserved else MOST_UNRESERVED

@@ -16,10 +16,10 @@ from maskline.domain.phone import Phone, mask
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
 from maskline.store.engine import Tx
-from maskline.store.numbers import count_use, find_number, find_number_by_sid, unknown_sid
+from maskline.store.numbers import COUNTED, count_use, find_number, find_number_by_sid, unknown_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
-from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, make_session
+from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, count_ended, make_session
 
 MOST_PARTICIPANTS = 2
 
@@ -87,6 +87,26 @@ def list_participants(
         ).fetchall()
 
     return fetch_page(fetch, ["sid"], seek, lambda row: Participant(*row))
+
+
+_CANDIDATES = f"""
+SELECT sid, phone_number, iso_country, calling_code, is_reserved, voice, sms, participants FROM numbers
+WHERE service_sid = :service AND {COUNTED} AND is_reserved <= :reserved"""
+
+
+def load_candidates(tx: Tx, service_sid: str, *, reserved: bool) -> list[PoolNumber]:
+    """The numbers and short codes of the pool, with or without the reserved ones, and their load as of now.
+
+    A pool is read for each participant, so what the choice does not need is not read.
+    """
+    rows = tx.execute(_CANDIDATES, {"service": service_sid, "reserved": int(reserved)}).fetchall()
+    pool = [PoolNumber._make(row) for row in rows]
+    if not any(number.participants for number in pool) or not (ended := count_ended(tx, service_sid)):
+        return pool
+    return [
+        number._replace(participants=number.participants - ended.get(number.phone_number, (0, 0))[1])
+        for number in pool
+    ]
 
 
 def pool_number(number: ProxyNumber) -> PoolNumber:

@@ -284,17 +284,22 @@ def close_expired_on_number(tx: Tx, number: ProxyNumber) -> int:
     return _close_if_expired(tx, rows)
 
 
-def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
-    """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
-    if not numbers or not any(number.in_use for number in numbers):
-        return numbers
+def count_ended(tx: Tx, service_sid: str) -> dict[str, tuple[int, int]]:
+    """Of the Sessions that ended, but are not yet swept: how many used each number, with how many participants."""
     rows = tx.execute(
         "SELECT p.proxy_identifier, count(DISTINCT s.sid), count(*) FROM sessions s JOIN participants p"
         " ON p.service_sid = s.service_sid AND p.session_sid = s.sid"
         f" WHERE {_ENDED} AND p.active = 1 GROUP BY p.proxy_identifier",
-        {"service": numbers[0].service_sid, "now": tx.now, "idle": tx.idle_close_us},
+        {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us},
     ).fetchall()
-    ended = {number: (sessions, participants) for number, sessions, participants in rows}
+    return {number: (sessions, participants) for number, sessions, participants in rows}
+
+
+def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
+    """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
+    if not numbers or not any(number.in_use for number in numbers):
+        return numbers
+    ended = count_ended(tx, numbers[0].service_sid or "")
     return [
         replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
         if (less := ended.get(number.phone_number)) is not None
