@@ -11,7 +11,6 @@ from maskline.cli_database import on_database, show, table, transact, with_store
 from maskline.clock import SystemClock
 from maskline.domain.callback import CALLBACK_PREFIX
 from maskline.domain.ids import canonical, is_sid
-from maskline.domain.interaction import WORDS
 from maskline.flows.retention import PAUSE_S, STEP
 from maskline.settings import Settings
 from maskline.store.dead_letters import DeadCallback, find_dead, send_again
@@ -32,13 +31,12 @@ def _service(sid: str | None) -> str | None:
 
 
 def _json(callback: DeadCallback) -> dict[str, Any]:
-    status = callback.told.outbound if callback.told.outbound is not None else callback.told.inbound
     return {
         "sid": callback.sid,
         "service_sid": callback.service_sid,
         "session_sid": callback.session_sid,
         "interaction_sid": callback.interaction_sid,
-        "resource_status": None if status is None else WORDS[status],
+        "resource_status": callback.told.word,
         "attempts": callback.attempts,
         "date_created": render_date(callback.told.at),
     }

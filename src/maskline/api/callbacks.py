@@ -11,7 +11,6 @@ from maskline.api.render import render_date
 from maskline.domain import problems
 from maskline.domain.callback import CALLBACK_PREFIX
 from maskline.domain.ids import canonical, is_sid
-from maskline.domain.interaction import WORDS
 from maskline.domain.problems import Problem
 from maskline.store.dead_letters import (
     DeadCallback,
@@ -55,14 +54,13 @@ class Callbacks:
     def _render(self, callback: DeadCallback) -> dict[str, Any]:
         service = f"/v1/Services/{callback.service_sid}"
         interaction = f"{service}/Sessions/{callback.session_sid}/Interactions/{callback.interaction_sid}"
-        status = callback.told.outbound if callback.told.outbound is not None else callback.told.inbound
         return {
             "sid": callback.sid,
             "account_sid": callback.account_sid,
             "service_sid": callback.service_sid,
             "session_sid": callback.session_sid,
             "interaction_sid": callback.interaction_sid,
-            "resource_status": None if status is None else WORDS[status],
+            "resource_status": callback.told.word,
             "attempts": callback.attempts,
             "date_created": render_date(callback.told.at),
             "url": self._c.render.url(f"{service}/Callbacks/{callback.sid}"),

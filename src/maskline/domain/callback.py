@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 
 from maskline.domain.dates import iso_date
-from maskline.domain.interaction import words_of
+from maskline.domain.interaction import WORDS, words_of
 from maskline.domain.model import Instant, Interaction
 
 START = 1
@@ -27,6 +27,12 @@ class Told:
     inbound: int | None
     outbound: int | None
     at: Instant
+
+    @property
+    def word(self) -> str | None:
+        """Twilio's word for what is told: how far the outbound leg is, or the only one that there is."""
+        status = self.inbound if self.outbound is None else self.outbound
+        return None if status is None else WORDS[status]
 
 
 def callback_sid(interaction_sid: str, rank: int) -> str:
