@@ -205,7 +205,7 @@ class Server:
             self._http = await HttpClient(
                 may_reach=anywhere if settings.allow_private_webhooks else is_public
             ).open()
-            callbacks = Callbacks(clock, mint, vault, self._http, url)
+            callbacks = Callbacks(store, clock, mint, vault, self._http, url)
             worker = Worker(
                 store, clock, mint, messages, sweeper, callbacks, run=run, slots=settings.send_slots
             )

@@ -12,19 +12,18 @@ import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
-from maskline.flows.callbacks import Callbacks, Lanes
+from maskline.flows.callbacks import Callbacks
+from maskline.flows.lanes import LaneLoop
 from maskline.flows.messages import Messages
 from maskline.flows.retention import Sweeper
 from maskline.mint import Mint
-from maskline.store.callbacks import Callback, CallbackClaim, claim_callbacks, free_orphans, record_attempts
+from maskline.store.callbacks import TOPIC, claim_callbacks
 from maskline.store.engine import Store, StoreUnavailable, Wake
+from maskline.store.lanes import free_orphans
 from maskline.store.receipts import retry_receipts
 from maskline.store.start import Started, StartRequest, start_sends, take_orphans
 
 SLOTS = 64
-CALLBACK_SLOTS, CALLBACK_SLOTS_EACH = 128, 32
-CLAIMS = 16
-"""How many claims in a row may find no callback before there is a pause, though there are more lanes to look at."""
 POLL_S = 1.0
 SWEEP_S = 5.0
 STOP_S = 15.0
@@ -53,16 +52,14 @@ class Worker:
         self._mint = mint
         self._messages = messages
         self._sweeper = sweeper
-        self._callbacks = callbacks
-        self._callback_lanes = Lanes(CALLBACK_SLOTS_EACH)
-        self._callback_lane = ""
-        self._telling: set[asyncio.Task[None]] = set()
         self._run = run
+        self._lanes = LaneLoop(
+            store, clock, run, wake=Wake.CALLBACKS, claim=claim_callbacks, work=callbacks.tell
+        )
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
         self._wake = store.subscribe(Wake.SENDS)
-        self._wake_callbacks = store.subscribe(Wake.CALLBACKS)
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -72,10 +69,10 @@ class Worker:
         while orphans := await self._store.write(take_orphans, self._run, 256):
             mark = self._clock.uptime()
             await asyncio.gather(*(self._finish(row, mark) for row in orphans))
-        await self._store.write(free_orphans, self._run)
+        await self._store.write(free_orphans, TOPIC, self._run)
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
-            asyncio.create_task(self._callback_loop(), name="callbacks"),
+            asyncio.create_task(self._lanes.run(), name="callbacks"),
             asyncio.create_task(self._receipt_loop(), name="receipts"),
             asyncio.create_task(self._sweep_loop(), name="sweep"),
         ]
@@ -89,12 +86,12 @@ class Worker:
         """Start nothing more, and give what is being sent a while to end and be recorded."""
         self._stopping = True
         self._wake.set()
-        self._wake_callbacks.set()
+        self._lanes.stop()
         # The first two are not cancelled but asked to end: what they mark started must also be handed over.
         for loop in self._loops[2:]:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        if under_way := self._sending | self._telling:
+        if under_way := self._sending | self._lanes.under_way:
             await asyncio.wait(under_way, timeout=STOP_S)
 
     async def _start_loop(self) -> None:
@@ -154,64 +151,6 @@ class Worker:
                 await self._clock.sleep(POLL_S)
             else:
                 return
-
-    async def _callback_loop(self) -> None:
-        while not self._stopping:
-            self._wake_callbacks.clear()
-            pause_s = POLL_S
-            try:
-                pause_s = await self._tell_due()
-            except StoreUnavailable as error:
-                _log.warning("worker.store_unavailable", error=str(error))
-            except Exception:
-                _log.exception("worker.defect")
-            if pause_s > 0:
-                await self._clock.wait(self._wake_callbacks, pause_s)
-
-    async def _tell_due(self) -> float:
-        """Send the callbacks that are due. Returns how long nothing more can be, in seconds."""
-        free = CALLBACK_SLOTS - len(self._telling)
-        if free <= 0:
-            return POLL_S
-        lanes, now = self._callback_lanes, self._clock.uptime()
-        claims = 0
-        while True:
-            claim = CallbackClaim(self._run, free, lanes.most, lanes.busy(now), self._callback_lane)
-            claimed = await self._store.batch(claim_callbacks, claim)
-            self._callback_lane = claimed.lane
-            claims += 1
-            if claimed.callbacks or not claimed.more or claims == CLAIMS:
-                break
-        for callback in claimed.callbacks:
-            lanes.began(callback.interaction.service_sid)
-            task = asyncio.create_task(self._tell(callback))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
-        if claimed.callbacks:
-            return 0
-        pause_s = POLL_S
-        if claimed.next_due_at is not None:
-            pause_s = min(pause_s, (claimed.next_due_at - self._clock.now()) / SECOND)
-        if (next_at := lanes.next_at(now)) is not None:
-            pause_s = min(pause_s, next_at - now)
-        return max(0.001, pause_s)
-
-    async def _tell(self, callback: Callback) -> None:
-        good = False
-        try:
-            attempt = await self._callbacks.send(callback, self._run)
-            good = attempt.good
-            while True:
-                try:
-                    await self._store.batch(record_attempts, attempt)
-                except Exception:
-                    _log.exception("worker.record_failed")
-                    await self._clock.sleep(POLL_S)
-                else:
-                    return
-        finally:
-            self._callback_lanes.ended(callback.interaction.service_sid, self._clock.uptime(), good=good)
-            self._wake_callbacks.set()
 
     async def _receipt_loop(self) -> None:
         while True:

@@ -9,12 +9,11 @@ from twilio.request_validator import RequestValidator
 
 from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
-from maskline.flows.callbacks import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, Lanes
+from maskline.flows.lanes import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, SLOTS_EACH, Lanes
 from maskline.flows.retention import Sweeper
 from maskline.net import MOST_BYTES
-from maskline.store.callbacks import MOST_LANES
 from maskline.store.dead_letters import find_dead, send_again
-from maskline.worker import CALLBACK_SLOTS_EACH
+from maskline.store.lanes import MOST_LANES
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
 from tests.support.peer import Peer, Talk
 from tests.support.receiver import Receiver, receiving
@@ -207,14 +206,14 @@ async def test_a_receiver_that_stalls_keeps_nobody_else_waiting(house: House, re
         _, ben, _ = await house.pair(await house.service(callback_url=quick.url))
         receiver.stalled.clear()
         async with house.working():
-            for _ in range(CALLBACK_SLOTS_EACH + 10):
+            for _ in range(SLOTS_EACH + 10):
                 await house.say(ann)
-            await told(receiver, CALLBACK_SLOTS_EACH)
+            await told(receiver, SLOTS_EACH)
             await house.say(ben)
             await told(quick, 2)
-            assert len(receiver.posts) == CALLBACK_SLOTS_EACH
+            assert len(receiver.posts) == SLOTS_EACH
             receiver.stalled.set()
-            await told(receiver, 2 * (CALLBACK_SLOTS_EACH + 10))
+            await told(receiver, 2 * (SLOTS_EACH + 10))
 
 
 async def test_any_number_of_services_that_wait_keep_nobody_else_waiting(

@@ -29,10 +29,8 @@ from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.callbacks import (
     Attempt,
-    CallbackClaim,
     bury_expired,
     claim_callbacks,
-    free_orphans,
     record_attempts,
 )
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
@@ -40,6 +38,7 @@ from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
+from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.numbers import (
     delete_number,
@@ -197,7 +196,8 @@ def expire(tx: Tx, w: World) -> None:
 def orphans(tx: Tx, w: World) -> None:
     w.started(tx)
     assert take_orphans(tx, "RN2", 10)
-    free_orphans(tx, "another")
+    for topic in ("callback", "intercept", "out_of_session"):
+        free_orphans(tx, topic, "another")
 
 
 def pages(tx: Tx, w: World) -> None:
@@ -312,10 +312,10 @@ def tell(tx: Tx, w: World) -> None:
     accept(tx, w)
     receive(tx, w)
     record_outcomes.fn(tx, [w.outcome(row, Fate.SENT, f"scripted/{row.id}") for row in w.started(tx)])
-    claim = CallbackClaim("RN", 64, 1, {}, "")
+    claim = LaneClaim("RN", 0, 64, 1, {})
     for number, status in ((1, 200), (1, 500), (99, 500)):
         (claimed,) = claim_callbacks.fn(tx, [claim])
-        for one in claimed.callbacks:  # type: ignore[union-attr]
+        for one in claimed.work:  # type: ignore[union-attr]
             where = (one.interaction.service_sid, one.interaction.session_sid, one.interaction.sid)
             attempt = Attempt(
                 one.id,
@@ -367,7 +367,7 @@ WORK: list[Callable[[Tx, World], None]] = [
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.
 SMALL = {"purges", "sandbox_todo", "ended", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
-PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_callbacks")
+PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes")
 # Asked once, at the start of a server, whether an earlier run left anything.
 ONCE = {orphans}
 

@@ -112,7 +112,7 @@ class House:
         self.sweeper = Sweeper(store, clock, self.mint)
         self.vault = Vault("5e" * 32)
         self.http = HttpClient(may_reach=anywhere)
-        self.callbacks = Callbacks(clock, self.mint, self.vault, self.http, "https://masked.example")
+        self.callbacks = Callbacks(store, clock, self.mint, self.vault, self.http, "https://masked.example")
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)

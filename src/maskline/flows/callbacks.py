@@ -1,6 +1,6 @@
 """A callback from its row to what the customer's server said of it: signed, sent once, told as an attempt.
 
-Which ones are sent and when is the store's; that a receiver that stalls or fails costs nobody else is `Lanes`.
+Which ones are sent and when is the store's; that a receiver that stalls or fails costs nobody else is `lanes`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from maskline.domain.signature import HEADER, sign
 from maskline.domain.webhook_url import redact
 from maskline.mint import Mint
 from maskline.net import HttpClient, HttpError
-from maskline.store.callbacks import Attempt, Callback
+from maskline.store.callbacks import Attempt, Callback, record_attempts
+from maskline.store.engine import Store
 from maskline.vault import Vault
 
 TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
 
-MOST_PAUSE_S = 30.0
-FIRST_PAUSE_S = 0.5
-FORGET_S = 3600.0
+AGAIN_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -28,15 +27,29 @@ _log = structlog.get_logger(__name__)
 class Callbacks:
     """The flow. `public_url` is the prefix of the addresses in a callback."""
 
-    def __init__(self, clock: Clock, mint: Mint, vault: Vault, http: HttpClient, public_url: str) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, mint: Mint, vault: Vault, http: HttpClient, public_url: str
+    ) -> None:
+        self._store = store
         self._clock = clock
         self._mint = mint
         self._vault = vault
         self._http = http
         self._accounts = f"{public_url.rstrip('/')}/2010-04-01/Accounts"
 
-    async def send(self, callback: Callback, run: str) -> Attempt:
-        """Send a callback that was claimed for this run, and say how it went. Raises nothing."""
+    async def tell(self, callback: Callback, run: str) -> bool:
+        """Send a callback that was claimed for this run, and keep how it went. Returns whether it was taken."""
+        attempt = await self._send(callback, run)
+        while True:
+            try:
+                await self._store.batch(record_attempts, attempt)
+            except Exception:
+                _log.exception("callback.record_failed", callback=callback.sid)
+                await self._clock.sleep(AGAIN_S)
+            else:
+                return attempt.good
+
+    async def _send(self, callback: Callback, run: str) -> Attempt:
         interaction = callback.interaction
         attempt = Attempt(
             id=callback.id,
@@ -77,53 +90,3 @@ class Callbacks:
             TOKEN_HEADER: token_of(callback.sid),
         }
         return (await self._http.post_form(callback.url, form, headers=headers)).status
-
-
-class Lanes:
-    """How many callbacks each Service may have under way: `most` while its receiver answers; after a failure one at a
-    time, after a pause that doubles with each. All that fail have about `most` together, so that places are left for
-    the others. Of those that were under way together, the first failure counts; after FORGET_S without another it is
-    forgotten. Time is an argument, in seconds that never step.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._under_way: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
-        self._until: dict[str, float] = {}
-
-    def busy(self, now: float) -> dict[str, int]:
-        """How many of its places each Service does not have now."""
-        for service_sid in [sid for sid, until in self._until.items() if now - until > FORGET_S]:
-            self._forget(service_sid)
-        taken = dict(self._under_way)
-        full = sum(self._under_way.get(service_sid, 0) for service_sid in self._until) >= self.most
-        for service_sid, until in self._until.items():
-            none = full or now < until or service_sid in self._under_way
-            taken[service_sid] = self.most if none else self.most - 1
-        return taken
-
-    def next_at(self, now: float) -> float | None:
-        """When the next pause ends; None if there is none."""
-        return min((until for until in self._until.values() if until > now), default=None)
-
-    def began(self, service_sid: str) -> None:
-        """One more is under way."""
-        self._under_way[service_sid] = self._under_way.get(service_sid, 0) + 1
-
-    def ended(self, service_sid: str, now: float, *, good: bool) -> None:
-        """One is no longer under way."""
-        left = self._under_way[service_sid] - 1
-        if left:
-            self._under_way[service_sid] = left
-        else:
-            del self._under_way[service_sid]
-        if good:
-            self._forget(service_sid)
-        elif now >= self._until.get(service_sid, now):
-            failures = self._failures[service_sid] = self._failures.get(service_sid, 0) + 1
-            self._until[service_sid] = now + min(MOST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures - 1, 10))
-
-    def _forget(self, service_sid: str) -> None:
-        self._failures.pop(service_sid, None)
-        self._until.pop(service_sid, None)

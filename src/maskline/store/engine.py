@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, IntFlag
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from maskline.domain.model import Instant
 
@@ -49,6 +49,15 @@ class Wake(IntFlag):
     NOBODY = 0
     SENDS = 1
     CALLBACKS = 2
+    ASKS = 4
+
+
+class Wants(NamedTuple):
+    """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers."""
+
+    callbacks: bool = False
+    intercept: bool = False
+    strangers: bool = False
 
 
 class Tx:
@@ -56,10 +65,10 @@ class Tx:
 
     `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs.
     A function adds to `wake` whom the commit shall wake; the start of sends reports in `oldest_us` and `started` how
-    far behind it is, so that the writer can slow what comes in. `told` remembers which Services have a CallbackUrl.
+    far behind it is, so that the writer can slow what comes in. `wants` remembers what each Service wants.
     """
 
-    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "told", "wake")
+    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "wake", "wants")
 
     def __init__(
         self,
@@ -73,7 +82,7 @@ class Tx:
         self.now = now
         self.idle_close_us = idle_close_us
         self.wake = Wake.NOBODY
-        self.told: dict[str, bool] = {}
+        self.wants: dict[str, Wants] = {}
         self.oldest_us = 0
         self.started = 0
 

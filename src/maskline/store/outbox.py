@@ -12,8 +12,9 @@ WAITING, HELD, STARTED = int(OutboxState.WAITING), int(OutboxState.HELD), int(Ou
 _FINISH = "DELETE FROM outbox WHERE id = ?"
 _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE id = ?"
 _NEXT = """
-SELECT id, state FROM outbox WHERE order_key = ? AND state <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
+SELECT id, state, topic FROM outbox WHERE order_key = ? AND state <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
 _RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
+_WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS}
 
 # Dead rows, which stay for long, and those whose time is not over are passed over where it costs least; but however
 # many they are, one step of the walk is no longer than another.
@@ -28,7 +29,7 @@ def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
     following = tx.execute(_NEXT, (order_key,)).fetchone()
     if following is not None and following[1] == HELD:
         tx.execute(_RELEASE, (tx.now, following[0]))
-        tx.wake |= Wake.SENDS | Wake.CALLBACKS
+        tx.wake |= _WAKES.get(following[2], Wake.ASKS)
 
 
 @dataclass(slots=True)

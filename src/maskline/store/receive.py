@@ -20,7 +20,7 @@ from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.sessions import SESSION_COLUMNS, make_session
-from maskline.store.telling import insert_first, is_told, new_callback
+from maskline.store.telling import insert_first, new_callback, wants_of
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 
@@ -172,7 +172,7 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
         ),
     )
     tx.wake |= Wake.SENDS
-    if is_told(tx, session.service_sid):
+    if wants_of(tx, session.service_sid).callbacks:
         told = Told(DELIVERED, QUEUED, tx.now)
         insert_first(tx, [new_callback(account_sid, session.service_sid, session.sid, item.sid, START, told)])
     return Received(interaction_sid=item.sid)

@@ -17,7 +17,7 @@ from maskline.domain.model import Instant, OnUncertain, OutboxState
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.outbox import finish
-from maskline.store.telling import insert_later, is_told, new_callback
+from maskline.store.telling import insert_later, new_callback, wants_of
 from maskline.store.tombstones import bury
 
 QUEUED, UNKNOWN, SENT, FAILED = (
@@ -99,7 +99,7 @@ def merge_leg(
         row: tuple[int, int] | None = tx.execute(_LEG, place).fetchone()
         return row
     known, updated_at, inbound, account_sid = raised
-    if is_told(tx, service_sid):
+    if wants_of(tx, service_sid).callbacks:
         told = Told(inbound, known, Instant(updated_at))
         insert_later(tx, new_callback(account_sid, *place, known, told))
     return known, updated_at

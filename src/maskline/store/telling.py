@@ -12,7 +12,7 @@ from typing import Any
 from maskline.domain.callback import Told, callback_sid
 from maskline.domain.model import SECOND, OutboxState
 from maskline.domain.retry import CALLBACK_LIFE_S
-from maskline.store.engine import Tx, Wake
+from maskline.store.engine import Tx, Wake, Wants
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
 
@@ -22,16 +22,18 @@ INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, ac
 VALUES ('callback', ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, '', ?)
 ON CONFLICT DO NOTHING"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0"
-_URL = "SELECT callback_url FROM services WHERE sid = ?"
+_WANTS = """
+SELECT callback_url IS NOT NULL, intercept_callback_url IS NOT NULL, out_of_session_callback_url IS NOT NULL
+FROM services WHERE sid = ?"""
 
 
-def is_told(tx: Tx, service_sid: str) -> bool:
-    """Whether this Service has a CallbackUrl; asked once a transaction."""
-    told = tx.told.get(service_sid)
-    if told is None:
-        row = tx.execute(_URL, (service_sid,)).fetchone()
-        told = tx.told[service_sid] = row is not None and row[0] is not None
-    return told
+def wants_of(tx: Tx, service_sid: str) -> Wants:
+    """What this Service wants of its traffic; asked once a transaction."""
+    wants = tx.wants.get(service_sid)
+    if wants is None:
+        row = tx.execute(_WANTS, (service_sid,)).fetchone()
+        wants = tx.wants[service_sid] = Wants(*map(bool, row)) if row is not None else Wants()
+    return wants
 
 
 def new_callback(

@@ -1,0 +1,177 @@
+"""Calls of customers' servers: what waits in the lanes of Services is claimed and done, some of each Service at a time.
+
+A receiver that stalls or fails costs nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from maskline.clock import Clock
+from maskline.domain.model import SECOND
+from maskline.store.engine import Batched, Store, StoreUnavailable, Wake
+from maskline.store.lanes import Claimed, LaneClaim
+
+SLOTS, SLOTS_EACH = 128, 32
+CLAIMS = 16
+"""How many claims in a row may find nothing before there is a pause, though there are more lanes to look at."""
+POLL_S = 1.0
+
+MOST_PAUSE_S = 30.0
+FIRST_PAUSE_S = 0.5
+FORGET_S = 3600.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Work(Protocol):
+    """What is claimed."""
+
+    @property
+    def service_sid(self) -> str: ...
+
+
+WorkT = TypeVar("WorkT", bound=Work)
+
+
+class Lanes:
+    """How many calls each Service may have under way: `most` while its receiver answers; after a failure one at a
+    time, after a pause of `first_pause_s` that doubles with each. All that fail have about `most` together, so that
+    places are left for the others. Of those that were under way together, the first failure counts; after FORGET_S
+    without another it is forgotten. Time is an argument, in seconds that never step.
+    """
+
+    def __init__(self, most: int, first_pause_s: float = FIRST_PAUSE_S) -> None:
+        self.most = most
+        self._first_pause_s = first_pause_s
+        self._under_way: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._until: dict[str, float] = {}
+
+    def busy(self, now: float) -> dict[str, int]:
+        """How many of its places each Service does not have now."""
+        for service_sid in [sid for sid, until in self._until.items() if now - until > FORGET_S]:
+            self._forget(service_sid)
+        taken = dict(self._under_way)
+        full = sum(self._under_way.get(service_sid, 0) for service_sid in self._until) >= self.most
+        for service_sid, until in self._until.items():
+            none = full or now < until or service_sid in self._under_way
+            taken[service_sid] = self.most if none else self.most - 1
+        return taken
+
+    def next_at(self, now: float) -> float | None:
+        """When the next pause ends; None if there is none."""
+        return min((until for until in self._until.values() if until > now), default=None)
+
+    def began(self, service_sid: str) -> None:
+        """One more is under way."""
+        self._under_way[service_sid] = self._under_way.get(service_sid, 0) + 1
+
+    def ended(self, service_sid: str, now: float, *, good: bool) -> None:
+        """One is no longer under way."""
+        left = self._under_way[service_sid] - 1
+        if left:
+            self._under_way[service_sid] = left
+        else:
+            del self._under_way[service_sid]
+        if good:
+            self._forget(service_sid)
+        elif now >= self._until.get(service_sid, now):
+            failures = self._failures[service_sid] = self._failures.get(service_sid, 0) + 1
+            self._until[service_sid] = now + min(
+                MOST_PAUSE_S, self._first_pause_s * 2 ** min(failures - 1, 10)
+            )
+
+    def _forget(self, service_sid: str) -> None:
+        self._failures.pop(service_sid, None)
+        self._until.pop(service_sid, None)
+
+
+class LaneLoop(Generic[WorkT]):
+    """Does what waits of one topic, from `run` until it is told to `stop`. `work` says whether the receiver answered
+    well; what has been claimed is done to its end.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        run: str,
+        *,
+        wake: Wake,
+        claim: Batched[LaneClaim, Claimed[WorkT]],
+        work: Callable[[WorkT, str], Awaitable[bool]],
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = run
+        self._began_at = clock.now()
+        self._wake = store.subscribe(wake)
+        self._claim = claim
+        self._work = work
+        self._lanes = Lanes(SLOTS_EACH, first_pause_s)
+        self._lane = ""
+        self._stopping = False
+        self.under_way: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim and begin what is due, whatever goes wrong meanwhile."""
+        while not self._stopping:
+            self._wake.clear()
+            pause_s = POLL_S
+            try:
+                pause_s = await self._begin_due()
+            except StoreUnavailable as error:
+                _log.warning("lanes.store_unavailable", error=str(error))
+            except Exception:
+                _log.exception("lanes.defect")
+            if pause_s > 0:
+                await self._clock.wait(self._wake, pause_s)
+
+    async def _begin_due(self) -> float:
+        """Begin what is due. Returns how long nothing more can be, in seconds."""
+        free = SLOTS - len(self.under_way)
+        if free <= 0:
+            return POLL_S
+        lanes, now = self._lanes, self._clock.uptime()
+        claims = 0
+        while True:
+            busy = lanes.busy(now)
+            claimed = await self._store.batch(
+                self._claim, LaneClaim(self._run, self._began_at, free, lanes.most, busy, self._lane)
+            )
+            self._lane = claimed.lane
+            claims += 1
+            if claimed.work or not claimed.more or claims == CLAIMS:
+                break
+        for one in claimed.work:
+            lanes.began(one.service_sid)
+            task = asyncio.create_task(self._do(one))
+            self.under_way.add(task)
+            task.add_done_callback(self.under_way.discard)
+        if claimed.work:
+            return 0
+        pause_s = POLL_S
+        if claimed.next_due_at is not None:
+            pause_s = min(pause_s, (claimed.next_due_at - self._clock.now()) / SECOND)
+        if (next_at := lanes.next_at(now)) is not None:
+            pause_s = min(pause_s, next_at - now)
+        return max(0.001, pause_s)
+
+    async def _do(self, one: WorkT) -> None:
+        good = False
+        try:
+            good = await self._work(one, self._run)
+        finally:
+            self._lanes.ended(one.service_sid, self._clock.uptime(), good=good)
+            self._wake.set()

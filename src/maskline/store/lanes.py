@@ -1,0 +1,132 @@
+"""Outbox rows that wait for a customer's server, each in the lane of its Service, so that whoever does not answer keeps
+nobody else waiting. What a row is about is its topic's: `callbacks`, `intercepts`, `strangers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from maskline.store.engine import Tx
+
+MOST_LANES = 64
+"""How many Services one claim looks at."""
+
+WorkT = TypeVar("WorkT")
+
+_NEXT_LANE = """
+SELECT service_sid FROM outbox WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid > ?
+ORDER BY service_sid LIMIT 1"""
+_LANE = """
+SELECT id, order_key, seq, due_at, attempts, expires_at, account_sid, service_sid, session_sid, interaction_sid,
+       message_sid, number, recipient, payload FROM outbox
+WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid = ? AND due_at <= ? ORDER BY due_at LIMIT ?"""
+_NEXT_DUE = (
+    "SELECT due_at FROM outbox WHERE topic = ? AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
+)
+_START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_FREE = "UPDATE outbox SET state = 1, due_at = ?, owner = NULL WHERE topic = ? AND state = 4 AND owner <> ?"
+
+
+class LaneRow(NamedTuple):
+    """A row that waits."""
+
+    id: int
+    order_key: str
+    seq: int
+    due_at: int
+    attempts: int
+    expires_at: int
+    account_sid: str
+    service_sid: str
+    session_sid: str
+    interaction_sid: str
+    message_sid: str
+    number: str
+    recipient: str
+    payload: str
+
+
+@dataclass(slots=True)
+class LaneClaim:
+    """What a worker can take: `free` in all, and `busy` of each Service that is at its limit or had better wait.
+
+    `began_at` is when this run of the worker began: nothing could be done for a row before.
+    """
+
+    run: str
+    began_at: int
+    free: int
+    most_each: int
+    busy: dict[str, int]
+    lane: str = ""
+
+
+@dataclass(slots=True)
+class Claimed(Generic[WorkT]):
+    """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
+
+    `more`: there are lanes that this claim has not looked at.
+    """
+
+    lane: str
+    work: list[WorkT] = field(default_factory=list)
+    next_due_at: int | None = None
+    more: bool = False
+
+
+def claim(
+    tx: Tx,
+    item: LaneClaim,
+    topic: str,
+    take: Callable[[Tx, str, LaneRow], WorkT | None],
+    enter: Callable[[Tx, LaneClaim, str], None] | None = None,
+) -> Claimed[WorkT]:
+    """Give a worker what is due, Service after Service. `take` starts a row or does away with it (None); `enter` sees
+    each lane before.
+    """
+    claimed: Claimed[WorkT] = Claimed(item.lane)
+    wrapped = False
+    for _ in range(MOST_LANES):
+        if len(claimed.work) >= item.free:
+            break
+        row = tx.execute(_NEXT_LANE, (topic, claimed.lane)).fetchone()
+        if row is None:
+            if wrapped or not claimed.lane:
+                break
+            claimed.lane, wrapped = "", True
+            continue
+        claimed.lane = row[0]
+        if wrapped and claimed.lane > item.lane:
+            break
+        if enter is not None:
+            enter(tx, item, claimed.lane)
+        room = min(item.most_each - item.busy.get(claimed.lane, 0), item.free - len(claimed.work))
+        if room > 0:
+            for waiting in tx.execute(_LANE, (topic, claimed.lane, tx.now, room)).fetchall():
+                if (work := take(tx, item.run, LaneRow(*waiting))) is not None:
+                    claimed.work.append(work)
+    else:
+        claimed.more = True
+    due = tx.execute(_NEXT_DUE, (topic, tx.now)).fetchone()
+    claimed.next_due_at = due[0] if due else None
+    return claimed
+
+
+def start(tx: Tx, run: str, row_id: int) -> None:
+    """The row is this run's to work at."""
+    tx.execute(_START, (run, tx.now, row_id))
+
+
+def free_orphans(tx: Tx, topic: str, run: str) -> None:
+    """What an earlier run was at is due again: a customer's server may be asked or told twice, under the same token."""
+    tx.execute(_FREE, (tx.now, topic, run))
+
+
+def own_row(tx: Tx, row_id: int, message_sid: str, run: str) -> Any:
+    """(order_key, expires_at) of a row that this run is at; None if it has been deleted meanwhile or is not its own."""
+    return tx.execute(
+        "SELECT order_key, expires_at FROM outbox WHERE id = ? AND message_sid = ? AND state = 4 AND owner = ?",
+        (row_id, message_sid, run),
+    ).fetchone()
