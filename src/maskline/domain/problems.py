@@ -84,6 +84,12 @@ INTERNAL = _error(
 UNAVAILABLE = _error(
     20503, 503, "The server has too much to do or cannot reach its database; try again shortly."
 )
+TWIML_UNREADABLE = _error(
+    12100, None, "What a customer's server answered is no XML document that can be read as TwiML."
+)
+TWIML_INVALID = _error(
+    12200, None, "What a customer's server answered is no TwiML that can be carried out here."
+)
 OWN_NUMBER_INVALID = _error(
     21421, 400, "PhoneNumber must be a valid phone number in E.164 form, such as +14155550100."
 )
