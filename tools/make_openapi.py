@@ -25,7 +25,7 @@ from maskline.domain.interaction import CALL_WORDS, WORDS
 from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import Outcome
-from maskline.domain.service_settings import SETTINGS
+from maskline.domain.service_settings import SETTINGS, Choice, Whole
 
 Json = dict[str, Any]
 
@@ -600,12 +600,15 @@ def settings_of() -> tuple[Json, Json]:
     shown = resource_of(f"{_OWNERS}\nurl url Its address.")
     posted: Json = {}
     for setting in SETTINGS:
-        if setting.choices:
-            schema: Json = {"type": "string", "enum": list(setting.choices)}
-            form = {"type": "string", "enum": [*setting.choices, ""]}
-        else:
-            schema = {"type": "integer", "minimum": setting.numbers[0], "maximum": setting.numbers[-1]}
-            form = {"type": "string", "pattern": "^[0-9]{0,9}$"}
+        match setting.kind:
+            case Choice(words):
+                schema: Json = {"type": "string", "enum": list(words)}
+                form = {"type": "string", "enum": [*words, ""]}
+            case Whole(least, most):
+                schema = {"type": "integer", "minimum": least, "maximum": most}
+                form = {"type": "string", "pattern": "^[0-9]{0,9}$"}
+            case other:
+                raise AssertionError(other)
         shown["properties"][setting.name] = {**schema, "description": setting.sentence}
         posted[setting.parameter] = {**form, "description": f"{setting.sentence} Default: {setting.default}."}
     return closed(shown), {"type": "object", "properties": posted}

@@ -75,11 +75,9 @@ def errors_page() -> str:
 def settings_page() -> str:
     rows = []
     for setting in service_settings.SETTINGS:
-        values = ", ".join(f"`{choice}`" for choice in setting.choices)
-        if setting.numbers:
-            values = f"{setting.numbers[0]} to {setting.numbers[-1]}"
+        default = f"`{setting.default}`" if setting.default != "" else "none"
         rows.append(
-            f"| `{setting.name}` | `{setting.parameter}` | `{setting.default}` | {values} | {setting.sentence} |"
+            f"| `{setting.name}` | `{setting.parameter}` | {default} | {setting.kind.wanted} | {setting.sentence} |"
         )
     return SETTINGS + "\n".join(rows) + "\n"
 

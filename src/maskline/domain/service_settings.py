@@ -5,47 +5,79 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from maskline.domain import problems
 from maskline.domain.model import SECOND, OnUncertain
 from maskline.domain.problems import Problem
 
 
+class Kind(Protocol):
+    """What a setting may be. `wanted` says it in words."""
+
+    @property
+    def wanted(self) -> str: ...
+
+    def read(self, text: str) -> str | int | None:
+        """The value that `text` is; None if it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words, in any letter case."""
+
+    words: tuple[str, ...]
+
+    @property
+    def wanted(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+    def read(self, text: str) -> str | None:
+        return text.lower() if text.lower() in self.words else None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number within bounds."""
+
+    least: int
+    most: int
+
+    @property
+    def wanted(self) -> str:
+        return f"a whole number from {self.least} to {self.most}"
+
+    def read(self, text: str) -> int | None:
+        good = re.fullmatch("[0-9]{1,9}", text) and self.least <= int(text) <= self.most
+        return int(text) if good else None
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`parameter` is its name in a form; `choices` the words that it may be, or `numbers` the whole numbers."""
+    """`parameter` is its name in a form."""
 
     name: str
     parameter: str
     default: str | int
-    choices: tuple[str, ...]
+    kind: Kind
     sentence: str
-    numbers: range = range(0)
 
     def read(self, text: str) -> str | int:
         """The value that `text` is. Raises 80701."""
-        text = text.lower()
-        if text in self.choices:
-            return text
-        if re.fullmatch("[0-9]{1,9}", text) and int(text) in self.numbers:
-            return int(text)
-        wanted = f"one of {', '.join(self.choices)}" if self.choices else _describe(self.numbers)
-        raise Problem(problems.PARAMETER_INVALID, f"{self.parameter} ({wanted})")
+        value = self.kind.read(text)
+        if value is None:
+            raise Problem(problems.PARAMETER_INVALID, f"{self.parameter} ({self.kind.wanted})")
+        return value
 
 
-def _describe(numbers: range) -> str:
-    return f"a whole number from {numbers[0]} to {numbers[-1]}"
-
-
-_OFF_ON = ("off", "on")
+_OFF_ON = Choice(("off", "on"))
 
 SETTINGS = (
     Setting(
         "on_uncertain",
         "OnUncertain",
         OnUncertain.DELIVERY_UNKNOWN.value,
-        tuple(choice.value for choice in OnUncertain),
+        Choice(tuple(choice.value for choice in OnUncertain)),
         "What becomes of a message whose hand-over has no known outcome: marked delivery-unknown, or sent again"
         " (it may then arrive twice).",
     ),
@@ -60,9 +92,8 @@ SETTINGS = (
         "geo_radius_km",
         "GeoRadiusKm",
         80,
-        (),
+        Whole(1, 20_000),
         "How far apart the centres of two area codes may be for the GeoMatchLevel radius.",
-        range(1, 20_001),
     ),
     Setting(
         "prefer_unused",
@@ -75,16 +106,15 @@ SETTINGS = (
         "number_cooldown_s",
         "NumberCooldownS",
         0,
-        (),
+        Whole(0, 28 * 86_400),
         "How long, in seconds, a number that a person has left is not given to the same person again by itself, so"
         " that a late reply cannot reach somebody else.",
-        range(28 * 86_400 + 1),
     ),
     Setting(
         "identifier_check",
         "IdentifierCheck",
         "valid",
-        ("valid", "possible"),
+        Choice(("valid", "possible")),
         "What the number in an Identifier must be: valid in its country's numbering plan, or just possible, for test"
         " systems with made-up numbers such as +15551234567.",
     ),
