@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-CLIENTS = [f".clients/{name}/.ready" for name in ("python-8", "python-6", "node-6", "node-4")]
+CLIENTS = [
+    f".clients/{name}/.ready" for name in ("python-8", "python-6", "node-6", "node-4", "node-segments")
+]
 NAMESPACES = "unshare --mount --net true || unshare --map-root-user --mount --net true"
 
 # What must succeed for the peer to be of use, and what is left out without it. strace may be installed and yet not
@@ -15,7 +17,10 @@ PEERS = {
     "curl": (["curl", "--version"], "the README's curl lines"),
     "gcc": (["gcc", "--version"], "what happens when the disk fails"),
     "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
-    "What `make clients` installs": (["ls", *CLIENTS], "Twilio's clients of other ages and for Node"),
+    "What `make clients` installs": (
+        ["ls", *CLIENTS],
+        "Twilio's clients of other ages and for Node, and its segment calculator",
+    ),
 }
 
 

@@ -49,13 +49,7 @@ class OfficialClient:
         self, script: str, *arguments: str, within: tuple[str, ...] = (), **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `script` (without its suffix), in little more of an environment than is given."""
-        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        if self.language == "node":
-            kept["NODE_PATH"] = str(self.folder / "node_modules")
-            command = ["node", str(HERE / f"{script}.cjs")]
-        else:
-            python = sys.executable if self.name == "python-9" else self.folder / "bin" / "python"
-            command = [str(python), str(HERE / f"{script}.py")]
+        command, kept = self._command(script)
         return subprocess.run(
             [*within, *command, *arguments],
             env={**kept, **environment},
@@ -64,3 +58,20 @@ class OfficialClient:
             timeout=60,
             check=False,
         )
+
+    def start(self, script: str) -> subprocess.Popen[str]:
+        """Start `script`, to be asked and to answer line by line."""
+        command, kept = self._command(script)
+        return subprocess.Popen(
+            command, env=kept, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def _command(self, script: str) -> tuple[list[str], dict[str, str]]:
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        if self.language == "node":
+            return ["node", str(HERE / f"{script}.cjs")], {
+                **kept,
+                "NODE_PATH": str(self.folder / "node_modules"),
+            }
+        python = sys.executable if self.name == "python-9" else self.folder / "bin" / "python"
+        return [str(python), str(HERE / f"{script}.py")], kept

@@ -37,6 +37,15 @@ EXTENSION = "\f^{}\\[~]|€"
         ("🙂" * 67, 3),
         ("a" * 69 + "`", 1),
         ("a" * 70 + "`", 2),
+        ("👍🏽" * 17, 1),  # four code units that are seen as one character: 16 to a segment of 67
+        ("👍🏽" * 18, 2),
+        ("👍🏽" * 32, 2),
+        ("👍🏽" * 33, 3),
+        ("🇩🇪" * 33, 3),
+        ("a" * 66 + "🇩🇪" * 16, 2),
+        ("a" * 66 + "🇩🇪" * 17, 3),
+        ("e\u0301" * 67, 3),  # a letter and its accent stay together: 33 to a segment
+        ("e" + "\u0301" * 139, 3),  # but for what no segment has room for
     ],
 )
 def test_texts_at_the_limits(text: str, segments: int) -> None:
