@@ -12,7 +12,7 @@ import pytest
 
 from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND, Instant, Mode, NumberKind, Participant
+from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
@@ -27,6 +27,7 @@ from maskline.flows.sessions import (
 )
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
+from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import (
     Attempt,
     bury_expired,
@@ -122,7 +123,7 @@ class World:
 
 @pytest.fixture
 async def world(house: House) -> World:
-    service = await house.service(2, settings='{"number_cooldown_s": 60}')
+    service = await house.service(2, settings='{"number_cooldown_s": 60, "store_bodies": "until-final"}')
     session, ann, ben = await house.pair(service, ttl=600, unique_name="ours")
     message = await house.say(ann)
     await house.say(ann, "held")
@@ -302,6 +303,8 @@ def sweep(tx: Tx, w: World) -> None:
     delete_old_received(tx, 10)
     assert delete_old_sessions(tx, 10, SECOND) == 2
     delete_old_tombstones(tx, 10)
+    tx.now = Instant(tx.now + 2 * DAY)
+    assert blank_overdue(tx, 10) == 3
     erase_people(tx, 10)
 
 

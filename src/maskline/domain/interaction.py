@@ -10,6 +10,9 @@ from enum import IntEnum
 
 from maskline.domain.model import Interaction
 
+NO_BODY = '{"body":""}'
+"""The `data` of a message whose text is not kept."""
+
 
 class MessageStatus(IntEnum):
     """The life of a message's leg, in rising order (contract, promise 4)."""

@@ -72,6 +72,14 @@ class OutboxState(IntEnum):
     """Given up; it is kept to be looked at and sent again by hand."""
 
 
+class StoreBodies(StrEnum):
+    """How long the texts of messages are kept in a Service's Interactions."""
+
+    ALWAYS = "always"
+    UNTIL_FINAL = "until-final"
+    NEVER = "never"
+
+
 class OnUncertain(StrEnum):
     """What to do with a message whose hand-over has no known outcome."""
 

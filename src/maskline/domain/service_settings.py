@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from maskline.domain import problems
-from maskline.domain.model import SECOND, OnUncertain
+from maskline.domain.model import SECOND, OnUncertain, StoreBodies
 from maskline.domain.problems import Problem
 
 
@@ -118,6 +119,14 @@ SETTINGS = (
         "What the number in an Identifier must be: valid in its country's numbering plan, or just possible, for test"
         " systems with made-up numbers such as +15551234567.",
     ),
+    Setting(
+        "store_bodies",
+        "StoreBodies",
+        StoreBodies.ALWAYS.value,
+        Choice(tuple(choice.value for choice in StoreBodies)),
+        "Whether the texts of messages stay in their Interactions: always, until their message is delivered or has"
+        " failed (and this has been told to the CallbackUrl), or never. It holds for messages from then on.",
+    ),
 )
 
 
@@ -125,6 +134,12 @@ def read_settings(stored: str) -> dict[str, Any]:
     """Every setting with its value, from what a Service keeps."""
     kept = json.loads(stored)
     return {setting.name: kept.get(setting.name, setting.default) for setting in SETTINGS}
+
+
+@lru_cache(maxsize=4096)
+def bodies_kept(stored: str) -> StoreBodies:
+    """How long the bodies of messages are kept. On the hot path."""
+    return StoreBodies(read_settings(stored)["store_bodies"])
 
 
 def cooldown_us(stored: str) -> int:

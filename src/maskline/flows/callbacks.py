@@ -66,6 +66,7 @@ class Callbacks:
             status=None,
             error="",
             event_sid=self._mint.sid("NO"),
+            bodies=callback.bodies,
         )
         began = self._clock.uptime()
         try:

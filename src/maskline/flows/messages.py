@@ -149,7 +149,7 @@ class Messages:
             sid=InteractionSid(sid),
             participant_sid=participant,
             type="message",
-            data=item.data,
+            data=accepted.data,
             inbound=None,
             outbound=Leg(participant, item.message_sid, status),
             created_at=Instant(instant_of(sid)),

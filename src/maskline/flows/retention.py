@@ -11,6 +11,7 @@ from maskline.clock import Clock
 from maskline.domain.model import DAY
 from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.mint import Mint
+from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
@@ -96,6 +97,7 @@ class Sweeper:
                 break
         await self._repeat(delete_old_received)
         await self._repeat(delete_old_tombstones)
+        await self._repeat(blank_overdue)
         await self._repeat(erase_people)
         return stopped
 

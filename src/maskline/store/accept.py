@@ -13,9 +13,12 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.callback import START, Told
-from maskline.domain.interaction import MessageStatus
+from maskline.domain.interaction import NO_BODY, MessageStatus
+from maskline.domain.model import StoreBodies
 from maskline.domain.problems import Problem
+from maskline.domain.service_settings import bodies_kept
 from maskline.domain.session import limit_at
+from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
 from maskline.store.telling import insert_first, new_callback
@@ -40,16 +43,19 @@ class NewMessage:
 
 @dataclass(slots=True)
 class Accepted:
-    """The message is durable. `replayed`: its key made `sid` before, and nothing was stored now."""
+    """The message is durable; its Interaction has this `data`. `replayed`: its key made `sid` before, and nothing was
+    stored now.
+    """
 
     sid: str
     at: int
+    data: str
     replayed: bool = False
 
 
 _LOOK = """
 SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
-       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL
+       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL, v.settings
 FROM services v
 CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
 CROSS JOIN participants p ON p.service_sid = v.sid AND p.sid = ?3 AND p.session_sid = ?2
@@ -87,6 +93,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     interactions: list[tuple[Any, ...]] = []
     sends: list[tuple[Any, ...]] = []
     callbacks: list[tuple[Any, ...]] = []
+    passing: list[tuple[Any, ...]] = []
     results: list[Accepted | Exception] = []
     now = tx.now
     for i, item in enumerate(items):
@@ -99,6 +106,8 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
             if result is None:
                 seq = seqs.get(item.session_sid, row[6]) + 1
                 seqs[item.session_sid] = seq
+                bodies = bodies_kept(row[11])
+                data = NO_BODY if bodies is StoreBodies.NEVER else item.data
                 touches.append((seq, now, item.service_sid, item.session_sid))
                 if row[0] == "open":
                     starts.append((now, item.service_sid, item.session_sid))
@@ -108,7 +117,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         item.session_sid,
                         item.sid,
                         item.account_sid,
-                        item.data,
+                        data,
                         item.participant_sid,
                         item.message_sid,
                         QUEUED,
@@ -131,11 +140,12 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         item.data,
                     )
                 )
+                where = (item.service_sid, item.session_sid, item.sid)
                 if row[10]:
-                    told = Told(None, QUEUED, now)
-                    where = (item.account_sid, item.service_sid, item.session_sid, item.sid)
-                    callbacks.append(new_callback(*where, START, told))
-                result = Accepted(item.sid, now)
+                    callbacks.append(new_callback(item.account_sid, *where, START, Told(None, QUEUED, now)))
+                if bodies is StoreBodies.UNTIL_FINAL:
+                    passing.append(passing_body(tx, *where, item.validity_us))
+                result = Accepted(item.sid, now, data)
             elif item.key is not None:
                 release_key(tx, item.key)
                 if made:
@@ -151,6 +161,8 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     tx.executemany(_INSERT_INTERACTION, interactions)
     tx.executemany(INSERT_SEND, sends)
     insert_first(tx, callbacks)
+    if passing:
+        keep_for_now(tx, passing)
     if sends:
         tx.wake |= Wake.SENDS
     return results
@@ -177,7 +189,7 @@ def _claim_keys(
             made[i] = problem
         else:
             if sid is not None:
-                made[i] = Accepted(sid, tx.now, replayed=True)
+                made[i] = Accepted(sid, tx.now, "", replayed=True)
 
 
 def _why_not(tx: Tx, row: Any) -> Problem | None:

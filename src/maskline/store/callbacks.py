@@ -11,19 +11,22 @@ from dataclasses import dataclass
 
 from maskline.domain import problems
 from maskline.domain.callback import Told
-from maskline.domain.model import Interaction
+from maskline.domain.model import Interaction, StoreBodies
 from maskline.domain.retry import next_callback_at
+from maskline.domain.service_settings import bodies_kept
+from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
 from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
 from maskline.store.outbox import finish
+from maskline.store.telling import wants_of
 
 TOPIC = "callback"
 
 # Only with its Session: what has been deleted is gone at once, though its rows go later.
 _WHOM = """
-SELECT v.callback_url, a.token_sealed FROM services v
+SELECT v.callback_url, a.token_sealed, v.settings FROM services v
 CROSS JOIN accounts a ON a.sid = v.account_sid
 CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
 WHERE v.sid = ?1"""
@@ -31,7 +34,7 @@ WHERE v.sid = ?1"""
 
 @dataclass(slots=True)
 class Callback:
-    """One callback that is this worker's to send."""
+    """One callback that is this worker's to send. `bodies`: how long its Service keeps them."""
 
     id: int
     sid: str
@@ -41,6 +44,7 @@ class Callback:
     url: str
     token_sealed: str
     told: Told
+    bodies: StoreBodies
 
     @property
     def service_sid(self) -> str:
@@ -59,6 +63,8 @@ def _take(tx: Tx, run: str, row: LaneRow) -> Callback | None:
     interaction = find_interaction(tx, row.service_sid, row.session_sid, row.interaction_sid)
     if whom is None or whom[0] is None or interaction is None:
         finish(tx, row.id, row.order_key)
+        if whom is not None:
+            _let_go(tx, bodies_kept(whom[2]), row.service_sid, row.session_sid, row.interaction_sid)
         return None
     start(tx, run, row.id)
     return Callback(
@@ -70,7 +76,14 @@ def _take(tx: Tx, run: str, row: LaneRow) -> Callback | None:
         url=whom[0],
         token_sealed=whom[1],
         told=Told(*json.loads(row.payload)),
+        bodies=bodies_kept(whom[2]),
     )
+
+
+def _let_go(tx: Tx, bodies: StoreBodies, service_sid: str, session_sid: str, interaction_sid: str) -> None:
+    """A callback of this Interaction is over; with the last one, its body may have nothing to be kept for."""
+    if bodies is StoreBodies.UNTIL_FINAL:
+        blank_if_over(tx, service_sid, session_sid, interaction_sid)
 
 
 @dataclass(slots=True)
@@ -93,6 +106,7 @@ class Attempt:
     status: int | None
     error: str
     event_sid: str
+    bodies: StoreBodies = StoreBodies.ALWAYS
 
     @property
     def good(self) -> bool:
@@ -126,8 +140,10 @@ def _record(tx: Tx, item: Attempt) -> None:
             item.error,
         ),
     )
+    place = (item.service_sid, item.session_sid, item.interaction_sid)
     if item.good:
         finish(tx, item.id, row[0])
+        _let_go(tx, item.bodies, *place)
         return
     due_at = next_callback_at(tx.now, item.number)
     dead = due_at >= row[1]
@@ -141,6 +157,7 @@ def _record(tx: Tx, item: Attempt) -> None:
         insert_event(tx, item.event_sid, item.account_sid, problems.CALLBACK_FAILED, detail, **where)
     if dead:
         finish(tx, item.id, row[0], dead=True)
+        _let_go(tx, item.bodies, *place)
     else:
         tx.execute(
             "UPDATE outbox SET state = 1, due_at = ?, owner = NULL, started_at = NULL WHERE id = ?",
@@ -160,5 +177,6 @@ def bury_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
         ).fetchone()
         if row is not None:
             finish(tx, row_id, row[0], dead=True)
+            _let_go(tx, wants_of(tx, row[2]).bodies, *row[2:])
             where = {"service_sid": row[2], "session_sid": row[3], "interaction_sid": row[4]}
             insert_event(tx, event_sid, row[1], problems.CALLBACK_FAILED, "given up", **where)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum, IntFlag
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
-from maskline.domain.model import Instant
+from maskline.domain.model import Instant, StoreBodies
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,11 +53,14 @@ class Wake(IntFlag):
 
 
 class Wants(NamedTuple):
-    """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers."""
+    """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers; and how
+    long it keeps what people write.
+    """
 
     callbacks: bool = False
     intercept: bool = False
     strangers: bool = False
+    bodies: StoreBodies = StoreBodies.ALWAYS
 
 
 class Tx:

@@ -11,12 +11,13 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.callback import START, Told
 from maskline.domain.channel import scheme_of
-from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import Participant, SessionStatus
+from maskline.domain.interaction import NO_BODY, MessageStatus
+from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
+from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.sessions import SESSION_COLUMNS, make_session
@@ -137,6 +138,7 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
     tx.execute(TOUCH_SESSION, (seq + 1, tx.now, session.service_sid, session.sid))
     if session.status is SessionStatus.OPEN:
         tx.execute(START_SESSION, (tx.now, session.service_sid, session.sid))
+    wants = wants_of(tx, session.service_sid)
     tx.execute(
         _INSERT_RELAY,
         (
@@ -144,7 +146,7 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
             session.sid,
             item.sid,
             account_sid,
-            item.data,
+            NO_BODY if wants.bodies is StoreBodies.NEVER else item.data,
             route.sender.sid,
             item.inbound_sid,
             DELIVERED,
@@ -172,7 +174,9 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
         ),
     )
     tx.wake |= Wake.SENDS
-    if wants_of(tx, session.service_sid).callbacks:
-        told = Told(DELIVERED, QUEUED, tx.now)
-        insert_first(tx, [new_callback(account_sid, session.service_sid, session.sid, item.sid, START, told)])
+    where = (session.service_sid, session.sid, item.sid)
+    if wants.callbacks:
+        insert_first(tx, [new_callback(account_sid, *where, START, Told(DELIVERED, QUEUED, tx.now))])
+    if wants.bodies is StoreBodies.UNTIL_FINAL:
+        keep_for_now(tx, [passing_body(tx, *where, item.validity_us)])
     return Received(interaction_sid=item.sid)

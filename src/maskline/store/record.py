@@ -13,7 +13,8 @@ from enum import StrEnum
 from maskline.domain import problems
 from maskline.domain.callback import Told
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import Instant, OnUncertain, OutboxState
+from maskline.domain.model import Instant, OnUncertain, OutboxState, StoreBodies
+from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.outbox import finish
@@ -99,9 +100,12 @@ def merge_leg(
         row: tuple[int, int] | None = tx.execute(_LEG, place).fetchone()
         return row
     known, updated_at, inbound, account_sid = raised
-    if wants_of(tx, service_sid).callbacks:
+    wants = wants_of(tx, service_sid)
+    if wants.callbacks:
         told = Told(inbound, known, Instant(updated_at))
         insert_later(tx, new_callback(account_sid, *place, known, told))
+    elif wants.bodies is StoreBodies.UNTIL_FINAL:
+        blank_if_over(tx, *place)
     return known, updated_at
 
 

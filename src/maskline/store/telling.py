@@ -12,6 +12,7 @@ from typing import Any
 from maskline.domain.callback import Told, callback_sid
 from maskline.domain.model import SECOND, OutboxState
 from maskline.domain.retry import CALLBACK_LIFE_S
+from maskline.domain.service_settings import bodies_kept
 from maskline.store.engine import Tx, Wake, Wants
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
@@ -23,7 +24,8 @@ VALUES ('callback', ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, '', ?)
 ON CONFLICT DO NOTHING"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0"
 _WANTS = """
-SELECT callback_url IS NOT NULL, intercept_callback_url IS NOT NULL, out_of_session_callback_url IS NOT NULL
+SELECT callback_url IS NOT NULL, intercept_callback_url IS NOT NULL, out_of_session_callback_url IS NOT NULL,
+       settings
 FROM services WHERE sid = ?"""
 
 
@@ -32,8 +34,12 @@ def wants_of(tx: Tx, service_sid: str) -> Wants:
     wants = tx.wants.get(service_sid)
     if wants is None:
         row = tx.execute(_WANTS, (service_sid,)).fetchone()
-        wants = tx.wants[service_sid] = Wants(*map(bool, row)) if row is not None else Wants()
+        wants = tx.wants[service_sid] = Wants() if row is None else _wants(*row)
     return wants
+
+
+def _wants(callbacks: int, intercept: int, strangers: int, settings: str) -> Wants:
+    return Wants(bool(callbacks), bool(intercept), bool(strangers), bodies_kept(settings))
 
 
 def new_callback(

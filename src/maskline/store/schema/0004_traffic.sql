@@ -1,3 +1,14 @@
 -- What asks customers' servers waits in the lane of its Service, each topic apart.
 DROP INDEX outbox_callbacks;
 CREATE INDEX outbox_lanes ON outbox (topic, service_sid, due_at) WHERE state = 1 AND topic <> 'send';
+
+-- Bodies that are kept only until their message is over (`store_bodies`), and when at the latest they are blanked, however
+-- far their message is known to be then.
+CREATE TABLE passing_bodies (
+    service_sid TEXT NOT NULL,
+    session_sid TEXT NOT NULL,
+    interaction_sid TEXT NOT NULL,
+    blank_at BIGINT NOT NULL,
+    PRIMARY KEY (service_sid, interaction_sid)
+) /*WITHOUT ROWID*/;
+CREATE INDEX passing_bodies_blank ON passing_bodies (blank_at);
