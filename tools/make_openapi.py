@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from maskline.api import forms, inventory, pages, participants, sandbox, services, sessions
+from maskline.api import forms, inventory, pages, participants, sandbox, services, sessions, webhooks
 from maskline.api.interactions import MOST_BODY
 from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS
@@ -357,6 +357,7 @@ HANDSETS = "/sandbox/messages"
 OWN_NUMBERS = ACCOUNT + "/IncomingPhoneNumbers"
 SENT = ACCOUNT + "/Messages"
 CALLS = ACCOUNT + "/Calls"
+WEBHOOKS = "/v1/Accounts/{AccountSid}/Proxy/{ServiceSid}/Webhooks"
 
 # A name stands for a SID in the last place of these.
 NAMED = ("/v1/Services/{Sid}", SESSIONS + "/{Sid}")
@@ -441,6 +442,8 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
     ("GET", HANDSETS, "ListHandsetMessage", "List what went to and from handsets.", "200 messages:HandsetMessage"),
     ("POST", HANDSETS, "CreateHandsetMessage", "Have a handset text a proxy number.", "201 HandsetMessage"),
     ("POST", "/sandbox/behaviour", "UpdateBehaviour", "Script what becomes of sends to a number.", "200 Behaviour"),
+    ("POST", WEBHOOKS + "/Message", "ReceiveMessage", "Where a carrier brings a message, in Twilio's manner.",
+     "200 Twiml"),
     ("GET", "/healthz", "FetchHealth", "Whether the process lives.", "200 Health"),
     ("GET", "/readyz", "FetchReadiness", "Whether it can do its work; 503 where it cannot.", "200 Health"),
     ("GET", "/openapi.json", "FetchContract", "This file.", "200 Contract"),
@@ -511,15 +514,33 @@ CarrierKeys                bool        Whether the carrier takes idempotency key
 LookUp                     bool        Whether the carrier can be asked what became of a message.""",
 }
 
+# Of every webhook: the rest of Twilio's parameters is taken, too, and signed with the others.
+_BROUGHT = f"""
+From!                      {_HANDSET}  Who wrote or called.
+To!                        {_HANDSET}  A number of the Service's pool."""
+PARAMETERS["ReceiveMessage"] = f"""
+MessageSid!                text(1..{webhooks.MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
+Body                       text        The text.
+MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on."""
+
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 
 # Creates that take an Idempotency-Key.
 KEYED = {name for _, _, name, *_ in OPERATIONS if name.startswith("Create")} - {"CreateHandsetMessage"}
 
+# Who calls these is known by a signature.
+SIGNED = (WEBHOOKS + "/Message",)
+_SIGNATURE: Json = {
+    "name": "X-Twilio-Signature",
+    "in": "header",
+    "description": "HMAC-SHA1 of the address and the form under the account's auth token, as Twilio makes it.",
+    "schema": {"type": "string"},
+}
+
 REASONS = {
     400: "What was asked is malformed or breaks a rule.",
     401: "No credentials, or wrong ones.",
-    403: "The account is suspended or closed.",
+    403: "The account is suspended or closed, or the request is not signed.",
     404: "There is no such resource, or it is another account's.",
     408: "The request did not arrive in time.",
     409: "It conflicts with another request.",
@@ -654,8 +675,13 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
         answer["headers"]["Idempotent-Replayed"] = {"$ref": "#/components/headers/Idempotent-Replayed"}
     if shown:
         schema = page_of(path, key, resource) if key else {"$ref": f"#/components/schemas/{resource}"}
-        answer["content"] = {"application/json": {"schema": schema}}
-    refusals = [*_ALWAYS, *(() if path in OPEN else _WITH_ACCOUNT), *(_WITH_BODY if method == "POST" else ())]
+        kind = "text/xml" if resource == "Twiml" else "application/json"
+        answer["content"] = {kind: {"schema": schema}}
+    refusals = [
+        *_ALWAYS,
+        *(() if path in OPEN else (403, 404) if path in SIGNED else _WITH_ACCOUNT),
+        *(_WITH_BODY if method == "POST" else ()),
+    ]
     operation: Json = {
         "operationId": name,
         "summary": said,
@@ -666,8 +692,10 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
             **{str(code): {"$ref": f"#/components/responses/{code}"} for code in sorted(refusals)},
         },
     }
-    if path in OPEN:
+    if path in (*OPEN, *SIGNED):
         operation["security"] = []
+    if path in SIGNED:
+        operation["parameters"].append(_SIGNATURE)
     if path == "/readyz":
         operation["responses"]["503"] = {**answer, "description": "It cannot."}
     table = PARAMETERS.get(name, "")
@@ -690,6 +718,8 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
 def tag_of(path: str) -> str:
     if path in OPEN:
         return "operation"
+    if path in SIGNED:
+        return "webhooks"
     return path.strip("/").partition("/")[0]
 
 
@@ -748,7 +778,12 @@ def document() -> Json:
                     "description": "An Account SID and its auth token, or an API key's SID and its secret.",
                 }
             },
-            "schemas": {**schemas, "Settings": settings_of()[0], "Contract": {"type": "object"}},
+            "schemas": {
+                **schemas,
+                "Settings": settings_of()[0],
+                "Contract": {"type": "object"},
+                "Twiml": {"type": "string"},
+            },
             "responses": {str(status): refusal_of(status) for status in REASONS},
             "headers": {
                 "Twilio-Request-Id": header(

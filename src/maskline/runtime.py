@@ -8,8 +8,9 @@ import errno
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -39,6 +40,7 @@ from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
 from maskline.store import sandbox as books
 from maskline.store.engine import Store
+from maskline.store.receive import Received
 from maskline.worker import Worker
 
 BACKLOG = 2048
@@ -138,6 +140,16 @@ def check_address(settings: Settings) -> None:
             _listen("127.0.0.1", settings.ops_port).close()
 
 
+async def _bring(
+    store: Store, receive: Callable[[Inbound], Awaitable[Received]], event: CarrierEvent
+) -> None:
+    match event:
+        case Inbound():
+            await receive(event)
+        case Report():
+            await receipts.report(store, event)
+
+
 @dataclass(slots=True)
 class Running:
     """What a started server tells about itself. `url` is the public one, `address` where it listens."""
@@ -184,13 +196,8 @@ class Server:
 
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
 
-        async def bring(event: CarrierEvent) -> None:
-            match event:
-                case Inbound():
-                    await inbound.receive(store, mint, options, event)
-                case Report():
-                    await receipts.report(store, event)
-
+        receive = partial(inbound.receive, store, mint, options)
+        bring = partial(_bring, store, receive)
         carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
         carriers: Mapping[str, Carrier] = (
             {carrier.name: carrier} if carrier and settings.role == "all" else {}
@@ -220,10 +227,12 @@ class Server:
             store=store,
             clock=clock,
             mint=mint,
+            vault=vault,
             auth=BasicAuth(store, vault, clock),
             render=Renderer(url),
             sessions=Sessions(store, clock),
             messages=messages,
+            receive=receive,
             sandbox=carrier,
             guard_services=settings.guard_services,
         )

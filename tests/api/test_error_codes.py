@@ -29,6 +29,7 @@ MISSING = {
 # Answers of the platform that need a server of their own: where they are produced.
 ELSEWHERE = {
     20400: "test_wire.py",
+    20403: "test_webhooks.py",
     20408: "test_wire.py",
     20429: "test_limits.py",
     20503: "test_rounds.py",

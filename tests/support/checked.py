@@ -53,6 +53,8 @@ def check_headers(reply: Reply) -> None:
     if reply.status == 204:
         assert reply.raw == b""
         assert "content-type" not in reply.headers
+    elif reply.raw.startswith(b"<?xml"):
+        assert reply.headers["content-type"] == "text/xml; charset=utf-8"
     else:
         assert reply.headers["content-type"] == "application/json"
 

@@ -21,6 +21,7 @@ from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
 from maskline.api.services import Services
 from maskline.api.sessions import Sessions
+from maskline.api.webhooks import Webhooks
 
 Checks = dict[str, Callable[[], bool]]
 
@@ -41,7 +42,7 @@ def build_app(
     numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
     services = Services(context)
     inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
-    callbacks = Callbacks(context)
+    callbacks, webhooks = Callbacks(context), Webhooks(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -73,6 +74,7 @@ def build_app(
         "/v1/Services/{sid}": Resource(
             auth, get=services.fetch, post=services.update, delete=services.delete
         ),
+        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Message": Resource(None, post=webhooks.message),
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
         "/openapi.json": Resource(None, get=fixed(load_contract())),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from maskline.api.http import Authenticator
 from maskline.api.render import Renderer
+from maskline.carriers.base import Inbound
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import Clock
 from maskline.domain import problems
@@ -16,19 +18,26 @@ from maskline.flows.messages import Messages
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
 from maskline.store.engine import Store
+from maskline.store.receive import Received
+from maskline.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`sandbox` is None where the sandbox carrier is off. `guard_services`: those in use cannot be deleted."""
+    """`sandbox` is None where the sandbox carrier is off. `guard_services`: those in use cannot be deleted.
+
+    `receive` takes in for good what a carrier brings.
+    """
 
     store: Store
     clock: Clock
     mint: Mint
+    vault: Vault
     auth: Authenticator
     render: Renderer
     sessions: Sessions
     messages: Messages
+    receive: Callable[[Inbound], Awaitable[Received]]
     sandbox: SandboxCarrier | None
     guard_services: bool
 

@@ -13,7 +13,7 @@ from itertools import count
 import msgspec
 import structlog
 
-from maskline.api.forms import parse_params
+from maskline.api.forms import MOST_BYTES, MOST_SIGNED_BYTES, SIGNED_PATHS, parse_params
 from maskline.api.http import Answer, Request, Resource
 from maskline.api.limits import RateLimit
 from maskline.api.render import render_problem
@@ -81,6 +81,10 @@ class Edge:
             _tell(request_id, exchange.method, exchange.path, answer.status, duration_s)
         return self._render(answer, request_id, duration_s)
 
+    def most_bytes(self, path: str) -> int:
+        """The most that a body may have which is sent here."""
+        return MOST_SIGNED_BYTES if path.startswith(SIGNED_PATHS) else MOST_BYTES
+
     def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request."""
         answer, request_id = self._refuse(Problem(code), ""), self._next_id()
@@ -98,7 +102,9 @@ class Edge:
             (b"Twilio-Concurrent-Requests", b"%d" % (self._concurrent + 1)),
         ]
         body = b""
-        if answer.content is not None:
+        if isinstance(answer.content, bytes):
+            body = answer.content
+        elif answer.content is not None:
             body = _encode(answer.content)
             headers.append((b"Content-Type", b"application/json"))
         for name, value in answer.headers.items():
@@ -124,7 +130,7 @@ class Edge:
         params = parse_params(method, exchange.query, exchange.body, headers.get(b"content-type"))
         key = headers.get(b"idempotency-key")
         return await handler(
-            Request(account_sid, method, path, sids, params, _key_text(key) if key else None)
+            Request(account_sid, method, path, sids, params, _key_text(key) if key else None, exchange)
         )
 
     def _refuse(self, problem: Problem, path: str) -> Answer:

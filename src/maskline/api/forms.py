@@ -19,6 +19,9 @@ from maskline.domain.webhook_url import as_sent
 FORM = b"application/x-www-form-urlencoded"
 MOST_BYTES = 65_536
 MOST_FIELDS = 100
+SIGNED_PATHS = "/v1/Accounts/"
+"""What the paths of webhooks begin with, whose senders sign them."""
+MOST_SIGNED_BYTES = 1_048_576
 MOST_TTL = 2_147_483_646
 
 _DIGITS = "0123456789abcdefABCDEF"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from maskline.api.forms import Params
+from maskline.api.wire import Exchange
 from maskline.domain import problems
 from maskline.domain.problems import Problem
 from maskline.store.idempotency import Key
@@ -24,7 +25,10 @@ class Authenticator(Protocol):
 
 @dataclass(slots=True)
 class Request:
-    """What a handler knows: whose request it is, the SIDs in its path, its parameters, its Idempotency-Key."""
+    """What a handler knows: whose request it is, the SIDs in its path, its parameters, its Idempotency-Key.
+
+    `exchange` is the request as it came, for those who check its signature.
+    """
 
     account_sid: str
     method: str
@@ -32,6 +36,7 @@ class Request:
     sids: dict[str, str]
     params: Params
     idempotency_key: str | None
+    exchange: Exchange
 
     def key(self, scope: str) -> Key | None:
         """What the `Idempotency-Key` header asks for, within this account's `scope`; None if there is none."""
@@ -44,7 +49,7 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """`content` is rendered as JSON; None: no body."""
+    """`content` is rendered as JSON; None: no body. Bytes are the body itself, whose type is in `headers`."""
 
     content: Any
     status: int = 200

@@ -20,7 +20,8 @@ from maskline.domain import problems
 from maskline.domain.problems import Code
 
 MOST_HEADER_BYTES, MOST_HEADERS = 32_768, 100
-MOST_RAW_BYTES = 8 * MOST_BYTES  # of a request: in chunks of one byte, a body takes six times its size
+RAW = 8  # in chunks of one byte, a body takes six times its size
+MOST_RAW_BYTES = RAW * MOST_BYTES  # of a request
 MOST_CONNECTIONS = 10_000
 DEADLINE_S = 10.0
 
@@ -92,6 +93,9 @@ class Application(Protocol):
 
     def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
         """The answer to what is no request that could be handed on."""
+
+    def most_bytes(self, path: str) -> int:
+        """The most that a body may have which is sent to this path; never less than MOST_BYTES."""
 
 
 class _Nobody:
@@ -167,8 +171,11 @@ class Wire(HttpToolsProtocol):
         self._raw += size
         if self._in_head and self._raw > MOST_HEADER_BYTES:
             self._refuse(problems.HEADERS_TOO_LARGE)
-        elif self._raw > MOST_RAW_BYTES:
+        elif self._raw > MOST_RAW_BYTES and self._raw > RAW * self._most_bytes():
             self._refuse(problems.BODY_TOO_LARGE)
+
+    def _most_bytes(self) -> int:
+        return self._application.most_bytes(self._exchange.path)
 
     def _expect_more(self) -> None:
         if self._refused:
@@ -248,7 +255,7 @@ class Wire(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size > MOST_BYTES:
+        if self._size > MOST_BYTES and self._size > self._most_bytes():
             self._refuse(problems.BODY_TOO_LARGE)
         else:
             self._body.append(body)

@@ -66,12 +66,19 @@ ACCOUNT_NOT_ACTIVE = _error(
     20005, 403, "The account, or its parent, is suspended or closed; `maskline accounts list` shows which."
 )
 NOT_YET_COMPLETE = _error(20009, 400, "It cannot be deleted before it is complete.")
+NOT_SIGNED = _error(
+    20403,
+    403,
+    "A webhook must be signed with the account's auth token, over the address that it has under the public URL.",
+)
 NOT_FOUND = _error(20404, 404, "was not found")
 IDEMPOTENCY_CONFLICT = _error(
     20409, 409, "This Idempotency-Key was used within 24 hours for another request; use a fresh key."
 )
 UNSUPPORTED_MEDIA_TYPE = _error(20415, 415, "Send the parameters as application/x-www-form-urlencoded.")
-BODY_TOO_LARGE = _error(20413, 413, "A form may have at most 65,536 bytes and 100 fields.")
+BODY_TOO_LARGE = _error(
+    20413, 413, "A form may have at most 65,536 bytes (from a carrier 1,048,576) and 100 fields."
+)
 TOO_MANY_REQUESTS = _error(
     20429, 429, "This Service is asked too often in this way; wait as Retry-After says, and longer each time."
 )

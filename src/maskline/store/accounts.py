@@ -78,10 +78,10 @@ def list_accounts(tx: Tx) -> list[Account]:
 
 def replace_token(tx: Tx, sid: str, digest: str, sealed: str, *, keep_previous: bool) -> bool:
     """Give the account a new token; False if there is no such account."""
-    previous = "token_digest" if keep_previous else "NULL"
+    digest_before, sealed_before = ("token_digest", "token_sealed") if keep_previous else ("NULL", "NULL")
     changed = tx.execute(
-        f"UPDATE accounts SET previous_digest = {previous}, token_digest = :digest, token_sealed = :sealed,"
-        " updated_at = :now WHERE sid = :sid",
+        f"UPDATE accounts SET previous_digest = {digest_before}, previous_sealed = {sealed_before},"
+        " token_digest = :digest, token_sealed = :sealed, updated_at = :now WHERE sid = :sid",
         {"sid": sid, "digest": digest, "sealed": sealed, "now": tx.now},
     )
     return changed.rowcount == 1

@@ -32,14 +32,14 @@ class Credentials:
 _COLUMNS = "sid, account_sid, friendly_name, secret_digest, created_at"
 
 # A subaccount is served only while its parent is.
-_ACTIVE = "a.status = 'active' AND (p.status IS NULL OR p.status = 'active')"
-_PARENT = "LEFT JOIN accounts p ON p.sid = a.parent_sid"
+ACTIVE = "a.status = 'active' AND (p.status IS NULL OR p.status = 'active')"
+PARENT = "LEFT JOIN accounts p ON p.sid = a.parent_sid"
 _BY_ACCOUNT = (
-    f"SELECT a.sid, a.token_digest, a.previous_digest, {_ACTIVE} FROM accounts a {_PARENT} WHERE a.sid = :sid"
+    f"SELECT a.sid, a.token_digest, a.previous_digest, {ACTIVE} FROM accounts a {PARENT} WHERE a.sid = :sid"
 )
 _BY_KEY = (
-    f"SELECT a.sid, k.secret_digest, NULL, {_ACTIVE}"
-    f" FROM keys k JOIN accounts a ON a.sid = k.account_sid {_PARENT} WHERE k.sid = :sid"
+    f"SELECT a.sid, k.secret_digest, NULL, {ACTIVE}"
+    f" FROM keys k JOIN accounts a ON a.sid = k.account_sid {PARENT} WHERE k.sid = :sid"
 )
 
 

@@ -12,3 +12,7 @@ CREATE TABLE passing_bodies (
     PRIMARY KEY (service_sid, interaction_sid)
 ) /*WITHOUT ROWID*/;
 CREATE INDEX passing_bodies_blank ON passing_bodies (blank_at);
+
+-- Webhooks are signed with an account's token, the previous one too while it is good; a digest cannot check that. Of a
+-- token that was rotated before this there is no sealed one.
+ALTER TABLE accounts ADD COLUMN previous_sealed TEXT;

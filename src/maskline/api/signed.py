@@ -1,0 +1,109 @@
+"""Webhooks in Twilio's manner: who calls them is known by the signature, which the account's auth token makes.
+
+A request that is not signed so is answered 403 and leaves nothing but an event, at most one a minute for each Service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskline.api.context import Context
+from maskline.api.forms import Params, parse_params
+from maskline.api.http import Request
+from maskline.domain import problems
+from maskline.domain.ids import canonical, is_sid
+from maskline.domain.phone import identifier_key
+from maskline.domain.problems import Problem
+from maskline.domain.signature import HEADER, check
+from maskline.domain.webhook_url import redact
+from maskline.store.engine import Tx
+from maskline.store.events import insert_event
+from maskline.store.webhooks import Endpoint, find_endpoint
+
+EVENT_S = 60.0
+MOST_NUMBER = 191
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """What somebody has signed who knows the account's token. `to` is the key of a number of the Service's pool."""
+
+    account_sid: str
+    service_sid: str
+    form: Params
+    to: str
+    carrier_account: str
+
+
+class Signatures:
+    """Reads requests that are signed."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self._told: dict[str, float] = {}
+
+    async def read(self, request: Request) -> Signed:
+        """The request, if its sender knows the token. Raises 20403, 20404 (`To` is no number of this Service), 80701.
+
+        Nobody else is told whether there is such an account or Service.
+        """
+        account_sid, service_sid = request.sids["account"], request.sids["service"]
+        if not is_sid(account_sid, "AC") or not is_sid(service_sid, "KS"):
+            raise Problem(problems.NOT_SIGNED)
+        account_sid, service_sid = canonical(account_sid), canonical(service_sid)
+        form = _form(request)
+        to = identifier_key(form.text("To", MOST_NUMBER) or "")
+        endpoint = await self._c.store.read(find_endpoint, account_sid, service_sid, to)
+        if endpoint is None:
+            raise Problem(problems.NOT_SIGNED)
+        await self._check(request, form, endpoint, account_sid, service_sid)
+        if not endpoint.active:
+            raise Problem(problems.ACCOUNT_NOT_ACTIVE)
+        form.required("To")
+        if endpoint.carrier_account is None:
+            await self._tell(account_sid, service_sid, Problem(problems.UNKNOWN_SCENARIO, _STRAY))
+            raise Problem(problems.NOT_FOUND)
+        return Signed(account_sid, service_sid, form, to, endpoint.carrier_account)
+
+    async def _check(
+        self, request: Request, form: Params, endpoint: Endpoint, account_sid: str, service_sid: str
+    ) -> None:
+        exchange = request.exchange
+        query = exchange.query.decode("latin-1")
+        url = self._c.render.url(exchange.path) + (f"?{query}" if query else "")
+        signature = exchange.headers.get(_HEADER, b"").decode("latin-1")
+        pairs = [(name, value) for name, values in form.all().items() for value in values]
+        # All are tried, so that the time taken tells nothing.
+        good = [
+            check(self._c.vault.open(sealed, account_sid), url, pairs, signature)
+            for sealed in endpoint.tokens_sealed
+        ]
+        if any(good):
+            return
+        what = "does not fit" if signature else "is missing"
+        problem = Problem(problems.NOT_SIGNED, f"{HEADER} {what}, at {redact(url)}")
+        now = self._c.clock.uptime()
+        if now >= self._told.get(service_sid, now):
+            self._told[service_sid] = now + EVENT_S
+            await self._tell(account_sid, service_sid, problem)
+        raise Problem(problems.NOT_SIGNED)
+
+    async def _tell(self, account_sid: str, service_sid: str, problem: Problem) -> None:
+        sid = self._c.mint.sid("NO")
+
+        def write(tx: Tx) -> None:
+            insert_event(tx, sid, account_sid, problem.code, problem.detail, service_sid=service_sid)
+
+        await self._c.store.write(write)
+
+
+_HEADER = HEADER.lower().encode()
+_STRAY = "a webhook of this Service was called for a number that is not in its pool"
+
+
+def _form(request: Request) -> Params:
+    """The parameters of the body alone, which are what is signed beside the address."""
+    exchange = request.exchange
+    if not exchange.query:
+        return request.params
+    return parse_params("POST", b"", exchange.body, exchange.headers.get(b"content-type"))

@@ -1,0 +1,53 @@
+"""/v1/Accounts/{AC}/Proxy/{KS}/Webhooks: where carriers that speak as Twilio does bring what comes to a Service."""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+
+from maskline.api.context import Context
+from maskline.api.forms import Params
+from maskline.api.http import Answer, Request
+from maskline.api.signed import MOST_NUMBER, Signatures
+from maskline.carriers.base import Inbound
+from maskline.domain import problems
+from maskline.domain.problems import Problem
+from maskline.domain.twiml import Verb, render_twiml
+
+MOST_SID = 191
+
+
+def twiml(*verbs: Verb) -> Answer:
+    """An answer that has the carrier carry these out."""
+    return Answer(render_twiml(verbs), headers={"Content-Type": "text/xml; charset=utf-8"})
+
+
+class Webhooks:
+    """The handlers."""
+
+    def __init__(self, context: Context) -> None:
+        self._c = context
+        self._signatures = Signatures(context)
+
+    async def message(self, request: Request) -> Answer:
+        """A message for a number of the Service; it is answered once it is durable, and a repeat likewise."""
+        signed = await self._signatures.read(request)
+        form = signed.form
+        carrier_id = form.text("MessageSid", MOST_SID) or form.required("SmsSid", MOST_SID)
+        message = Inbound(
+            carrier_account=signed.carrier_account,
+            carrier_id=carrier_id,
+            to=signed.to,
+            from_=form.required("From", MOST_NUMBER),
+            body=form.text("Body") or "",
+            media=_media(form),
+        )
+        received = await self._c.receive(message)
+        if not received.known:
+            raise Problem(problems.NOT_FOUND)
+        return twiml()
+
+
+def _media(form: Params) -> tuple[str, ...]:
+    """The addresses of what came with it, by their own count: NumMedia may say anything."""
+    urls = (form.text(f"MediaUrl{number}") for number in count())
+    return tuple(takewhile(bool, urls))  # type: ignore[arg-type]
