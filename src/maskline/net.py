@@ -71,6 +71,9 @@ class HttpError(Exception):
         self.detail = detail
         self.status = status
 
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -32,6 +32,8 @@ from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
 from maskline.flows import inbound, receipts
 from maskline.flows.callbacks import Callbacks
+from maskline.flows.customers import Customers
+from maskline.flows.intercepts import Intercepts
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
@@ -207,14 +209,19 @@ class Server:
         self._http: HttpClient | None = None
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
-            sweeper = Sweeper(store, clock, mint, settings.retention_days * DAY)
-            run = mint.sid("RN")
             self._http = await HttpClient(
                 may_reach=anywhere if settings.allow_private_webhooks else is_public
             ).open()
-            callbacks = Callbacks(store, clock, mint, vault, self._http, url)
+            customers = Customers(vault, self._http, url)
             worker = Worker(
-                store, clock, mint, messages, sweeper, callbacks, run=run, slots=settings.send_slots
+                store,
+                clock,
+                mint,
+                messages,
+                Sweeper(store, clock, mint, settings.retention_days * DAY),
+                [flow(store, clock, mint, customers) for flow in (Callbacks, Intercepts)],
+                run=mint.sid("RN"),
+                slots=settings.send_slots,
             )
             self._worker = worker
             await worker.start()

@@ -7,19 +7,17 @@ its outcome is stored, so at most `slots` messages of an account can be uncertai
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
-from maskline.flows.callbacks import Callbacks
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
 from maskline.flows.retention import Sweeper
 from maskline.mint import Mint
-from maskline.store.callbacks import TOPIC, claim_callbacks
 from maskline.store.engine import Store, StoreUnavailable, Wake
-from maskline.store.lanes import free_orphans
 from maskline.store.receipts import retry_receipts
 from maskline.store.start import Started, StartRequest, start_sends, take_orphans
 
@@ -42,7 +40,7 @@ class Worker:
         mint: Mint,
         messages: Messages,
         sweeper: Sweeper,
-        callbacks: Callbacks,
+        customers: Sequence[CallsCustomers],
         *,
         run: str,
         slots: int = SLOTS,
@@ -53,9 +51,7 @@ class Worker:
         self._messages = messages
         self._sweeper = sweeper
         self._run = run
-        self._lanes = LaneLoop(
-            store, clock, run, wake=Wake.CALLBACKS, claim=claim_callbacks, work=callbacks.tell
-        )
+        self._lanes = [one.lanes(run) for one in customers]
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
@@ -69,10 +65,11 @@ class Worker:
         while orphans := await self._store.write(take_orphans, self._run, 256):
             mark = self._clock.uptime()
             await asyncio.gather(*(self._finish(row, mark) for row in orphans))
-        await self._store.write(free_orphans, TOPIC, self._run)
+        for lanes in self._lanes:
+            await lanes.free_orphans()
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
-            asyncio.create_task(self._lanes.run(), name="callbacks"),
+            *(asyncio.create_task(lanes.run(), name=lanes.topic) for lanes in self._lanes),
             asyncio.create_task(self._receipt_loop(), name="receipts"),
             asyncio.create_task(self._sweep_loop(), name="sweep"),
         ]
@@ -86,12 +83,13 @@ class Worker:
         """Start nothing more, and give what is being sent a while to end and be recorded."""
         self._stopping = True
         self._wake.set()
-        self._lanes.stop()
-        # The first two are not cancelled but asked to end: what they mark started must also be handed over.
-        for loop in self._loops[2:]:
+        for lanes in self._lanes:
+            lanes.stop()
+        # The first ones are not cancelled but asked to end: what they mark started must also be handed over.
+        for loop in self._loops[1 + len(self._lanes) :]:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        if under_way := self._sending | self._lanes.under_way:
+        if under_way := self._sending.union(*(lanes.under_way for lanes in self._lanes)):
             await asyncio.wait(under_way, timeout=STOP_S)
 
     async def _start_loop(self) -> None:

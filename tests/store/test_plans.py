@@ -39,6 +39,7 @@ from maskline.store.engine import Tx
 from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
+from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.numbers import (
@@ -346,6 +347,22 @@ def tell(tx: Tx, w: World) -> None:
     assert send_again(tx, w.service_sid, [dead[0].sid]) == 1
 
 
+def intercept(tx: Tx, w: World) -> None:
+    """Verdicts: one that lets through, one that blocks, one that never comes."""
+    w.house.open_account(tx)
+    tx.execute(
+        "UPDATE services SET intercept_callback_url = 'https://shop.example/' WHERE sid = ?", (w.service_sid,)
+    )
+    for passes in (True, False):
+        receive(tx, w)
+        (claimed,) = claim_intercepts.fn(tx, [LaneClaim("RN", 0, 64, 64, {})])
+        for one in claimed.work:  # type: ignore[union-attr]
+            judge_intercepts.fn(tx, [Verdict(one.id, "RN", one.sid, passes, "", w.mint.sid("NO"))])
+    receive(tx, w)
+    tx.now = Instant(tx.now + 60 * SECOND)
+    claim_intercepts.fn(tx, [LaneClaim("RN", 0, 64, 64, {}, event_sids=[w.mint.sid("NO")])])
+
+
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
@@ -365,6 +382,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     delete_all,
     sweep,
     tell,
+    intercept,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.

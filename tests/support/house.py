@@ -39,6 +39,8 @@ from maskline.domain.model import (
 from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
 from maskline.flows.callbacks import Callbacks
+from maskline.flows.customers import Customers
+from maskline.flows.intercepts import Intercepts
 from maskline.flows.messages import Messages, SendOptions, encode_data
 from maskline.flows.numbers import add_number, new_entry, new_number
 from maskline.flows.retention import Sweeper
@@ -112,7 +114,9 @@ class House:
         self.sweeper = Sweeper(store, clock, self.mint)
         self.vault = Vault("5e" * 32)
         self.http = HttpClient(may_reach=anywhere)
-        self.callbacks = Callbacks(store, clock, self.mint, self.vault, self.http, "https://masked.example")
+        self.customers = Customers(self.vault, self.http, "https://masked.example")
+        self.callbacks = Callbacks(store, clock, self.mint, self.customers)
+        self.intercepts = Intercepts(store, clock, self.mint, self.customers)
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)
@@ -341,7 +345,7 @@ class House:
             self.mint,
             self.messages,
             self.sweeper,
-            self.callbacks,
+            [self.callbacks, self.intercepts],
             run=run or self.mint.sid("RN"),
             slots=slots,
         )

@@ -77,3 +77,18 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
                 f"{side}ResourceUrl": f"{account_url}/{resources}/{leg.resource_sid}.json",
             }
     return form
+
+
+def render_intercept(
+    interaction: Interaction, account_sid: str, account_url: str, status: str = "received"
+) -> dict[str, str]:
+    """The form of the InterceptCallbackUrl: of the inbound leg, whose `status` is what it is before the verdict, and
+    of the outbound one only who will be reached.
+    """
+    inbound, outbound = interaction.inbound, interaction.outbound
+    told = Told(inbound.status if inbound else None, None, interaction.updated_at)
+    form = render_form(interaction, account_sid, told, account_url)
+    form["inboundResourceStatus"] = status
+    if outbound is not None:
+        form["outboundParticipantSid"] = outbound.participant_sid
+    return form

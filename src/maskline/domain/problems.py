@@ -220,6 +220,9 @@ MESSAGE_TO_VOICE_ONLY = _warning(80910, 400, "The Session is voice-only; message
 CALLBACK_FAILED = _warning(
     80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
 )
+INTERCEPTED = _warning(
+    80909, None, "The InterceptCallbackUrl refused a message or call; it was not passed on."
+)
 RECEIPT_UNMATCHED = _warning(80907, None, "A carrier reported on a message that is not known, for 24 hours.")
 
 # Ours: what Twilio has no number for. 4xxxx keeps clear of its ranges.
@@ -235,3 +238,8 @@ CARRIER_PAUSED = _error(
     49003, None, "A carrier refused the account's credentials; its sends wait until that is mended."
 )
 CARRIER_RESUMED = _warning(49004, None, "A paused carrier account works again.")
+INTERCEPT_FAILED = _warning(
+    49005,
+    None,
+    "The InterceptCallbackUrl gave no verdict; the message or call went on, or did not, as InterceptFailure says.",
+)

@@ -83,6 +83,14 @@ SETTINGS = (
         " (it may then arrive twice).",
     ),
     Setting(
+        "intercept_failure",
+        "InterceptFailure",
+        "allow",
+        Choice(("allow", "block")),
+        "What becomes of a message or call when the InterceptCallbackUrl gives no verdict (it cannot be reached, is too"
+        " slow, or answers 5xx): let through, as Twilio does, or blocked.",
+    ),
+    Setting(
         "geo_fallback",
         "GeoFallback",
         "off",
@@ -140,6 +148,11 @@ def read_settings(stored: str) -> dict[str, Any]:
 def bodies_kept(stored: str) -> StoreBodies:
     """How long the bodies of messages are kept. On the hot path."""
     return StoreBodies(read_settings(stored)["store_bodies"])
+
+
+def blocks_on_failure(stored: str) -> bool:
+    """Whether no verdict of the InterceptCallbackUrl blocks."""
+    return bool(read_settings(stored)["intercept_failure"] == "block")
 
 
 def cooldown_us(stored: str) -> int:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import structlog
 
 from maskline.clock import Clock
-from maskline.domain.callback import render_form, token_of
-from maskline.domain.signature import HEADER, sign
+from maskline.domain.callback import render_form
 from maskline.domain.webhook_url import redact
+from maskline.flows.customers import Customers
+from maskline.flows.lanes import LaneLoop
 from maskline.mint import Mint
-from maskline.net import HttpClient, HttpError
-from maskline.store.callbacks import Attempt, Callback, record_attempts
-from maskline.store.engine import Store
-from maskline.vault import Vault
-
-TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
+from maskline.net import HttpError
+from maskline.store.callbacks import TOPIC, Attempt, Callback, claim_callbacks, record_attempts
+from maskline.store.engine import Store, Wake
 
 AGAIN_S = 1.0
 
@@ -25,17 +23,24 @@ _log = structlog.get_logger(__name__)
 
 
 class Callbacks:
-    """The flow. `public_url` is the prefix of the addresses in a callback."""
+    """The flow."""
 
-    def __init__(
-        self, store: Store, clock: Clock, mint: Mint, vault: Vault, http: HttpClient, public_url: str
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, mint: Mint, customers: Customers) -> None:
         self._store = store
         self._clock = clock
         self._mint = mint
-        self._vault = vault
-        self._http = http
-        self._accounts = f"{public_url.rstrip('/')}/2010-04-01/Accounts"
+        self._customers = customers
+
+    def lanes(self, run: str) -> LaneLoop[Callback]:
+        return LaneLoop(
+            self._store,
+            self._clock,
+            run,
+            topic=TOPIC,
+            wake=Wake.CALLBACKS,
+            claim=claim_callbacks,
+            work=self.tell,
+        )
 
     async def tell(self, callback: Callback, run: str) -> bool:
         """Send a callback that was claimed for this run, and keep how it went. Returns whether it was taken."""
@@ -74,7 +79,7 @@ class Callbacks:
         except HttpError as error:
             attempt.status = error.status
             if not attempt.good:  # what follows the head of a 2xx is nothing to us
-                attempt.error = f"{error.kind.value}: {error.detail}" if error.detail else error.kind.value
+                attempt.error = str(error)
         except Exception:
             _log.exception("callback.defect", callback=callback.sid)
             attempt.error = "defect"
@@ -83,11 +88,6 @@ class Callbacks:
 
     async def _post(self, callback: Callback) -> int:
         account_sid = callback.account_sid
-        url = f"{self._accounts}/{account_sid}"
+        url = self._customers.account_url(account_sid)
         form = render_form(callback.interaction, account_sid, callback.told, url)
-        token = self._vault.open(callback.token_sealed, account_sid)
-        headers = {
-            HEADER: sign(token, callback.url, form.items()),
-            TOKEN_HEADER: token_of(callback.sid),
-        }
-        return (await self._http.post_form(callback.url, form, headers=headers)).status
+        return (await self._customers.post(callback, form)).status

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.store.engine import Batched, Store, StoreUnavailable, Wake
-from maskline.store.lanes import Claimed, LaneClaim
+from maskline.store.lanes import Claimed, LaneClaim, free_orphans
 
 SLOTS, SLOTS_EACH = 128, 32
 CLAIMS = 16
@@ -93,7 +93,7 @@ class Lanes:
 
 class LaneLoop(Generic[WorkT]):
     """Does what waits of one topic, from `run` until it is told to `stop`. `work` says whether the receiver answered
-    well; what has been claimed is done to its end.
+    well; what has been claimed is done to its end. `new_events` makes SIDs for what a claim may have to tell.
     """
 
     def __init__(
@@ -102,11 +102,14 @@ class LaneLoop(Generic[WorkT]):
         clock: Clock,
         run: str,
         *,
+        topic: str,
         wake: Wake,
         claim: Batched[LaneClaim, Claimed[WorkT]],
         work: Callable[[WorkT, str], Awaitable[bool]],
         first_pause_s: float = FIRST_PAUSE_S,
+        new_events: Callable[[], list[str]] = list,
     ) -> None:
+        self.topic = topic
         self._store = store
         self._clock = clock
         self._run = run
@@ -115,9 +118,14 @@ class LaneLoop(Generic[WorkT]):
         self._claim = claim
         self._work = work
         self._lanes = Lanes(SLOTS_EACH, first_pause_s)
+        self._new_events = new_events
         self._lane = ""
         self._stopping = False
         self.under_way: set[asyncio.Task[None]] = set()
+
+    async def free_orphans(self) -> None:
+        """Make due again what an earlier run was at."""
+        await self._store.write(free_orphans, self.topic, self._run)
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -146,10 +154,16 @@ class LaneLoop(Generic[WorkT]):
         lanes, now = self._lanes, self._clock.uptime()
         claims = 0
         while True:
-            busy = lanes.busy(now)
-            claimed = await self._store.batch(
-                self._claim, LaneClaim(self._run, self._began_at, free, lanes.most, busy, self._lane)
+            claim = LaneClaim(
+                run=self._run,
+                began_at=self._began_at,
+                free=free,
+                most_each=lanes.most,
+                busy=lanes.busy(now),
+                lane=self._lane,
+                event_sids=self._new_events(),
             )
+            claimed = await self._store.batch(self._claim, claim)
             self._lane = claimed.lane
             claims += 1
             if claimed.work or not claimed.more or claims == CLAIMS:
@@ -175,3 +189,10 @@ class LaneLoop(Generic[WorkT]):
         finally:
             self._lanes.ended(one.service_sid, self._clock.uptime(), good=good)
             self._wake.set()
+
+
+class CallsCustomers(Protocol):
+    """A flow whose work waits in lanes."""
+
+    def lanes(self, run: str) -> LaneLoop[Any]:
+        """What does its work in this run of the worker."""

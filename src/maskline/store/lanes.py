@@ -52,7 +52,8 @@ class LaneRow(NamedTuple):
 class LaneClaim:
     """What a worker can take: `free` in all, and `busy` of each Service that is at its limit or had better wait.
 
-    `began_at` is when this run of the worker began: nothing could be done for a row before.
+    `began_at` is when this run of the worker began: nothing could be done for a row before. `event_sids`: SIDs for the
+    events that this may raise.
     """
 
     run: str
@@ -61,6 +62,7 @@ class LaneClaim:
     most_each: int
     busy: dict[str, int]
     lane: str = ""
+    event_sids: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,9 @@ from maskline.store.engine import Tx, Wake
 
 WAITING, HELD, STARTED = int(OutboxState.WAITING), int(OutboxState.HELD), int(OutboxState.STARTED)
 
+MESSAGES = ("send", "intercept")
+"""The topics of messages that are bound to a Session."""
+
 _FINISH = "DELETE FROM outbox WHERE id = ?"
 _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE id = ?"
 _NEXT = """
@@ -48,7 +51,7 @@ def find_expired(tx: Tx, after: int, most: int) -> Expired:
     last = tx.execute(_LAST, (after, most - 1)).fetchone()
     rows = tx.execute(_LATE, (after, last[0] if last else _END, tx.now)).fetchall()
     return Expired(
-        sends=[row[0] for row in rows if row[1] == "send" and row[2] != STARTED],
+        sends=[row[0] for row in rows if row[1] in MESSAGES and row[2] != STARTED],
         callbacks=[row[0] for row in rows if row[1] == "callback" and row[2] == WAITING],
         after=last[0] if last else 0,
     )

@@ -20,6 +20,7 @@ from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
+from maskline.store.intercepts import insert_intercept
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 from maskline.store.telling import insert_first, new_callback, wants_of
 
@@ -63,6 +64,9 @@ INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data
        inbound_resource_sid, inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status,
        updated_at)
 VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+_COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
 
 @batched(Turn.RECEIVE)
@@ -131,19 +135,23 @@ def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Matc
 
 
 def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received:
+    """Bind the message to its Session: as an Interaction, and in the outbox, where it waits to be sent or, before that,
+    for the verdict of the customer.
+    """
     session, partner = route.session, route.partner
-    (seq,) = tx.execute(
-        "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", (session.service_sid, session.sid)
-    ).fetchone()
-    tx.execute(TOUCH_SESSION, (seq + 1, tx.now, session.service_sid, session.sid))
-    if session.status is SessionStatus.OPEN:
-        tx.execute(START_SESSION, (tx.now, session.service_sid, session.sid))
     wants = wants_of(tx, session.service_sid)
+    place = (session.service_sid, session.sid)
+    (seq,) = tx.execute("SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", place).fetchone()
+    if wants.intercept:
+        tx.execute(_COUNT, (seq + 1, *place))
+    else:
+        tx.execute(TOUCH_SESSION, (seq + 1, tx.now, *place))
+        if session.status is SessionStatus.OPEN:
+            tx.execute(START_SESSION, (tx.now, *place))
     tx.execute(
         _INSERT_RELAY,
         (
-            session.service_sid,
-            session.sid,
+            *place,
             item.sid,
             account_sid,
             NO_BODY if wants.bodies is StoreBodies.NEVER else item.data,
@@ -156,27 +164,27 @@ def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received
             tx.now,
         ),
     )
-    tx.execute(
-        INSERT_SEND,
-        (
-            partner.sid,
-            seq + 1,
-            partner.proxy_identifier,
-            tx.now,
-            tx.now + item.validity_us,
-            account_sid,
-            session.service_sid,
-            session.sid,
-            item.sid,
-            item.outbound_sid,
-            partner.identifier_key,
-            item.data,
-        ),
+    send = (
+        partner.sid,
+        seq + 1,
+        partner.proxy_identifier,
+        tx.now,
+        tx.now + item.validity_us,
+        account_sid,
+        *place,
+        item.sid,
+        item.outbound_sid,
+        partner.identifier_key,
+        item.data,
     )
-    tx.wake |= Wake.SENDS
-    where = (session.service_sid, session.sid, item.sid)
-    if wants.callbacks:
-        insert_first(tx, [new_callback(account_sid, *where, START, Told(DELIVERED, QUEUED, tx.now))])
     if wants.bodies is StoreBodies.UNTIL_FINAL:
-        keep_for_now(tx, [passing_body(tx, *where, item.validity_us)])
+        keep_for_now(tx, [passing_body(tx, *place, item.sid, item.validity_us)])
+    if wants.intercept:
+        insert_intercept(tx, send)
+        return Received(interaction_sid=item.sid)
+    tx.execute(INSERT_SEND, send)
+    tx.wake |= Wake.SENDS
+    if wants.callbacks:
+        told = Told(DELIVERED, QUEUED, tx.now)
+        insert_first(tx, [new_callback(account_sid, *place, item.sid, START, told)])
     return Received(interaction_sid=item.sid)

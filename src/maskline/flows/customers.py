@@ -1,0 +1,47 @@
+"""Requests to customers' servers: signed with the account's token, each under a token of its own by which the receiver
+knows a repeated one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from maskline.domain.callback import token_of
+from maskline.domain.signature import HEADER, sign
+from maskline.net import Answer, HttpClient
+from maskline.vault import Vault
+
+TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
+
+
+class Asked(Protocol):
+    """What a request is about: `sid` is the same however often it is sent. `token_sealed` is the account's."""
+
+    @property
+    def sid(self) -> str: ...
+    @property
+    def account_sid(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def token_sealed(self) -> str: ...
+
+
+class Customers:
+    """Reaches them. `public_url` is the prefix of the addresses that they are given."""
+
+    def __init__(self, vault: Vault, http: HttpClient, public_url: str) -> None:
+        self._vault = vault
+        self._http = http
+        self._accounts = f"{public_url.rstrip('/')}/2010-04-01/Accounts"
+
+    def account_url(self, account_sid: str) -> str:
+        """Under which address an account's messages and calls are."""
+        return f"{self._accounts}/{account_sid}"
+
+    async def post(self, asked: Asked, form: Mapping[str, str]) -> Answer:
+        """Send one request. Raises HttpError."""
+        token = self._vault.open(asked.token_sealed, asked.account_sid)
+        headers = {HEADER: sign(token, asked.url, form.items()), TOKEN_HEADER: token_of(asked.sid)}
+        return await self._http.post_form(asked.url, form, headers=headers)

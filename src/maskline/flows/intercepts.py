@@ -1,0 +1,80 @@
+"""The InterceptCallbackUrl: before a message goes on to the partner, the customer is asked, and 403 blocks it."""
+
+from __future__ import annotations
+
+import structlog
+
+from maskline.clock import Clock
+from maskline.domain.callback import render_intercept
+from maskline.domain.webhook_url import redact
+from maskline.flows.customers import Customers
+from maskline.flows.lanes import LaneLoop
+from maskline.mint import Mint
+from maskline.net import HttpError
+from maskline.store.engine import Store, Wake
+from maskline.store.intercepts import TOPIC, Intercept, Verdict, claim_intercepts, judge_intercepts
+
+BLOCKED = 403
+AGAIN_S = 1.0
+EVENTS = 64
+
+_log = structlog.get_logger(__name__)
+
+
+class Intercepts:
+    """The flow."""
+
+    def __init__(self, store: Store, clock: Clock, mint: Mint, customers: Customers) -> None:
+        self._store = store
+        self._clock = clock
+        self._mint = mint
+        self._customers = customers
+
+    def lanes(self, run: str) -> LaneLoop[Intercept]:
+        return LaneLoop(
+            self._store,
+            self._clock,
+            run,
+            topic=TOPIC,
+            wake=Wake.ASKS,
+            claim=claim_intercepts,
+            work=self.ask,
+            first_pause_s=0,  # who waits for a verdict is not helped by a pause
+            new_events=lambda: [self._mint.sid("NO") for _ in range(EVENTS)],
+        )
+
+    async def ask(self, intercept: Intercept, run: str) -> bool:
+        """Ask about a message that was claimed for this run. Returns whether there was a verdict."""
+        status, failure = await self._status_of(intercept)
+        verdict = Verdict(
+            id=intercept.id,
+            run=run,
+            sid=intercept.sid,
+            passes=status != BLOCKED and not (failure and intercept.blocks),
+            failure=failure,
+            event_sid=self._mint.sid("NO"),
+        )
+        while True:
+            try:
+                await self._store.batch(judge_intercepts, verdict)
+            except Exception:
+                _log.exception("intercept.record_failed", message=intercept.sid)
+                await self._clock.sleep(AGAIN_S)
+            else:
+                return not failure
+
+    async def _status_of(self, intercept: Intercept) -> tuple[int | None, str]:
+        """The HTTP status of the answer, and why it is no verdict, if it is none."""
+        account_sid = intercept.account_sid
+        form = render_intercept(intercept.interaction, account_sid, self._customers.account_url(account_sid))
+        failure = "defect"
+        status: int | None = None
+        try:
+            status = (await self._customers.post(intercept, form)).status
+        except HttpError as error:  # what follows the head of a verdict is nothing to us
+            status, failure = error.status, str(error)
+        except Exception:
+            _log.exception("intercept.defect", message=intercept.sid)
+        if status is not None and (200 <= status < 300 or status == BLOCKED):
+            return status, ""
+        return status, f"{redact(intercept.url)} ({status if status is not None else failure})"
