@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maskline.domain.phone import country_of, identifier_key, mask, parse_phone
+from maskline.domain.phone import country_of, dial_form, identifier_key, mask, mobile_form, parse_phone
 
 DIGITS = st.text("0123456789", max_size=20)
 NUMBERS = st.builds(
@@ -177,6 +177,47 @@ def test_the_key(text: str, key: str) -> None:
 def test_the_mask(text: str, shown: str) -> None:
     """A mask shows the country code and the last two digits, and no digits of what is short."""
     assert mask(text) == shown
+
+
+ALL = '{"mexico_prefix": "on", "argentina_prefix": "on"}'
+
+
+@pytest.mark.parametrize(
+    ("key", "stored", "called", "texted"),
+    [
+        ("+525512345678", "{}", "+525512345678", "+525512345678"),
+        ("+525512345678", ALL, "+5215512345678", "+5215512345678"),
+        ("+541123456789", "{}", "+5491123456789", "+541123456789"),
+        ("+541123456789", ALL, "+5491123456789", "+5491123456789"),
+        ("+541123456789", '{"argentina_prefix": "off"}', "+541123456789", "+541123456789"),
+        ("+542231234567", "{}", "+5492231234567", "+542231234567"),  # in no numbering plan that we have
+        ("+548001234567", ALL, "+548001234567", "+548001234567"),  # toll-free
+        ("+528001234567", ALL, "+528001234567", "+528001234567"),
+        ("+5255123", ALL, "+5255123", "+5255123"),
+        ("+14155550100", ALL, "+14155550100", "+14155550100"),
+        ("whatsapp:+541123456789", ALL, "whatsapp:+541123456789", "whatsapp:+541123456789"),
+    ],
+)
+def test_a_mobile_digit_is_dialled_where_the_service_says_so(
+    key: str, stored: str, called: str, texted: str
+) -> None:
+    assert (dial_form(key, "voice", stored), dial_form(key, "message", stored)) == (called, texted)
+
+
+PREFIXED = st.builds(
+    "{}{}".format, st.sampled_from(["+52", "+54"]), st.text("0123456789", min_size=9, max_size=11)
+)
+
+
+@given(PREFIXED | ADDRESSES, st.sampled_from(["message", "voice"]), st.sampled_from(["{}", ALL]))
+@example("+52abcdefghij", "message", ALL)
+@example("+521512345678", "message", ALL)
+@example("+549112345678", "voice", ALL)
+def test_matching_is_the_inverse_of_dialling(text: str, interaction_type: str, stored: str) -> None:
+    """Whoever is reached at a number is found by it when they answer, however it was dialled."""
+    key = identifier_key(text)
+    assert identifier_key(dial_form(key, interaction_type, stored)) == key
+    assert identifier_key(mobile_form(key)) == key
 
 
 @given(ADDRESSES)

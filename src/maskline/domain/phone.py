@@ -1,8 +1,8 @@
 """Phone numbers: reading E.164, the key that numbers are matched by, and the mask that logs may show.
 
 The only home of `phonenumbers`. Mexico and Argentina write a mobile number in two ways, with and without a digit
-after the country code (`+521…`, `+549…`); everywhere inside there is only the one without, and whoever needs the
-digit for dialling inserts it. What a number is matched by never depends on its being valid: inbound senders may be
+after the country code (`+521…`, `+549…`); everywhere inside there is only the one without, and `dial_form` inserts the
+digit where a carrier needs it. What a number is matched by never depends on its being valid: inbound senders may be
 anything.
 """
 
@@ -16,6 +16,8 @@ from typing import NewType
 
 import phonenumbers
 
+from maskline.domain.service_settings import read_settings
+
 E164 = NewType("E164", str)
 
 # A client that does not encode its plus sign sends a space. Fewer digits after one are a short code, not a number.
@@ -25,6 +27,11 @@ _CALLING_CODES = frozenset(f"{code}" for code in phonenumbers.COUNTRY_CODE_TO_RE
 
 _MOBILE_DIGIT = {"+52": "1", "+54": "9"}
 _NATIONAL_DIGITS = 10  # in Mexico and in Argentina, the mobile digit not counted
+_PREFIX = {"+52": "mexico_prefix", "+54": "argentina_prefix"}
+_DIALLED = {"message": frozenset({"on"}), "voice": frozenset({"on", "calls"})}
+_KIND = phonenumbers.PhoneNumberType
+_PEOPLES = frozenset({_KIND.FIXED_LINE, _KIND.MOBILE, _KIND.FIXED_LINE_OR_MOBILE, _KIND.UNKNOWN})
+"""What may be somebody's phone, and is no service such as a toll-free number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,25 @@ def identifier_key(text: str) -> str:
         scheme, address = channel.groups()
         return f"{scheme.lower()}:{_read(address) or _address_key(address.strip())}"
     return _address_key(text)
+
+
+def dial_form(key: str, interaction_type: str, stored: str) -> str:
+    """What a carrier is given to reach the identifier with this key by a message or a call (`voice`).
+
+    `stored` is what the Service keeps of its settings. Whatever is dialled here is matched by the same key again.
+    """
+    setting = _PREFIX.get(key[:3])
+    if setting is None or read_settings(stored)[setting] not in _DIALLED[interaction_type]:
+        return key
+    return mobile_form(key)
+
+
+def mobile_form(key: str) -> str:
+    """The number with this key as it is written with its country's mobile digit; the key itself where it has none."""
+    digit = _MOBILE_DIGIT.get(key[:3])
+    if digit is None or len(key) != 3 + _NATIONAL_DIGITS or not _E164.fullmatch(key) or not _is_peoples(key):
+        return key
+    return key[:3] + digit + key[3:]
 
 
 def mask(text: str) -> str:
@@ -126,6 +152,11 @@ def _look_up(e164: E164, possible: bool) -> Phone | None:
         country = region if region and region.isalpha() else None
         return Phone(e164, country, number.country_code or 0)
     return None
+
+
+@lru_cache(maxsize=4096)
+def _is_peoples(key: str) -> bool:
+    return phonenumbers.number_type(phonenumbers.parse(key)) in _PEOPLES
 
 
 def _spellings(e164: E164) -> Iterator[str]:

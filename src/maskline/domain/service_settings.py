@@ -128,6 +128,21 @@ SETTINGS = (
         " systems with made-up numbers such as +15551234567.",
     ),
     Setting(
+        "mexico_prefix",
+        "MexicoPrefix",
+        "off",
+        _OFF_ON,
+        "Whether numbers of Mexico are called and texted with the 1 after +52 that its networks once needed.",
+    ),
+    Setting(
+        "argentina_prefix",
+        "ArgentinaPrefix",
+        "calls",
+        Choice(("off", "calls", "on")),
+        "Whether numbers of Argentina are called, or called and texted, with the 9 after +54 that mobile phones need."
+        " Nothing in a number tells a mobile phone from a landline there: where participants have landlines, off.",
+    ),
+    Setting(
         "store_bodies",
         "StoreBodies",
         StoreBodies.ALWAYS.value,

@@ -26,6 +26,7 @@ from maskline.domain.ids import (
 )
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
+from maskline.domain.phone import dial_form
 from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
 from maskline.mint import Mint
@@ -233,7 +234,7 @@ class Messages:
             sid=row.message_sid,
             account_sid=row.account_sid,
             from_=row.number,
-            to=row.recipient,
+            to=dial_form(row.recipient, "message", row.settings),
             body=payload.body,
             media=payload.media,
         )

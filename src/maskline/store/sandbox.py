@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from maskline.domain.phone import identifier_key, mobile_form
 from maskline.domain.sandbox import (
     BEHAVIOURS,
     REPEATED,
@@ -49,7 +50,7 @@ def _hand_over(tx: Tx, item: HandOver) -> Handed:
     known = _find_answered(tx, item.account_sid, item.reference)
     if known is not None and find_abilities(tx, item.account_sid).carrier_keys:
         return Handed(*known)
-    behaviour, delay_ms = _script(tx, item.account_sid, item.to_number)
+    behaviour, delay_ms = _script(tx, item.account_sid, identifier_key(item.to_number))
     if behaviour.status is not None:
         tx.execute(
             _TAKE,
@@ -181,20 +182,25 @@ def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
 def list_handset_messages(
     tx: Tx, account_sid: str, seek: Seek, filters: dict[str, str]
 ) -> Page[HandsetMessage]:
-    """A page of what went to and from handsets. Filters: `to`, `from_`, `handset` (either), `direction`."""
+    """A page of what went to and from handsets. Filters: `to`, `from_`, `handset` (either), `direction`.
+
+    A number is the same with and without its country's mobile digit.
+    """
     conditions = {
-        "to": "to_number = :to",
+        "to": "to_number IN (:to, :to_mobile)",
         "from_": "from_number = :from_",
-        "handset": "CASE direction WHEN 'to_handset' THEN to_number ELSE from_number END = :handset",
+        "handset": "CASE direction WHEN 'to_handset' THEN to_number ELSE from_number END"
+        " IN (:handset, :handset_mobile)",
         "direction": "direction = :direction",
     }
     only = "".join(f" AND {conditions[name]}" for name in filters)
+    mobile = {f"{name}_mobile": mobile_form(filters[name]) for name in ("to", "handset") if name in filters}
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
             f"SELECT {_COLUMNS} FROM sandbox_messages WHERE account_sid = :account{only} AND {condition}"
             f" ORDER BY {order} LIMIT :limit",
-            {"account": account_sid, "limit": limit, **filters, **key_params(seek)},
+            {"account": account_sid, "limit": limit, **filters, **mobile, **key_params(seek)},
         ).fetchall()
 
     return fetch_page(fetch, ["sid"], seek, lambda row: HandsetMessage(*row))

@@ -51,8 +51,8 @@ class StartRequest:
 
 @dataclass(slots=True)
 class Started:
-    """A message that is this worker's to hand over, once. `ask`: its hand-over is uncertain, and the carrier can be
-    asked; it must not be sent now.
+    """A message that is this worker's to hand over, once. `settings` is what its Service keeps of them. `ask`: its
+    hand-over is uncertain, and the carrier can be asked; it must not be sent now.
     """
 
     id: int
@@ -67,6 +67,7 @@ class Started:
     recipient: str
     payload: str
     carrier_account: str
+    settings: str
     ask: bool
 
 
@@ -110,8 +111,8 @@ _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
 _NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
 
-_SESSION = """
-SELECT 1 FROM sessions WHERE service_sid = ?1 AND sid = ?2 AND EXISTS (SELECT 1 FROM services WHERE sid = ?1)"""
+_SETTINGS = """
+SELECT v.settings FROM services v CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2 WHERE v.sid = ?1"""
 
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER = f"""
@@ -198,7 +199,8 @@ class _Starter:
         tx, item = self._tx, self._item
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         service_sid, account, next_free_at = number or (None, "", 0)
-        if tx.execute(_SESSION, (row[9], row[10])).fetchone() is None:
+        settings = tx.execute(_SETTINGS, (row[9], row[10])).fetchone()
+        if settings is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
             return
         # Where the number is in the directory no more, there is nobody to ask.
@@ -217,7 +219,7 @@ class _Starter:
         tx.execute(_START, (item.run, tx.now, row[0]))
         tx.started += 1
         self._free[account] -= 1
-        self._starts.started.append(_started(row, row[5] + 1, account, ask))
+        self._starts.started.append(_started(row, row[5] + 1, account, settings[0], ask))
 
     def _put(self, row: Any, state: int, account: str | None) -> None:
         if row[3] != state:
@@ -225,7 +227,7 @@ class _Starter:
             self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def _started(row: Any, attempts: int, account: str, ask: bool) -> Started:
+def _started(row: Any, attempts: int, account: str, settings: str, ask: bool) -> Started:
     return Started(
         id=row[0],
         attempts=attempts,
@@ -239,6 +241,7 @@ def _started(row: Any, attempts: int, account: str, ask: bool) -> Started:
         recipient=row[13],
         payload=row[14],
         carrier_account=account,
+        settings=settings,
         ask=ask,
     )
 
@@ -292,5 +295,8 @@ def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
     for row in rows:
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        orphans.append(_started(row, row[5], number[1] if number else "", ask=True))
+        settings = tx.execute(_SETTINGS, (row[9], row[10])).fetchone()
+        orphans.append(
+            _started(row, row[5], number[1] if number else "", settings[0] if settings else "{}", ask=True)
+        )
     return orphans
