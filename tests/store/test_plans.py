@@ -53,6 +53,7 @@ from maskline.store.numbers import (
 )
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
+from maskline.store.pairs import forget_paces
 from maskline.store.participants import (
     NewParticipant,
     add_participant,
@@ -124,7 +125,9 @@ class World:
 
 @pytest.fixture
 async def world(house: House) -> World:
-    service = await house.service(2, settings='{"number_cooldown_s": 60, "store_bodies": "until-final"}')
+    service = await house.service(
+        2, settings='{"number_cooldown_s": 60, "store_bodies": "until-final", "pair_limit": 100}'
+    )
     session, ann, ben = await house.pair(service, ttl=600, unique_name="ours")
     message = await house.say(ann)
     await house.say(ann, "held")
@@ -306,6 +309,7 @@ def sweep(tx: Tx, w: World) -> None:
     delete_old_tombstones(tx, 10)
     tx.now = Instant(tx.now + 2 * DAY)
     assert blank_overdue(tx, 10) == 3
+    assert forget_paces(tx, 10) == 1
     erase_people(tx, 10)
 
 

@@ -101,6 +101,9 @@ OWN_NUMBER_INVALID = _error(
     21421, 400, "PhoneNumber must be a valid phone number in E.164 form, such as +14155550100."
 )
 NUMBER_TAKEN = _error(21422, 400, "This number is not available to be added.")
+TOO_MANY_BETWEEN_TWO = _warning(
+    14107, None, "More messages passed between two numbers in 30 seconds than may; for 30 seconds none does."
+)
 BODY_TOO_LONG = _error(21617, 400, "A message may have at most 1600 characters.")
 
 # Proxy: the pool.

@@ -150,6 +150,14 @@ SETTINGS = (
         "Whether the texts of messages stay in their Interactions: always, until their message is delivered or has"
         " failed (and this has been told to the CallbackUrl), or never. It holds for messages from then on.",
     ),
+    Setting(
+        "pair_limit",
+        "PairLimit",
+        0,
+        Whole(0, 100),
+        "How many messages from one sender to one proxy number are taken in any 30 seconds (0: any number); one more,"
+        " and all from this sender to this number are refused for 30 seconds.",
+    ),
 )
 
 
@@ -168,6 +176,12 @@ def bodies_kept(stored: str) -> StoreBodies:
 def blocks_on_failure(stored: str) -> bool:
     """Whether no verdict of the InterceptCallbackUrl blocks."""
     return bool(read_settings(stored)["intercept_failure"] == "block")
+
+
+@lru_cache(maxsize=4096)
+def pair_limit(stored: str) -> int:
+    """How many messages of a pair are taken in 30 seconds; 0: any number. On the hot path."""
+    return int(read_settings(stored)["pair_limit"])
 
 
 def cooldown_us(stored: str) -> int:

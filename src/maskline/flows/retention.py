@@ -16,6 +16,7 @@ from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.outbox import find_expired
+from maskline.store.pairs import forget_paces
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
@@ -98,6 +99,7 @@ class Sweeper:
         await self._repeat(delete_old_received)
         await self._repeat(delete_old_tombstones)
         await self._repeat(blank_overdue)
+        await self._repeat(forget_paces)
         await self._repeat(erase_people)
         return stopped
 

@@ -53,14 +53,15 @@ class Wake(IntFlag):
 
 
 class Wants(NamedTuple):
-    """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers; and how
-    long it keeps what people write.
+    """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers; how
+    long it keeps what people write; and how many messages of a pair it takes (0: any number).
     """
 
     callbacks: bool = False
     intercept: bool = False
     strangers: bool = False
     bodies: StoreBodies = StoreBodies.ALWAYS
+    pair_limit: int = 0
 
 
 class Tx:

@@ -21,6 +21,7 @@ from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.intercepts import insert_intercept
+from maskline.store.pairs import Turned, count_message
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 from maskline.store.telling import insert_first, new_callback, wants_of
 
@@ -91,6 +92,8 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
     if service_sid is None:
         _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
         return Received()
+    if not _is_slow_enough(tx, item, account_sid, service_sid):
+        return Received()
     match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
         case Route() as route:
             return _relay(tx, item, account_sid, route)
@@ -99,6 +102,15 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
         case Refused(code, session):
             _event(tx, item, account_sid, service_sid, session.sid, code)
     return Received()
+
+
+def _is_slow_enough(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
+    """Whether the message is taken by how many this sender has written lately; if not, an event says so once."""
+    limit = wants_of(tx, service_sid).pair_limit
+    turned = count_message(tx, service_sid, item.sender, item.to, limit) if limit else Turned.IN
+    if turned is Turned.AWAY_FIRST:
+        _event(tx, item, account_sid, service_sid, None, problems.TOO_MANY_BETWEEN_TWO)
+    return turned is Turned.IN
 
 
 def _event(

@@ -16,3 +16,16 @@ CREATE INDEX passing_bodies_blank ON passing_bodies (blank_at);
 -- Webhooks are signed with an account's token, the previous one too while it is good; a digest cannot check that. Of a
 -- token that was rotated before this there is no sealed one.
 ALTER TABLE accounts ADD COLUMN previous_sealed TEXT;
+
+-- How fast a sender writes to a proxy number, where the Service limits it (`pair_limit`): when messages of the last 30
+-- seconds were taken, as a JSON list of instants, and until when none is.
+CREATE TABLE paces (
+    service_sid TEXT NOT NULL,
+    identifier_key TEXT NOT NULL,
+    proxy_number TEXT NOT NULL,
+    taken TEXT NOT NULL,
+    refused_until BIGINT NOT NULL,
+    forget_at BIGINT NOT NULL,
+    PRIMARY KEY (service_sid, identifier_key, proxy_number)
+) /*WITHOUT ROWID*/;
+CREATE INDEX paces_forget ON paces (forget_at);
