@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from maskline.mint import Mint
 from maskline.store.sqlite import SqliteStore
 from tests.support.clock import FakeClock
+from tests.support.house import VAULT
 from tests.support.server import Api, RealServer
 
 settings.register_profile("ci", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,7 +36,7 @@ def mint(clock: FakeClock) -> Mint:
 @pytest.fixture
 async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
     """A real database, opened as a server opens it, under the test's clock."""
-    store = await SqliteStore(tmp_path / "data" / "maskline.db", clock).open()
+    store = await SqliteStore(tmp_path / "data" / "maskline.db", clock, pseudonym=VAULT.pseudonym).open()
     yield store
     await store.close()
 

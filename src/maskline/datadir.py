@@ -80,6 +80,7 @@ async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: b
         Path(settings.data) / DATABASE,
         clock,
         idle_close_us=settings.idle_close_days * DAY,
+        pseudonym=vault.pseudonym,
         serve=serve,
     )
     await store.open()

@@ -1,4 +1,5 @@
-"""What the secret key is for: digests to compare secrets with, and a seal for secrets that must be used again.
+"""What the secret key is for: digests to compare secrets with, a seal for secrets that must be used again, and
+pseudonyms.
 
 Each purpose has a key of its own, derived from the one in the settings, so that none can stand in for another.
 """
@@ -28,6 +29,7 @@ class Vault:
         self.key_id = self._derive(master, b"key id").hex()[:16]
         self._digest_key = self._derive(master, b"digest")
         self._seal = AESGCM(self._derive(master, b"seal"))
+        self._person_key = self._derive(master, b"person")
 
     @staticmethod
     def _derive(master: bytes, purpose: bytes) -> bytes:
@@ -36,6 +38,12 @@ class Vault:
     def digest(self, secret: str) -> str:
         """A keyed digest. Our secrets are random and long, so a fast one is as good as a slow one."""
         return hmac.new(self._digest_key, secret.encode(), hashlib.sha256).hexdigest()
+
+    def pseudonym(self, identifier_key: str) -> str:
+        """A name for a person by which they are found again, though who they are is not kept. Without the key it does
+        not tell, however few phone numbers there are to try.
+        """
+        return hmac.digest(self._person_key, identifier_key.encode(), "sha256").hex()[:32]
 
     def matches(self, secret: str, digest: str) -> bool:
         """Whether `digest` is this secret's, in constant time."""

@@ -50,6 +50,14 @@ def test_a_digest_is_compared_under_its_own_key() -> None:
     assert not Vault(OTHER).matches("the token", digest)
 
 
+def test_a_person_is_found_again_under_the_same_key_only() -> None:
+    name = Vault(KEY).pseudonym("+12125550100")
+    assert Vault(KEY).pseudonym("+12125550100") == name
+    assert len({name, Vault(KEY).pseudonym("+12125550101"), Vault(OTHER).pseudonym("+12125550100")}) == 3
+    assert name not in Vault(KEY).digest("+12125550100")
+    assert len(name) == 32
+
+
 def test_a_key_is_named_without_being_told() -> None:
     assert Vault(KEY).key_id == Vault(KEY.upper()).key_id != Vault(OTHER).key_id
     assert Vault(KEY).key_id not in KEY

@@ -17,7 +17,7 @@ from maskline.flows.numbers import add_number, change_number, new_number, remove
 from maskline.store.sqlite import SqliteStore
 from tests.support.books import check_books
 from tests.support.clock import FakeClock
-from tests.support.house import ACCOUNT, House, person, proxy
+from tests.support.house import ACCOUNT, VAULT, House, person, proxy
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class Books(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="maskline-test-"))
         self.runner = asyncio.Runner()
         self.clock = FakeClock()
-        self.store = SqliteStore(self.directory / "maskline.db", self.clock)
+        self.store = SqliteStore(self.directory / "maskline.db", self.clock, pseudonym=VAULT.pseudonym)
         self.do(self.store.open())
         self.house = House(self.store, self.clock)
 

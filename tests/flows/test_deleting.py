@@ -374,7 +374,7 @@ async def counted(house: House, fn: Callable[..., Any], *args: Any) -> tuple[Any
             work.written += max(cursor.rowcount, 0)
             return cursor
 
-        return fn(Tx(execute, executemany, tx.now, tx.idle_close_us), *args)
+        return fn(Tx(execute, executemany, tx.now, tx.idle_close_us, tx.pseudonym), *args)
 
     return await house.store.write(run), work
 

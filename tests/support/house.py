@@ -73,6 +73,7 @@ ACCOUNT = AccountSid("AC" + "c3" * 16)
 AUTH_TOKEN = "a7" * 16
 VALIDITY_S = 14400
 QUIET_ROUNDS = 5
+VAULT = Vault("5e" * 32)
 
 
 def proxy(i: int) -> str:
@@ -112,7 +113,7 @@ class House:
         )
         self.sessions = Sessions(store, clock)
         self.sweeper = Sweeper(store, clock, self.mint)
-        self.vault = Vault("5e" * 32)
+        self.vault = VAULT
         self.http = HttpClient(may_reach=anywhere)
         self.customers = Customers(self.vault, self.http, "https://masked.example")
         self.callbacks = Callbacks(store, clock, self.mint, self.customers)
@@ -439,7 +440,7 @@ async def locked_out(store: SqliteStore) -> AsyncIterator[None]:
 @asynccontextmanager
 async def opened(directory: Any, clock: FakeClock, **options: Any) -> AsyncIterator[SqliteStore]:
     """A store over a database in this directory, for tests that cannot use the fixture."""
-    store = await SqliteStore(directory / "maskline.db", clock, **options).open()
+    store = await SqliteStore(directory / "maskline.db", clock, pseudonym=VAULT.pseudonym, **options).open()
     try:
         yield store
     finally:

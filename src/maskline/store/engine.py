@@ -64,15 +64,31 @@ class Wants(NamedTuple):
     pair_limit: int = 0
 
 
+def no_pseudonym(_: str) -> str:
+    """Where there is no key that could make one."""
+    raise RuntimeError("this database was opened without its secret key")
+
+
 class Tx:
     """One transaction.
 
-    `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs.
-    A function adds to `wake` whom the commit shall wake; the start of sends reports in `oldest_us` and `started` how
-    far behind it is, so that the writer can slow what comes in. `wants` remembers what each Service wants.
+    `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs;
+    `pseudonym` is the vault's. A function adds to `wake` whom the commit shall wake; the start of sends reports in
+    `oldest_us` and `started` how far behind it is, so that the writer can slow what comes in. `wants` remembers what
+    each Service wants.
     """
 
-    __slots__ = ("execute", "executemany", "idle_close_us", "now", "oldest_us", "started", "wake", "wants")
+    __slots__ = (
+        "execute",
+        "executemany",
+        "idle_close_us",
+        "now",
+        "oldest_us",
+        "pseudonym",
+        "started",
+        "wake",
+        "wants",
+    )
 
     def __init__(
         self,
@@ -80,11 +96,13 @@ class Tx:
         executemany: Callable[..., Cursor],
         now: Instant,
         idle_close_us: int,
+        pseudonym: Callable[[str], str] = no_pseudonym,
     ) -> None:
         self.execute = execute
         self.executemany = executemany
         self.now = now
         self.idle_close_us = idle_close_us
+        self.pseudonym = pseudonym
         self.wake = Wake.NOBODY
         self.wants: dict[str, Wants] = {}
         self.oldest_us = 0

@@ -20,6 +20,7 @@ from typing import Any, Concatenate
 
 from maskline.clock import Clock, SteadyTime
 from maskline.domain import problems
+from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
 from maskline.store.engine import (
     MOST_WAITING,
@@ -33,6 +34,7 @@ from maskline.store.engine import (
     Turn,
     Tx,
     Wake,
+    no_pseudonym,
 )
 from maskline.store.migrate import migrate
 from maskline.store.rounds import Group, Job, Rounds, turn_of
@@ -116,11 +118,20 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
 class SqliteStore:
     """`Store` over one SQLite file. With `serve=False` (the command line beside a server) it takes no lock."""
 
-    def __init__(self, path: Path, clock: Clock, *, idle_close_us: int = 0, serve: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        idle_close_us: int = 0,
+        pseudonym: Callable[[str], str] = no_pseudonym,
+        serve: bool = True,
+    ) -> None:
         self.path = path
         self._wal = path.with_name(f"{path.name}-wal")
         self._clock = clock
         self._idle_close_us = idle_close_us
+        self._pseudonym = pseudonym
         self._serve = serve
         self._accepts_waiting = 0
         self._subscribers: list[tuple[Wake, asyncio.Event]] = []
@@ -173,12 +184,15 @@ class SqliteStore:
             migrate(connection.execute, now)
             if self._serve:
                 connection.execute("BEGIN IMMEDIATE")
-                follow_idle_limit(Tx(connection.execute, connection.executemany, now, self._idle_close_us))
+                follow_idle_limit(self._tx(connection, now))
                 connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _tx(self, connection: sqlite3.Connection, now: Instant) -> Tx:
+        return Tx(connection.execute, connection.executemany, now, self._idle_close_us, self._pseudonym)
 
     async def close(self) -> None:
         """Finish what waits, then close. Nothing may be handed in afterwards."""
@@ -220,7 +234,7 @@ class SqliteStore:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, 50_000)
         connection.execute("BEGIN")
         try:
-            tx = Tx(connection.execute, connection.executemany, self._time.now(), self._idle_close_us)
+            tx = self._tx(connection, self._time.now())
             return fn(tx, *args, **kwargs)
         except sqlite3.Error as error:
             raise _told(error) from error
@@ -278,7 +292,7 @@ class SqliteStore:
     def _round(self, groups: list[Group]) -> None:
         """Run a round's jobs and commit them; nobody is told before."""
         now = self._time.now()
-        tx = Tx(self._writer.execute, self._writer.executemany, now, self._idle_close_us)
+        tx = self._tx(self._writer, now)
         accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
         try:
             try:
@@ -288,7 +302,7 @@ class SqliteStore:
                     raise
                 # An item that fails fails alone: begin again, and where a group fails run its items one by one.
                 self._writer.execute("ROLLBACK")
-                tx = Tx(self._writer.execute, self._writer.executemany, now, self._idle_close_us)
+                tx = self._tx(self._writer, now)
                 settled = self._run(tx, groups, guarded=True)
         except Exception as error:
             self._abandon(groups, accepts, error)
