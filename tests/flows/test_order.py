@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.carrier import MISCONFIGURED, OPTED_OUT, REJECTED, THROTTLED, UNCERTAIN, UNREACHABLE
+from tests.support.carrier import MISCONFIGURED, REJECTED, THROTTLED, UNCERTAIN, UNREACHABLE
 from tests.support.house import VALIDITY_S, House
 
 
@@ -106,8 +106,8 @@ async def test_the_same_person_in_two_sessions_has_two_orders(house: House) -> N
 
 @pytest.mark.parametrize(
     ("step", "status"),
-    [(REJECTED, "failed"), (OPTED_OUT, "failed"), (UNCERTAIN, "delivery-unknown")],
-    ids=["rejected", "opted out", "unknown"],
+    [(REJECTED, "failed"), (UNCERTAIN, "delivery-unknown")],
+    ids=["rejected", "unknown"],
 )
 async def test_a_message_that_is_over_releases_the_next_at_once(
     house: House, step: Exception, status: str

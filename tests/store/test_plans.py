@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from maskline.domain import problems
 from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
@@ -37,7 +36,7 @@ from maskline.store.callbacks import (
 )
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.engine import Tx
-from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
+from maskline.store.events import list_events
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
@@ -93,7 +92,7 @@ class World:
         self.service_sid, self.session_sid = ann.service_sid, ann.session_sid
         self.mint = house.mint
 
-    def inbound(self, sender: str) -> NewInbound:
+    def inbound(self, sender: str, word: str = "") -> NewInbound:
         sids = [self.mint.sid(prefix) for prefix in ("KI", "SM", "SM", "NO")]
         return NewInbound(
             "scripted",
@@ -103,6 +102,8 @@ class World:
             encode_data("x"),
             VALIDITY_S,
             *sids,
+            word=word,
+            optout_sid=self.mint.sid("OO"),
         )
 
     def started(self, tx: Tx) -> list[Any]:
@@ -149,6 +150,17 @@ def accept(tx: Tx, w: World) -> None:
 def receive(tx: Tx, w: World) -> None:
     item = w.inbound(w.ann.identifier_key)
     receive_messages.fn(tx, [item, item, w.inbound("+12125550177")])
+
+
+def opt_out(tx: Tx, w: World) -> None:
+    """By a word, and what is not sent by it; by what a carrier says; and back in."""
+    receive_messages.fn(tx, [w.inbound(w.ann.identifier_key, "stop")])
+    rows = w.started(tx)
+    assert len(rows) == 1
+    record_outcomes.fn(tx, [w.outcome(rows[0], Fate.OPTED_OUT)])
+    for settings in ("{}", '{"optout_scope": "service"}'):
+        tx.execute("UPDATE services SET settings = ? WHERE sid = ?", (settings, w.service_sid))
+        receive_messages.fn(tx, [w.inbound(w.ann.identifier_key, "start")])
 
 
 def start_all(tx: Tx, w: World) -> None:
@@ -226,21 +238,7 @@ def pages(tx: Tx, w: World) -> None:
         list_legs(tx, ACCOUNT, "message", seek, Sent(Instant(0), Instant(tx.now)))
     for seek in (SIZE, Seek(50, (1, "PN")), Seek(50, (1, "PN"), True)):
         list_pool(tx, w.service_sid, NumberKind.PHONE, seek)
-
-
-def events(tx: Tx, w: World) -> None:
-    where = {"service_sid": w.service_sid, "session_sid": w.session_sid, "interaction_sid": w.message}
-    for code in (problems.SESSION_EXPIRED, problems.NO_ACTIVE_SESSION):
-        sid = w.mint.sid("NO")
-        insert_event(tx, sid, ACCOUNT, code, **where)
-        assert load_event(tx, ACCOUNT, sid).code == code.number
-    since, until = Instant(0), Instant(tx.now + SECOND)
-    for i in range(len(where) + 1):
-        wanted = Wanted(ACCOUNT, since=since, until=until, **dict(list(where.items())[:i]))
-        for seek in (SIZE, Seek(50, ("NP",)), Seek(50, ("NO",), True)):
-            assert len(list_events(tx, wanted, seek).rows) == 2
-    tx.now = Instant(tx.now + 2 * SECOND)
-    assert delete_old_events(tx, 10, SECOND) == 2
+    list_events(tx, ACCOUNT)
 
 
 def look_ups(tx: Tx, w: World) -> None:
@@ -385,6 +383,7 @@ def intercept(tx: Tx, w: World) -> None:
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
+    opt_out,
     start_all,
     start_paused,
     record,
@@ -402,7 +401,6 @@ WORK: list[Callable[[Tx, World], None]] = [
     sweep,
     tell,
     intercept,
-    events,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.
@@ -418,7 +416,7 @@ ONCE = {orphans}
 NAMED = re.compile(r"\b(session_sid|identifier_key|unique_name|check_at|carrier_id) (?:=|<=) [?:]")
 # A Service's rows in the order of their key, only so many: lists, and what is removed with the Service.
 A_FEW = re.compile(
-    r"WHERE service_sid = (?:\?|:service) (?:AND state = 6 AND EXISTS \([^)]*\) )?"
+    r"WHERE service_sid = (?:\?1?|:service) (?:AND state = 6 AND EXISTS \([^)]*\) )?"
     r"(?:AND 1 = 1 ORDER BY (?:message_)?sid DESC )?LIMIT"
 )
 
@@ -459,7 +457,7 @@ def plans_of(tx: Tx, work: Callable[[Tx, World], None], world: World) -> dict[st
             note(sql, params)
         return tx.executemany(sql, many)
 
-    work(Tx(execute, executemany, tx.now, tx.idle_close_us), world)
+    work(Tx(execute, executemany, tx.now, tx.idle_close_us, tx.pseudonym), world)
     return plans
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from typing import Any
 
@@ -13,10 +14,12 @@ from maskline.api.http import Answer, Request
 from maskline.api.render import Json
 from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS, CallStatus
-from maskline.domain.model import Instant
+from maskline.domain.model import DAY, SECOND, Instant
 from maskline.domain.problems import Problem
 from maskline.domain.text import count_segments
 from maskline.store.legs import FoundLeg, Sent, list_legs, load_leg
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 
 # By what Twilio filters and this server cannot without reading everything.
 _UNSERVED = {
@@ -26,6 +29,9 @@ _UNSERVED = {
         *("StartTime", "StartTime<", "StartTime>", "EndTime", "EndTime<", "EndTime>"),
     ),
 }
+
+
+_ERRORS = {code.number: code.sentence for code in (problems.RECIPIENT_OPTED_OUT,)}
 
 
 def render_message(found: FoundLeg, account_sid: str) -> Json:
@@ -50,8 +56,8 @@ def render_message(found: FoundLeg, account_sid: str) -> Json:
         "num_media": str(len(data.get("media", ()))),
         "price": None,
         "price_unit": "USD",
-        "error_code": None,
-        "error_message": None,
+        "error_code": found.error_code,
+        "error_message": _ERRORS[found.error_code] if found.error_code is not None else None,
         "api_version": v2010.VERSION,
         "date_created": v2010.render_date(found.interaction.created_at),
         "date_updated": v2010.render_date(found.interaction.updated_at),
@@ -120,14 +126,14 @@ def parse_sent(params: Params) -> tuple[Sent | None, dict[str, str]]:
         ("DateSent>", True, False),
         ("DateSent<", False, True),
     ):
-        span = params.span(name)
-        if span is None:
+        at = params.instant(name)
+        if at is None:
             continue
-        given[name] = params.text(name) or ""
+        given[name] = text = params.text(name) or ""
         if from_it:
-            since.append(span[0])
+            since.append(at)
         if to_it:
-            until.append(span[1])
+            until.append(Instant(at + (DAY if _DAY.fullmatch(text) else SECOND)))
     if not given:
         return None, given
     return Sent(max(since, default=None), min(until, default=None)), given

@@ -220,6 +220,16 @@ SENDER_NOT_WIRED = _error(
     "A message came to a channel sender that is wired to no Service; `maskline numbers` wires it.",
 )
 MESSAGE_TO_VOICE_ONLY = _warning(80910, 400, "The Session is voice-only; messages are refused.")
+STOP_WORD = _warning(
+    80901,
+    None,
+    "An opt-out word, or UNSTOP, was not forwarded; the Service's opt-outs say who wants no messages.",
+)
+RECIPIENT_OPTED_OUT = _error(
+    21610,
+    None,
+    "The recipient has opted out of messages from this number and gets none until they opt in again.",
+)
 CALLBACK_FAILED = _warning(
     80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
 )

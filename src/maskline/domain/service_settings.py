@@ -23,6 +23,10 @@ class Kind(Protocol):
         """The value that `text` is; None if it is none."""
 
 
+MOST_WORD = 40
+"""Of characters in an opt-out word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One of a few words, in any letter case."""
@@ -51,6 +55,23 @@ class Whole:
     def read(self, text: str) -> int | None:
         good = re.fullmatch("[0-9]{1,9}", text) and self.least <= int(text) <= self.most
         return int(text) if good else None
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Short texts with commas between them, at least one of them."""
+
+    most_each: int
+    most: int = 1600
+
+    @property
+    def wanted(self) -> str:
+        return f"words with commas between them, each of 1 to {self.most_each} characters, {self.most} in all"
+
+    def read(self, text: str) -> str | None:
+        words = [word.strip() for word in text.split(",")]
+        good = len(text) <= self.most and all(0 < len(word) <= self.most_each for word in words)
+        return ",".join(words) if good else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +178,36 @@ SETTINGS = (
         Whole(0, 100),
         "How many messages from one sender to one proxy number are taken in any 30 seconds (0: any number); one more,"
         " and all from this sender to this number are refused for 30 seconds.",
+    ),
+    Setting(
+        "stop_words",
+        "StopWords",
+        "on",
+        _OFF_ON,
+        "Whether opt-out words are obeyed: dropped and written down as opt-outs. Off: they are forwarded like any other"
+        " text, and it is for the application to obey them; opt-outs that are there still count.",
+    ),
+    Setting(
+        "stop_word_list",
+        "StopWordList",
+        "STOP,STOPALL,UNSUBSCRIBE,CANCEL,END,QUIT,REVOKE,OPTOUT,ARRET,ARRETE,ARRETT",
+        Texts(MOST_WORD),
+        "The texts that are opt-outs, in any letter case.",
+    ),
+    Setting(
+        "start_word_list",
+        "StartWordList",
+        "START,YES,DEBUT",
+        Texts(MOST_WORD),
+        "The texts that end an opt-out, and are forwarded. So does UNSTOP always, which is not forwarded.",
+    ),
+    Setting(
+        "optout_scope",
+        "OptoutScope",
+        "number",
+        Choice(("number", "service")),
+        "From what a person who has opted out gets no messages any more: the proxy number that they wrote to, or all"
+        " of the Service.",
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskline.carriers.base import Inbound
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
+from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.domain.phone import identifier_key
 from maskline.flows.messages import SendOptions, carrier_key, encode_data
 from maskline.mint import Mint
@@ -14,6 +15,7 @@ from maskline.store.receive import NewInbound, Received, receive_messages
 async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:
     """Take a message in for good; the carrier may be acknowledged once this returns."""
     sid = mint.sid("KI")
+    word = word_of(message.body)
     return await store.batch(
         receive_messages,
         NewInbound(
@@ -27,5 +29,7 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             inbound_sid=inbound_leg_sid(sid),
             outbound_sid=outbound_leg_sid(sid),
             event_sid=mint.sid("NO"),
+            word=word,
+            optout_sid=mint.sid(OPTOUT_PREFIX) if word else "",
         ),
     )

@@ -26,6 +26,7 @@ from maskline.domain.ids import (
 )
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
+from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import dial_form
 from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
@@ -267,8 +268,11 @@ class Messages:
         match error.kind:
             case Kind.UNREACHABLE | Kind.THROTTLED:
                 outcome.fate = Fate.RETRY
-            case Kind.REJECTED | Kind.OPTED_OUT:
+            case Kind.REJECTED:
                 outcome.fate = Fate.REJECTED
+            case Kind.OPTED_OUT:
+                outcome.fate = Fate.OPTED_OUT
+                outcome.optout_sid = self._mint.sid(OPTOUT_PREFIX)
             case Kind.MISCONFIGURED:
                 outcome.fate = Fate.GIVEN_BACK
                 await self._pause(carrier, row)

@@ -12,6 +12,7 @@ from enum import IntEnum, IntFlag
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from maskline.domain.model import Instant, StoreBodies
+from maskline.domain.optout import OBEYS_NOTHING, Rules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +55,8 @@ class Wake(IntFlag):
 
 class Wants(NamedTuple):
     """What a Service wants of its traffic: to be told of it, to be asked about it, to be asked about strangers; how
-    long it keeps what people write; and how many messages of a pair it takes (0: any number).
+    long it keeps what people write; how many messages of a pair it takes (0: any number); and what it makes of
+    opt-outs.
     """
 
     callbacks: bool = False
@@ -62,6 +64,7 @@ class Wants(NamedTuple):
     strangers: bool = False
     bodies: StoreBodies = StoreBodies.ALWAYS
     pair_limit: int = 0
+    optouts: Rules = OBEYS_NOTHING
 
 
 def no_pseudonym(_: str) -> str:

@@ -22,7 +22,8 @@ _SID = 2
 
 # Only with Service and Session: what has been deleted is gone at once, though its rows go later.
 _SELECT = f"""
-SELECT {_columns}, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier FROM interactions i
+SELECT {_columns}, i.error_code, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier
+FROM interactions i
 CROSS JOIN services v ON v.sid = i.service_sid
 CROSS JOIN sessions s ON s.service_sid = i.service_sid AND s.sid = i.session_sid
 LEFT JOIN participants a ON a.service_sid = i.service_sid AND a.session_sid = i.session_sid
@@ -34,7 +35,9 @@ WHERE i.account_sid = ? AND i.type = ?"""
 
 @dataclass(frozen=True, slots=True)
 class FoundLeg:
-    """A leg with what its resource shows: the person at its end, and the proxy number that this person sees."""
+    """A leg with what its resource shows: the person at its end, the proxy number that this person sees, and
+    Twilio's code for why it failed, if there is one.
+    """
 
     sid: str
     interaction: Interaction
@@ -42,6 +45,7 @@ class FoundLeg:
     inbound: bool
     identifier: str | None
     proxy_identifier: str | None
+    error_code: int | None
 
     @property
     def sent_at(self) -> Instant | None:
@@ -117,8 +121,11 @@ def _at(instant: Instant) -> str:
 
 def _legs(row: tuple[Any, ...]) -> list[FoundLeg]:
     """The legs of an Interaction, the outbound one first."""
-    interaction = make_interaction(row[:-4])
-    sides = [(interaction.outbound, False, row[-2:]), (interaction.inbound, True, row[-4:-2])]
+    interaction = make_interaction(row[:-5])
+    outbound, error_code = interaction.outbound, row[-5]
+    if outbound is None or outbound.status not in (MessageStatus.FAILED, MessageStatus.UNDELIVERED):
+        error_code = None  # whatever was said before, it went out in the end
+    sides = [(outbound, False, (*row[-2:], error_code)), (interaction.inbound, True, (*row[-4:-2], None))]
     return [
         FoundLeg(leg.resource_sid, interaction, leg, inbound, *who)
         for leg, inbound, who in sides

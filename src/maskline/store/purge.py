@@ -42,6 +42,10 @@ _PEOPLE = """
 DELETE FROM people WHERE service_sid = :service AND identifier_key IN (
     SELECT identifier_key FROM people WHERE service_sid = :service LIMIT :most)"""
 
+_OPTOUTS = """
+DELETE FROM optouts WHERE service_sid = :service AND sid IN (
+    SELECT sid FROM optouts WHERE service_sid = :service LIMIT :most)"""
+
 
 def purge_step(tx: Tx, most: int) -> int:
     """Remove about `most` rows below what has been deleted. Less than that: there is nothing left."""
@@ -87,7 +91,9 @@ def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
 
 
 def _purge_service(tx: Tx, key: dict[str, Any], most: int) -> int:
-    """Hand up to `most` Sessions of a Service on to be removed one by one, then its people; fewer: all are gone."""
+    """Hand up to `most` Sessions of a Service on to be removed one by one, then its people and opt-outs; fewer:
+    all are gone.
+    """
     sids = tx.execute(
         "SELECT sid FROM sessions WHERE service_sid = :service LIMIT :most", {**key, "most": most}
     ).fetchall()
@@ -97,4 +103,6 @@ def _purge_service(tx: Tx, key: dict[str, Any], most: int) -> int:
     gone = len(rows)
     if gone < most:
         gone += tx.execute(_PEOPLE, {**key, "most": most - gone}).rowcount
+    if gone < most:
+        gone += tx.execute(_OPTOUTS, {**key, "most": most - gone}).rowcount
     return gone

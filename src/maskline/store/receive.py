@@ -21,6 +21,7 @@ from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.intercepts import insert_intercept
+from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 from maskline.store.telling import insert_first, new_callback, wants_of
@@ -30,7 +31,9 @@ QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 
 @dataclass(slots=True)
 class NewInbound:
-    """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key."""
+    """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key,
+    `word` its text as opt-out words are compared, if it can be one; then `optout_sid` is what the opt-out would be.
+    """
 
     carrier_account: str
     carrier_id: str
@@ -42,6 +45,8 @@ class NewInbound:
     inbound_sid: str
     outbound_sid: str
     event_sid: str
+    word: str = ""
+    optout_sid: str = ""
 
 
 @dataclass(slots=True)
@@ -92,6 +97,8 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
     if service_sid is None:
         _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
         return Received()
+    if item.word and _obey(tx, item, account_sid, service_sid):
+        return Received()
     if not _is_slow_enough(tx, item, account_sid, service_sid):
         return Received()
     match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
@@ -102,6 +109,17 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
         case Refused(code, session):
             _event(tx, item, account_sid, service_sid, session.sid, code)
     return Received()
+
+
+def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
+    """Whether this is a word that is dropped, whatever it has to do with a Session; with an event, if so."""
+    where = (account_sid, service_sid, item.sender, item.to)
+    if not obey_word(tx, item.optout_sid, *where, item.word):
+        return False
+    match = find_match(tx, service_sid, item.to, item.sender)
+    session_sid = match.session.sid if match is not None else None
+    _event(tx, item, account_sid, service_sid, session_sid, problems.STOP_WORD)
+    return True
 
 
 def _is_slow_enough(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:

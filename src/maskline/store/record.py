@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.callback import Told
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, OnUncertain, OutboxState, StoreBodies
+from maskline.domain.problems import Code
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
+from maskline.store.optouts import note_refusal
 from maskline.store.outbox import finish
 from maskline.store.telling import insert_later, new_callback, wants_of
 from maskline.store.tombstones import bury
@@ -36,6 +39,8 @@ class Fate(StrEnum):
 
     SENT = "sent"
     REJECTED = "rejected"
+    OPTED_OUT = "opted out"
+    """Rejected, because the recipient has opted out at the carrier."""
     RETRY = "retry"
     """The carrier certainly did not take it: again after `delay_us`."""
     GIVEN_BACK = "given back"
@@ -62,6 +67,8 @@ class Outcome:
     delay_us: int = 0
     uncertain: bool = False
     """The carrier may have taken it, though it will be handed over or asked for again."""
+    optout_sid: str = ""
+    """Of the opt-out that is written down if the recipient has opted out."""
 
 
 @dataclass(slots=True)
@@ -80,6 +87,16 @@ RETURNING outbound_status, updated_at, inbound_status, account_sid"""
 
 _KEEP = """
 UPDATE interactions SET carrier_id = coalesce(carrier_id, ?) WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
+
+_OWN = """
+SELECT owner, order_key, expires_at, uncertain, number, recipient FROM outbox
+WHERE id = ? AND interaction_sid = ? AND state = 4"""
+
+_CODES = {Fate.UNCERTAIN: problems.DELIVERY_UNKNOWN, Fate.OPTED_OUT: problems.RECIPIENT_OPTED_OUT}
+"""Of the events about what became of a message."""
+
+_ERRORS = frozenset({problems.RECIPIENT_OPTED_OUT})
+"""Reasons for which Twilio's Messages have a code."""
 
 _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
@@ -109,6 +126,15 @@ def merge_leg(
     return known, updated_at
 
 
+def note_error(tx: Tx, service_sid: str, session_sid: str, sid: str, code: Code) -> None:
+    """Keep with the Interaction why its message failed, if Twilio has a code for that."""
+    if code in _ERRORS:
+        tx.execute(
+            "UPDATE interactions SET error_code = ? WHERE service_sid = ? AND session_sid = ? AND sid = ?",
+            (code.number, service_sid, session_sid, sid),
+        )
+
+
 @batched(Turn.OUTCOME)
 def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
     """Write each outcome down and move its outbox row on."""
@@ -116,23 +142,16 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 
 
 def _record(tx: Tx, item: Outcome) -> Recorded:
-    row = tx.execute(
-        "SELECT owner, order_key, expires_at, uncertain FROM outbox WHERE id = ? AND interaction_sid = ? AND state = 4",
-        (item.id, item.interaction_sid),
-    ).fetchone()
+    row = tx.execute(_OWN, (item.id, item.interaction_sid)).fetchone()
     own = row is not None and row[0] == item.run
-    fate = item.fate
-    if fate in (Fate.UNCERTAIN, Fate.ASK):
+    if item.fate in (Fate.UNCERTAIN, Fate.ASK):
         item.uncertain = True  # whatever is done about it now
-    if fate is Fate.UNCERTAIN and own:
-        fate = _decide(tx, item, expires_at=row[2])
-    elif fate is Fate.REJECTED and own and row[3]:
-        fate = Fate.UNCERTAIN  # this time it was refused; the time before it may have been taken
+    fate = _judge(tx, item, row) if own else item.fate
     status, final = 0, True
     match fate:
         case Fate.SENT:
             status = SENT
-        case Fate.REJECTED:
+        case Fate.REJECTED | Fate.OPTED_OUT:
             status = FAILED
         case Fate.UNCERTAIN:
             status = UNKNOWN
@@ -145,19 +164,32 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
             _put_back(tx, item, fate, expires_at=row[2])
     place = (item.service_sid, item.session_sid, item.interaction_sid)
     leg = merge_leg(tx, *place, status, item.carrier_id) if final else tx.execute(_LEG, place).fetchone()
-    if fate is Fate.UNCERTAIN and own:
+    if own and (code := _CODES.get(fate)) is not None:
+        note_error(tx, *place, code)
         where = {
             "service_sid": item.service_sid,
             "session_sid": item.session_sid,
             "interaction_sid": item.interaction_sid,
         }
-        insert_event(tx, item.event_sid, item.account_sid, problems.DELIVERY_UNKNOWN, **where)
+        insert_event(tx, item.event_sid, item.account_sid, code, **where)
     if item.carrier_id is not None:
         if leg is None:  # deleted meanwhile
             bury(tx, [item.carrier_id])
         hasten_receipts(tx, item.carrier_id)
     known, updated_at = leg or (max(status, QUEUED), tx.now)
     return Recorded(item.interaction_sid, known, updated_at)
+
+
+def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:
+    """What becomes of the worker's own row."""
+    _, _, expires_at, uncertain, number, recipient = row
+    if item.fate is Fate.UNCERTAIN:
+        return _decide(tx, item, expires_at)
+    if item.fate is Fate.OPTED_OUT:
+        note_refusal(tx, item.optout_sid, item.account_sid, item.service_sid, recipient, number)
+    if item.fate in (Fate.REJECTED, Fate.OPTED_OUT) and uncertain:
+        return Fate.UNCERTAIN  # this time it was refused; the time before it may have been taken
+    return item.fate
 
 
 def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:

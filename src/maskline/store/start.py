@@ -15,13 +15,15 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, OutboxState, SessionStatus
+from maskline.domain.optout import rules_of
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.session import as_of
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
+from maskline.store.optouts import is_blocked
 from maskline.store.outbox import finish
-from maskline.store.record import merge_leg
+from maskline.store.record import merge_leg, note_error
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
@@ -111,8 +113,10 @@ _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
 _NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
 
-_SETTINGS = """
-SELECT v.settings FROM services v CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2 WHERE v.sid = ?1"""
+# Its settings, and whether anybody has opted out of the Service at all, so that where nobody has, that is all it costs.
+_SERVICE = """
+SELECT v.settings, (SELECT 1 FROM optouts WHERE service_sid = ?1 LIMIT 1) FROM services v
+CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2 WHERE v.sid = ?1"""
 
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER = f"""
@@ -199,13 +203,13 @@ class _Starter:
         tx, item = self._tx, self._item
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         service_sid, account, next_free_at = number or (None, "", 0)
-        settings = tx.execute(_SETTINGS, (row[9], row[10])).fetchone()
-        if settings is None:
+        service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
+        if service is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
             return
         # Where the number is in the directory no more, there is nobody to ask.
         ask = row[3] == UNCERTAIN and number is not None
-        code = None if ask else _why_not(tx, row, service_sid)
+        code = None if ask else _why_not(tx, row, service_sid, service)
         if code is not None:
             if item.event_sids:  # else it fails in a later turn, with an event
                 self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
@@ -219,7 +223,7 @@ class _Starter:
         tx.execute(_START, (item.run, tx.now, row[0]))
         tx.started += 1
         self._free[account] -= 1
-        self._starts.started.append(_started(row, row[5] + 1, account, settings[0], ask))
+        self._starts.started.append(_started(row, row[5] + 1, account, service[0], ask))
 
     def _put(self, row: Any, state: int, account: str | None) -> None:
         if row[3] != state:
@@ -246,8 +250,8 @@ def _started(row: Any, attempts: int, account: str, settings: str, ask: bool) ->
     )
 
 
-def _why_not(tx: Tx, row: Any, pool: str | None) -> Code | None:
-    """Why this message may not be sent any more, if so."""
+def _why_not(tx: Tx, row: Any, pool: str | None, service: tuple[str, int | None]) -> Code | None:
+    """Why this message may not be sent any more, if so. `service`: a row of _SERVICE."""
     number, service_sid, session_sid, recipient = row[7], row[9], row[10], row[13]
     if row[6] <= tx.now:
         return problems.VALIDITY_PASSED
@@ -258,6 +262,9 @@ def _why_not(tx: Tx, row: Any, pool: str | None) -> Code | None:
         other = as_of(make_session(holder), tx.now, tx.idle_close_us)
         if other.status is not SessionStatus.CLOSED:
             return problems.SESSION_EXPIRED
+    settings, has_optouts = service
+    if has_optouts and is_blocked(tx, service_sid, recipient, number, rules_of(settings)):
+        return problems.RECIPIENT_OPTED_OUT
     return None
 
 
@@ -267,6 +274,7 @@ def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     if row[15]:  # a carrier may have taken it before: nobody can say that it failed
         status, code = UNKNOWN, problems.DELIVERY_UNKNOWN
     leg = merge_leg(tx, row[9], row[10], row[11], status, None)
+    note_error(tx, row[9], row[10], row[11], code)
     where = {"service_sid": row[9], "session_sid": row[10], "interaction_sid": row[11]}
     insert_event(tx, event_sid, row[8], code, f"to {mask(row[13])}", **where)
     known, updated_at = leg or (status, tx.now)
@@ -295,8 +303,8 @@ def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
     for row in rows:
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        settings = tx.execute(_SETTINGS, (row[9], row[10])).fetchone()
+        service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
         orphans.append(
-            _started(row, row[5], number[1] if number else "", settings[0] if settings else "{}", ask=True)
+            _started(row, row[5], number[1] if number else "", service[0] if service else "{}", ask=True)
         )
     return orphans

@@ -11,6 +11,7 @@ from typing import Any
 
 from maskline.domain.callback import Told, callback_sid
 from maskline.domain.model import SECOND, OutboxState
+from maskline.domain.optout import rules_of
 from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.domain.service_settings import bodies_kept, pair_limit
 from maskline.store.engine import Tx, Wake, Wants
@@ -39,9 +40,8 @@ def wants_of(tx: Tx, service_sid: str) -> Wants:
 
 
 def _wants(callbacks: int, intercept: int, strangers: int, settings: str) -> Wants:
-    return Wants(
-        bool(callbacks), bool(intercept), bool(strangers), bodies_kept(settings), pair_limit(settings)
-    )
+    asks = bool(callbacks), bool(intercept), bool(strangers)
+    return Wants(*asks, bodies_kept(settings), pair_limit(settings), rules_of(settings))
 
 
 def new_callback(

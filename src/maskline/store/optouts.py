@@ -1,0 +1,84 @@
+"""Opt-outs: who gets no messages of a Service any more, from which of its numbers.
+
+A row says what somebody asked for, whatever the Service's settings are; what is blocked by it is `domain.optout`'s to
+say, by the settings at that moment. A person is looked up by a keyed hash of their identifier key (`tx.pseudonym`) and
+by nothing else, so an opt-out counts for ever: to erase a person is to blank `identifier`, which is only shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from maskline.domain.model import Instant
+from maskline.domain.optout import Ask, Rules, Scope, Source, is_dropped
+from maskline.store.engine import Tx
+from maskline.store.telling import wants_of
+
+EVERY = ""
+"""The proxy number of an opt-out from all of the Service."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """One opt-out. `identifier` is None once its person has been erased; `proxy_number` may be EVERY."""
+
+    sid: str
+    account_sid: str
+    service_sid: str
+    identifier: str | None
+    proxy_number: str
+    source: str
+    created_at: Instant
+
+
+_COLUMNS = "sid, account_sid, service_sid, identifier, proxy_number, source, created_at"
+
+_INSERT = """
+INSERT INTO optouts (service_sid, identifier_hash, proxy_number, sid, account_sid, identifier, source, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+
+_DELETE = "DELETE FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
+_NUMBERS = "SELECT proxy_number FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
+
+
+def insert_optout(
+    tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, source: Source
+) -> bool:
+    """Write down that the person of this identifier key opts out; False if that has been written down before."""
+    row = (service_sid, tx.pseudonym(key), number, sid, account_sid, key, source.value, tx.now)
+    return tx.execute(_INSERT, row).rowcount == 1
+
+
+def note_refusal(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str) -> None:
+    """A carrier refused a message from this number because the person has opted out of them.
+
+    Where words are not obeyed that is not kept: nothing that the person writes would ever end it.
+    """
+    rules = wants_of(tx, service_sid).optouts
+    if rules.obeys:
+        insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.CARRIER)
+
+
+def obey_word(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, word: str) -> bool:
+    """Do what somebody's word to this number asks for, if anything. Returns whether the message is dropped."""
+    rules = wants_of(tx, service_sid).optouts
+    ask = rules.ask_of(word)
+    if ask is Ask.OPT_OUT:
+        insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.WORD)
+    elif ask is Ask.OPT_IN:
+        _lift(tx, service_sid, key, number, rules.scope)
+    return is_dropped(word, ask)
+
+
+def _lift(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> None:
+    """The person takes messages again: from this number, or by the scope from all. What is from all ends either way."""
+    if scope is Scope.SERVICE:
+        tx.execute(_DELETE, (service_sid, tx.pseudonym(key)))
+    else:
+        tx.execute(f"{_DELETE} AND proxy_number IN (?, '')", (service_sid, tx.pseudonym(key), number))
+
+
+def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) -> bool:
+    """Whether this person gets no message of the Service, whose rules these are, from this number."""
+    rows = tx.execute(_NUMBERS, (service_sid, tx.pseudonym(key))).fetchall()
+    return rules.blocks([row[0] for row in rows], number)
