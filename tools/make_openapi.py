@@ -18,7 +18,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from maskline.api import forms, inventory, pages, participants, sandbox, services, sessions, webhooks
+from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions, webhooks
 from maskline.api.interactions import MOST_BODY
 from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS
@@ -47,6 +47,8 @@ ENUMS: dict[str, list[str]] = {
     "ShownCallStatus": ["queued", *(word for word in CALL_WORDS.values() if word != "initiated")],
     "MessageDirection": ["inbound", "outbound-api", "outbound-reply"],
     "CallDirection": ["inbound", "outbound-dial"],
+    "Level": ["error", "warning"],
+    "ListedLevel": list(alerts.LEVELS),
     "Outcome": list(Outcome),
     "Direction": ["to_handset", "from_handset"],
     "Health": ["ok", "unavailable"],
@@ -116,6 +118,24 @@ data                       text        JSON in a text: the body of a message, th
 type                       {of}Type    What it was.
 {legs}
 {_DATES}
+url                        url         Its address."""
+
+
+_ALERT = """
+sid                        NO          Its SID.
+account_sid                AC          The account.
+service_sid                KS?         The Service; null where it is about none.
+resource_sid               KI|KC|KS?   The Interaction, the Session or the Service that it is about.
+error_code                 text        Its code.
+log_level                  Level       How grave it is.
+alert_text                 text        What came to pass, in a sentence that may change.
+more_info                  url         Where to read more.
+date_generated             date        When it came to pass.
+date_created               date        When it was written down.
+date_updated               date        The same.
+api_version                text?       Not kept.
+request_method             text?       Not kept.
+request_url                url?        Not kept.
 url                        url         Its address."""
 
 
@@ -300,6 +320,12 @@ response_status            int?        The status of the answer; null if there w
 error                      text?       Why there was none.
 duration_ms                int         How long it took, in milliseconds.
 date_created               date        When it began.""",
+    "Alert": _ALERT,
+    "FetchedAlert": f"""{_ALERT}
+request_headers            text?       Not kept.
+request_variables          text?       Not kept.
+response_body              text?       Not kept.
+response_headers           text?       Not kept.""",
     "Meta": """
 page                       int         Counts the pages as the client walks.
 page_size                  int         The most rows of a page.
@@ -358,6 +384,7 @@ OWN_NUMBERS = ACCOUNT + "/IncomingPhoneNumbers"
 SENT = ACCOUNT + "/Messages"
 CALLS = ACCOUNT + "/Calls"
 WEBHOOKS = "/v1/Accounts/{AccountSid}/Proxy/{ServiceSid}/Webhooks"
+ALERTS = "/v1/Alerts"
 
 # A name stands for a SID in the last place of these.
 NAMED = ("/v1/Services/{Sid}", SESSIONS + "/{Sid}")
@@ -380,6 +407,7 @@ KINDS = {
     "Calls": "CA",
     "IncomingPhoneNumbers": "PN",
     "Callbacks": "CB",
+    "Alerts": "NO",
 }
 
 # Method, path, name, sentence, and what success answers: `status resource`, or `status key:resource` of a list.
@@ -439,6 +467,8 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
     ("GET", SENT + "/{Sid}.json", "FetchMessage", "Fetch a message.", "200 Message"),
     ("GET", CALLS + ".json", "ListCall", "List the account's calls, leg by leg.", "200 calls:Call"),
     ("GET", CALLS + "/{Sid}.json", "FetchCall", "Fetch a call.", "200 Call"),
+    ("GET", ALERTS, "ListAlert", "List the account's events.", "200 alerts:Alert"),
+    ("GET", ALERTS + "/{Sid}", "FetchAlert", "Fetch an event.", "200 FetchedAlert"),
     ("GET", HANDSETS, "ListHandsetMessage", "List what went to and from handsets.", "200 messages:HandsetMessage"),
     ("POST", HANDSETS, "CreateHandsetMessage", "Have a handset text a proxy number.", "201 HandsetMessage"),
     ("POST", "/sandbox/behaviour", "UpdateBehaviour", "Script what becomes of sends to a number.", "200 Behaviour"),
@@ -495,6 +525,14 @@ FriendlyName               text(0..{inventory.MOST_FRIENDLY_NAME}) A name for it
 DateSent                   text        Only those of this day, or of this second.
 DateSent<                  text        Only those until then.
 DateSent>                  text        Only those since then.""",
+    "ListAlert": f"""
+LogLevel                   ListedLevel Only those of this level.
+StartDate                  text        Only those of this day, or of this second, or later.
+EndDate                    text        Only those until then.
+ServiceSid                 KS          Only those of this Service.
+SessionSid                 KC          Only those of this Session.
+InteractionSid             KI          Only those of this Interaction.
+ErrorCode                  int(0..{alerts.MOST_CODE})  Only those of this code.""",
     "ListHandsetMessage": """
 To                         text        Only those to this number.
 From                       text        Only those from this number.

@@ -28,6 +28,7 @@ from maskline.cli_database import (
     setting,
     show,
 )
+from maskline.cli_events import events
 from maskline.cli_numbers import numbers
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
@@ -147,6 +148,7 @@ def play_demo(once: bool, host: str, port: int | None, data: str | None) -> None
 main.add_command(accounts)
 main.add_command(keys)
 main.add_command(callbacks)
+main.add_command(events)
 main.add_command(numbers)
 
 

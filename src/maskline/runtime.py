@@ -218,7 +218,9 @@ class Server:
                 clock,
                 mint,
                 messages,
-                Sweeper(store, clock, mint, settings.retention_days * DAY),
+                Sweeper(
+                    store, clock, mint, settings.retention_days * DAY, settings.event_retention_days * DAY
+                ),
                 [flow(store, clock, mint, customers) for flow in (Callbacks, Intercepts)],
                 run=mint.sid("RN"),
                 slots=settings.send_slots,

@@ -83,6 +83,7 @@ class Settings:
     retention_days: int = _setting(
         90, "Closed Sessions are deleted, with all below them, so long after they ended; 0: never."
     )
+    event_retention_days: int = _setting(30, "Events are deleted when they are so old; 0: never.")
 
 
 def _read(name: str, kind: Any, value: Any) -> Any:
@@ -153,6 +154,7 @@ def _check(settings: Settings) -> None:
         ("rate_limit", 0, MOST_NUMBER),
         ("idle_close_days", 0, MOST_DAYS),
         ("retention_days", 0, MOST_DAYS),
+        ("event_retention_days", 0, MOST_DAYS),
     ):
         if getattr(settings, name) < least:
             raise SettingsError(f"{name}: must be at least {least}")

@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.checked import CheckedApi
 from tests.support.contract import DOCUMENT, check_contract
+from tests.support.eventually import eventually
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Api, RealServer, Reply
 from tests.support.world import fresh_number, make_pair
 from tools import make_openapi
@@ -116,6 +117,9 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
     message = pair.send(pair.first, "hello")
     short_code = carry_code_on(scratch, fresh_number()[-6:])
     api.make(pair.service["links"]["short_codes"], {"Sid": short_code})
+    lost = {"From": fresh_number(), "To": pair.first["proxy_identifier"], "Body": "to nobody"}
+    api.make("/sandbox/messages", lost)
+    (alert, *_) = eventually(lambda: api.get("/v1/Alerts").json["alerts"])
     return {
         "AccountSid": api.account_sid,
         "ServiceSid": pair.service["sid"],
@@ -132,6 +136,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "Messages": message["outbound_resource_sid"],
         "Calls": "CA" + "0" * 32,
         "Callbacks": "CB" + "0" * 32,
+        "Alerts": alert["sid"],
         "IncomingPhoneNumbers": pair.first["proxy_identifier_sid"],
     }
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from twilio.base.exceptions import TwilioException, TwilioRestException
@@ -33,6 +34,8 @@ class Witness(TwilioHttpClient):
         response = super().request(method, url, *args, **kwargs)
         headers = {name.lower(): value for name, value in response.headers.items()}
         reply = Reply(response.status_code, headers, response.text.encode())
+        if params := kwargs.get("params"):
+            url = f"{url}?{urlencode(params)}"
         if name := check_reply(method, url, reply, self.api):
             self.seen.add(name)
         return response
@@ -48,7 +51,7 @@ def witness(server: RealServer) -> Iterator[Witness]:
 @pytest.fixture
 def client(server: RealServer, witness: Witness) -> Client:
     client = Client(ACCOUNT_SID, AUTH_TOKEN, http_client=witness)
-    client.proxy.base_url = client.api.base_url = server.url
+    client.proxy.base_url = client.api.base_url = client.monitor.base_url = server.url
     return client
 
 
@@ -450,3 +453,31 @@ def test_the_legs_of_an_interaction_are_read_as_at_twilio(client: Client) -> Non
     with pytest.raises(TwilioRestException) as caught:
         client.messages(sid).delete()
     assert (caught.value.status, caught.value.code) == (405, 20004)
+
+
+def test_events_are_read_as_alerts_of_the_monitor(client: Client, server: RealServer) -> None:
+    service = new_service(client)
+    number = service.phone_numbers.list()[0].phone_number
+    for i in range(3):
+        form = {"From": fresh_number("212"), "To": number, "Body": f"to nobody {i}"}
+        server.api.make("/sandbox/messages", form)
+    alerts = client.monitor.v1.alerts
+    since = datetime.now(UTC) - timedelta(minutes=5)
+
+    def mine() -> list[Any]:
+        found = alerts.list(log_level="warning", start_date=since, end_date=datetime.now(UTC), page_size=2)
+        return [one for one in found if one.service_sid == service.sid]
+
+    found = eventually(lambda: len(mine()) == 3 and mine())
+    assert {(one.error_code, one.log_level, one.resource_sid) for one in found} == {
+        ("80905", "warning", service.sid)
+    }
+    assert [one.sid for one in found] == sorted((one.sid for one in found), reverse=True)
+    one = alerts(found[0].sid).fetch()
+    assert (one.alert_text, one.account_sid) == (found[0].alert_text, ACCOUNT_SID)
+    assert isinstance(one.date_generated, datetime)
+    assert one.response_body is None
+    assert alerts.list(log_level="error", start_date=datetime.now(UTC) + timedelta(days=1)) == []
+    with pytest.raises(TwilioRestException) as caught:
+        alerts("NO" + "0" * 32).fetch()
+    assert (caught.value.status, caught.value.code) == (404, 20404)

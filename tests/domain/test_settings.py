@@ -20,7 +20,7 @@ def test_the_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert settings == Settings()
     assert (settings.host, settings.port, settings.role, settings.workers) == ("127.0.0.1", 8080, "all", 1)
     assert (settings.send_wait_ms, settings.send_validity_s, settings.idle_close_days) == (1000, 14400, 90)
-    assert settings.retention_days == 90
+    assert (settings.retention_days, settings.event_retention_days) == (90, 30)
     assert settings.sandbox is True
 
 
@@ -94,6 +94,7 @@ def test_words_for_false(tmp_path: Path, word: str) -> None:
         ("", {"MASKLINE_SEND_SLOTS": "0"}, "send_slots"),
         ("", {"MASKLINE_IDLE_CLOSE_DAYS": "-1"}, "idle_close_days"),
         ("", {"MASKLINE_RETENTION_DAYS": "36501"}, "retention_days"),
+        ("", {"MASKLINE_EVENT_RETENTION_DAYS": "-1"}, "event_retention_days"),
         ("", {"MASKLINE_SEND_WAIT_MS": "10000000000"}, "send_wait_ms"),
     ],
 )

@@ -10,9 +10,10 @@ from maskline.domain import problems
 from maskline.domain.model import DAY, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.flows.retention import Sweeper
+from maskline.store.events import insert_event
 from maskline.store.sessions import find_session
 from tests.support.clock import FakeClock
-from tests.support.house import House, opened
+from tests.support.house import ACCOUNT, House, opened
 
 DAY_S = 86_400
 DAYS = 90
@@ -123,3 +124,22 @@ async def test_a_worker_keeps_to_the_days_by_itself(house: House) -> None:
         await house.pass_time(DAYS * DAY_S)
         await house.pass_time(5)
         assert not await is_there(house, session)
+
+
+async def test_events_go_after_their_days_and_no_sooner(house: House) -> None:
+    house.sweeper = Sweeper(house.store, house.clock, house.mint, event_retention_us=30 * DAY)
+    for _ in range(2):
+        await house.store.write(insert_event, house.mint.sid("NO"), ACCOUNT, problems.SESSION_EXPIRED)
+        house.clock.step(15 * DAY_S)
+    await house.sweeper.sweep()
+    assert len(await house.events()) == 2
+    house.clock.step(0.001)
+    await house.sweeper.sweep()
+    assert len(await house.events()) == 1
+
+
+async def test_with_0_days_events_are_kept(house: House) -> None:
+    await house.store.write(insert_event, house.mint.sid("NO"), ACCOUNT, problems.SESSION_EXPIRED)
+    house.clock.step(100 * 365 * DAY_S)
+    await house.sweeper.sweep()
+    assert len(await house.events()) == 1

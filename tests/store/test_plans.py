@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maskline.domain import problems
 from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
@@ -36,7 +37,7 @@ from maskline.store.callbacks import (
 )
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.engine import Tx
-from maskline.store.events import list_events
+from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
@@ -238,7 +239,21 @@ def pages(tx: Tx, w: World) -> None:
         list_legs(tx, ACCOUNT, "message", seek, Sent(Instant(0), Instant(tx.now)))
     for seek in (SIZE, Seek(50, (1, "PN")), Seek(50, (1, "PN"), True)):
         list_pool(tx, w.service_sid, NumberKind.PHONE, seek)
-    list_events(tx, ACCOUNT)
+
+
+def events(tx: Tx, w: World) -> None:
+    where = {"service_sid": w.service_sid, "session_sid": w.session_sid, "interaction_sid": w.message}
+    for code in (problems.SESSION_EXPIRED, problems.NO_ACTIVE_SESSION):
+        sid = w.mint.sid("NO")
+        insert_event(tx, sid, ACCOUNT, code, **where)
+        assert load_event(tx, ACCOUNT, sid).code == code.number
+    since, until = Instant(0), Instant(tx.now + SECOND)
+    for i in range(len(where) + 1):
+        wanted = Wanted(ACCOUNT, since=since, until=until, **dict(list(where.items())[:i]))
+        for seek in (SIZE, Seek(50, ("NP",)), Seek(50, ("NO",), True)):
+            assert len(list_events(tx, wanted, seek).rows) == 2
+    tx.now = Instant(tx.now + 2 * SECOND)
+    assert delete_old_events(tx, 10, SECOND) == 2
 
 
 def look_ups(tx: Tx, w: World) -> None:
@@ -401,6 +416,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     sweep,
     tell,
     intercept,
+    events,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.

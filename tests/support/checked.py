@@ -5,6 +5,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from maskline.api import alerts
 from tests.support.contract import check_contract
 from tests.support.server import Api, Form, Reply
 from tests.support.v2010 import check_v2010
@@ -34,7 +35,7 @@ _TABLE = [
 ]
 
 # Lists can be asked for a part, which is ours too.
-_FILTERS = {"UniqueName", "Status", "Identifier", "To", "From", "Handset", "Direction"}
+_FILTERS = {"UniqueName", "Status", "Identifier", "To", "From", "Handset", "Direction", *alerts.FILTERS}
 
 
 def find_operation(method: str, path: str) -> tuple[str, Operation] | None:
@@ -110,7 +111,7 @@ def check_success(method: str, url: str, reply: Reply, api: Api) -> str | None:
     if found is None:
         if path.startswith("/2010-04-01/"):
             check_v2010(path, reply, api)
-        elif path == "/sandbox/messages" and method == "GET":
+        elif path in ("/sandbox/messages", "/v1/Alerts") and method == "GET":
             _check_meta(reply.json["meta"], path, asked.query, api)
         return None
     name, operation = found

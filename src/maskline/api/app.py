@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from maskline.api import v2010
+from maskline.api.alerts import Alerts
 from maskline.api.callbacks import Callbacks
 from maskline.api.context import Context
 from maskline.api.cors import cors_lines
@@ -42,7 +43,7 @@ def build_app(
     numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
     services = Services(context)
     inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
-    callbacks, webhooks = Callbacks(context), Webhooks(context)
+    callbacks, webhooks, alerts = Callbacks(context), Webhooks(context), Alerts(context, docs_url)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -75,6 +76,8 @@ def build_app(
             auth, get=services.fetch, post=services.update, delete=services.delete
         ),
         "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Message": Resource(None, post=webhooks.message),
+        "/v1/Alerts": Resource(auth, get=alerts.list),
+        "/v1/Alerts/{sid}": Resource(auth, get=alerts.fetch),
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
         "/openapi.json": Resource(None, get=fixed(load_contract())),

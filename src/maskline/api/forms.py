@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from maskline.domain import problems
-from maskline.domain.model import SECOND, Instant
+from maskline.domain.model import DAY, SECOND, Instant
 from maskline.domain.problems import Problem
 from maskline.domain.webhook_url import as_sent
 
@@ -142,6 +142,13 @@ class Params:
                 raise _invalid(f"{name} (an instant needs a time zone, such as Z)")
             at = at.replace(tzinfo=UTC)
         return Instant(int(at.timestamp()) * SECOND)
+
+    def span(self, name: str) -> tuple[Instant, Instant] | None:
+        """The day or the second that a date names: when it begins, and when it is over. Raises 80701."""
+        at = self.instant(name)
+        if at is None:
+            return None
+        return at, Instant(at + (DAY if _DATE.fullmatch(self.text(name) or "") else SECOND))
 
 
 def parse_params(method: str, query_string: bytes, body: bytes, content_type: bytes | None) -> Params:

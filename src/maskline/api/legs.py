@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 from typing import Any
 
@@ -14,12 +13,10 @@ from maskline.api.http import Answer, Request
 from maskline.api.render import Json
 from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS, CallStatus
-from maskline.domain.model import DAY, SECOND, Instant
+from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
 from maskline.domain.text import count_segments
 from maskline.store.legs import FoundLeg, Sent, list_legs, load_leg
-
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 
 # By what Twilio filters and this server cannot without reading everything.
 _UNSERVED = {
@@ -126,14 +123,14 @@ def parse_sent(params: Params) -> tuple[Sent | None, dict[str, str]]:
         ("DateSent>", True, False),
         ("DateSent<", False, True),
     ):
-        at = params.instant(name)
-        if at is None:
+        span = params.span(name)
+        if span is None:
             continue
-        given[name] = text = params.text(name) or ""
+        given[name] = params.text(name) or ""
         if from_it:
-            since.append(at)
+            since.append(span[0])
         if to_it:
-            until.append(Instant(at + (DAY if _DAY.fullmatch(text) else SECOND)))
+            until.append(span[1])
     if not given:
         return None, given
     return Sent(max(since, default=None), min(until, default=None)), given

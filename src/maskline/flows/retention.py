@@ -14,6 +14,7 @@ from maskline.mint import Mint
 from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import bury_expired
 from maskline.store.engine import Store, Tx
+from maskline.store.events import delete_old_events
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.outbox import find_expired
 from maskline.store.pairs import forget_paces
@@ -63,14 +64,18 @@ class Sweeper:
     """Remembers where its walks stopped. Safe to run on every node: each step is a transaction that looks again.
 
     A Session that ended `retention_us` ago is deleted (0: none is), as by DELETE. Until a sweep has come to it, it is
-    wholly there for everybody: nothing depends on the instant, unlike that of its end.
+    wholly there for everybody: nothing depends on the instant, unlike that of its end. An event goes after
+    `event_retention_us` likewise.
     """
 
-    def __init__(self, store: Store, clock: Clock, mint: Mint, retention_us: int = 0) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, mint: Mint, retention_us: int = 0, event_retention_us: int = 0
+    ) -> None:
         self._store = store
         self._clock = clock
         self._mint = mint
         self._retention_us = retention_us
+        self._event_retention_us = event_retention_us
         self._began = clock.uptime()
         self._key = ("", "")
         self._outbox = 0
@@ -101,6 +106,7 @@ class Sweeper:
         await self._repeat(blank_overdue)
         await self._repeat(forget_paces)
         await self._repeat(erase_people)
+        await self._repeat(partial(delete_old_events, retention_us=self._event_retention_us))
         return stopped
 
     def _steps(self, ids: list[int]) -> Iterator[tuple[list[int], list[str]]]:

@@ -1,13 +1,20 @@
-"""The events table: what went wrong with traffic that nobody was waiting for."""
+"""The events table: what went wrong with traffic that nobody was waiting for. A log, in the order of SIDs.
+
+`insert_event` is on the hot path, and is one statement.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from maskline.domain import problems
+from maskline.domain.ids import instant_of
 from maskline.domain.model import Instant
-from maskline.domain.problems import Code
+from maskline.domain.problems import Code, Problem
 from maskline.store.engine import Tx
+from maskline.store.pages import Page, Seek
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,35 @@ class Event:
     level: str
     message: str
     created_at: Instant
+
+    @property
+    def resource_sid(self) -> str | None:
+        """The narrowest that it is about."""
+        return self.interaction_sid or self.session_sid or self.service_sid
+
+    @property
+    def generated_at(self) -> Instant:
+        """When it came to pass, which its SID says; it may have been written down a little later."""
+        return Instant(instant_of(self.sid))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which events: all that is given has to hold, `since` <= instant < `until` too. One of the SIDs must be given."""
+
+    account_sid: str | None = None
+    service_sid: str | None = None
+    session_sid: str | None = None
+    interaction_sid: str | None = None
+    level: str | None = None
+    code: int | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+
+
+_COLUMNS = "sid, account_sid, service_sid, session_sid, interaction_sid, code, level, message, created_at"
+# From the widest to the narrowest; each has an index. What has one of them has the same of the wider ones, always.
+_OWNERS = {"account_sid": 1, "service_sid": 2, "session_sid": 3, "interaction_sid": 4}
 
 
 def insert_event(
@@ -53,11 +89,66 @@ def insert_event(
     )
 
 
-def list_events(tx: Tx, account_sid: str, limit: int = 50) -> list[Event]:
-    """The account's events, the newest first."""
-    rows: list[Any] = tx.execute(
-        "SELECT sid, account_sid, service_sid, session_sid, interaction_sid, code, level, message, created_at"
-        " FROM events WHERE account_sid = :account ORDER BY sid DESC LIMIT :limit",
-        {"account": account_sid, "limit": limit},
-    ).fetchall()
-    return [Event(*row) for row in rows]
+def load_event(tx: Tx, account_sid: str, sid: str) -> Event:
+    """The account's event with this SID. Raises 20404."""
+    row = tx.execute(f"SELECT {_COLUMNS} FROM events WHERE sid = ?", (sid,)).fetchone()
+    if row is None or row[1] != account_sid:
+        raise Problem(problems.NOT_FOUND)
+    return Event(*row)
+
+
+def list_events(tx: Tx, wanted: Wanted, seek: Seek) -> Page[Event]:
+    """A page of the events that are wanted, the newest first."""
+    key = seek.key[0] if seek.key is not None else None
+    if key is not None and (not isinstance(key, str) or seek.key is None or len(seek.key) > 1):
+        raise Problem(problems.PARAMETER_INVALID, "PageToken is of another list")
+    back = seek.back and key is not None
+    low = "NO" if wanted.since is None else _before(wanted.since)
+    high = "NP" if wanted.until is None else _before(wanted.until)
+    if key is not None:
+        low, high = (max(low, key), high) if back else (low, min(high, key))
+    owners = {name: value for name in _OWNERS if (value := getattr(wanted, name)) is not None}
+    column, owner = list(owners.items())[-1]
+    rows: list[Any] = []
+    for level, code in _kinds(tx, column, owner):
+        if wanted.level in (None, level) and wanted.code in (None, code):
+            rows += tx.execute(
+                f"SELECT {_COLUMNS} FROM events WHERE {column} = ? AND level = ? AND code = ? AND sid > ? AND sid < ?"
+                f" ORDER BY sid {'ASC' if back else 'DESC'} LIMIT ?",
+                (owner, level, code, low, high, seek.size + 1),
+            ).fetchall()
+    # Either all of them are of the wider ones that were given, too, or none is.
+    rows = [row for row in rows if all(row[_OWNERS[name]] == value for name, value in owners.items())]
+    rows.sort(reverse=not back)
+    page, more = [Event(*row) for row in rows[: seek.size]], len(rows) > seek.size
+    if back:
+        return Page(page[::-1], newer=more, older=True)
+    return Page(page, newer=key is not None, older=more)
+
+
+def _kinds(tx: Tx, column: str, owner: str) -> Iterator[tuple[str, int]]:
+    """(level, code) of each kind that there is of one owner's events: a few dozen at most, each found by one look."""
+    kind: Any = ("", 0)
+    while kind is not None:
+        kind = tx.execute(
+            f"SELECT level, code FROM events WHERE {column} = ? AND (level, code) > (?, ?)"
+            " ORDER BY level, code LIMIT 1",
+            (owner, *kind),
+        ).fetchone()
+        if kind is not None:
+            yield kind
+
+
+def _before(instant: Instant) -> str:
+    """What the SIDs of all earlier events are below, and those of later ones above."""
+    return f"NO{max(instant, 0) // 1000:012x}"
+
+
+def delete_old_events(tx: Tx, most: int, retention_us: int) -> int:
+    """Remove up to `most` events that are older than `retention_us` (0: none is). Returns how many there were."""
+    if not retention_us:
+        return 0
+    return tx.execute(
+        "DELETE FROM events WHERE sid IN (SELECT sid FROM events WHERE sid < ? ORDER BY sid LIMIT ?)",
+        (_before(Instant(tx.now - retention_us)), most),
+    ).rowcount

@@ -30,6 +30,14 @@ CREATE TABLE paces (
 ) /*WITHOUT ROWID*/;
 CREATE INDEX paces_forget ON paces (forget_at);
 
+-- Events by whom they are of, from the widest to the narrowest; among those by kind, each kind in the order of SIDs. A
+-- list that asks for a level or a code reads the kinds it wants, any other puts all of them together (store/events.py).
+DROP INDEX events_account;
+CREATE INDEX events_account ON events (account_sid, level, code, sid);
+CREATE INDEX events_service ON events (service_sid, level, code, sid) WHERE service_sid IS NOT NULL;
+CREATE INDEX events_session ON events (session_sid, level, code, sid) WHERE session_sid IS NOT NULL;
+CREATE INDEX events_interaction ON events (interaction_sid, level, code, sid) WHERE interaction_sid IS NOT NULL;
+
 -- Who has opted out of a Service's messages: of those from one proxy number, or of all ('' for the number). A person is
 -- found by the keyed hash alone, which outlives what is known of them; the identifier is only shown, until it is erased.
 CREATE TABLE optouts (
