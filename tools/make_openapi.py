@@ -22,6 +22,7 @@ from maskline.api import alerts, forms, inventory, pages, participants, sandbox,
 from maskline.api.interactions import MOST_BODY
 from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS
+from maskline.domain.media import MOST_MEDIA
 from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import Outcome
@@ -217,6 +218,14 @@ error_code                 int?        Why it failed: 21610; null where Twilio h
 error_message              text?       The same in a sentence.
 date_sent                  mail_date?  When it left.
 subresource_uris           media       Addresses of what belongs to it.{_PRICE}""",
+    "Media": """
+sid                        ME          Its SID.
+account_sid                AC          The account.
+parent_sid                 SM|MM       The message.
+content_type               text        What it is, as far as that is known.
+date_created               mail_date   When the message was made.
+date_updated               mail_date   The same.
+uri                        uri         Its address, without the host.""",
     "Call": f"""{_OLDER}
 parent_call_sid            CA?         The call that this one was dialled for.
 from                       text        Who called.
@@ -394,6 +403,7 @@ SIDS = {
     "SessionSid": "KC",
     "ParticipantSid": "KP",
     "InteractionSid": "KI",
+    "MessageSid": "SM|MM",
 }
 KINDS = {
     "Services": "KS",
@@ -403,7 +413,8 @@ KINDS = {
     "MessageInteractions": "KI",
     "PhoneNumbers": "PN",
     "ShortCodes": "SC",
-    "Messages": "SM",
+    "Messages": "SM|MM",
+    "Media": "ME",
     "Calls": "CA",
     "IncomingPhoneNumbers": "PN",
     "Callbacks": "CB",
@@ -465,6 +476,9 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 IncomingPhoneNumber"),
     ("GET", SENT + ".json", "ListMessage", "List the account's messages, leg by leg.", "200 messages:Message"),
     ("GET", SENT + "/{Sid}.json", "FetchMessage", "Fetch a message.", "200 Message"),
+    ("GET", SENT + "/{MessageSid}/Media.json", "ListMedia", "List the media of a message.", "200 media_list:Media"),
+    ("GET", SENT + "/{MessageSid}/Media/{Sid}.json", "FetchMedia",
+     "Fetch what a medium is; without .json, the medium itself.", "200 Media"),
     ("GET", CALLS + ".json", "ListCall", "List the account's calls, leg by leg.", "200 calls:Call"),
     ("GET", CALLS + "/{Sid}.json", "FetchCall", "Fetch a call.", "200 Call"),
     ("GET", ALERTS, "ListAlert", "List the account's events.", "200 alerts:Alert"),
@@ -512,7 +526,7 @@ ProxyIdentifier            text(0..{participants.MOST_PROXY})         The number
 ProxyIdentifierSid         PN|SC_      SID of that number or short code.{_CONFLICT}""",
     "CreateMessageInteraction": f"""
 Body                       text(0..{MOST_BODY}) The text.
-MediaUrl*                  text        Not supported yet.""",
+MediaUrl*                  callback    Addresses of at most {MOST_MEDIA} media. One of the two is required.""",
     "ListIncomingPhoneNumber": """
 PhoneNumber                text        Only this one.
 FriendlyName               text        Only those of this name.""",
@@ -542,7 +556,8 @@ Direction                  Direction   Only those that went this way.""",
 From!                      {_HANDSET}  The handset.
 To!                        {_HANDSET}  The proxy number.
 Body                       text(0..{sandbox.MOST_BODY}) The text.
-MediaUrl*                  text(0..{sandbox.MOST_URL})  Addresses of media.""",
+MediaUrl*                  callback    Addresses of at most {MOST_MEDIA} media.
+MediaContentType*          text        What each of them is, such as image/png; for all or for none.""",
     "UpdateBehaviour": f"""
 To                         {_HANDSET}  The number; goes with Outcome.
 Outcome                    Outcome     What becomes of sends to it.
@@ -559,7 +574,8 @@ To!                        {_HANDSET}  A number of the Service's pool."""
 PARAMETERS["ReceiveMessage"] = f"""
 MessageSid!                text(1..{webhooks.MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
 Body                       text        The text.
-MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on."""
+MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on.
+MediaContentType0          text        What it is."""
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 
@@ -736,6 +752,12 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
         operation["security"] = []
     if path in SIGNED:
         operation["parameters"].append(_SIGNATURE)
+    if name == "FetchMedia":
+        where = header("Where the medium is.", format="uri-reference")
+        operation["responses"]["307"] = {
+            "description": "To an address without .json.",
+            "headers": {**HEADERS, "Location": where},
+        }
     if path == "/readyz":
         operation["responses"]["503"] = {**answer, "description": "It cannot."}
     table = PARAMETERS.get(name, "")

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
+from maskline.domain.media import media_sid
 from tests.support.checked import CheckedApi
 from tests.support.contract import DOCUMENT, check_contract
 from tests.support.eventually import eventually
@@ -115,6 +116,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
     api = Api(scratch.url)
     pair = make_pair(api)
     message = pair.send(pair.first, "hello")
+    picture = api.make(pair.messages_path(pair.first), {"MediaUrl": "https://example.com/cat.jpg"})
     short_code = carry_code_on(scratch, fresh_number()[-6:])
     api.make(pair.service["links"]["short_codes"], {"Sid": short_code})
     lost = {"From": fresh_number(), "To": pair.first["proxy_identifier"], "Body": "to nobody"}
@@ -134,6 +136,8 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "PhoneNumbers": pair.first["proxy_identifier_sid"],
         "ShortCodes": short_code,
         "Messages": message["outbound_resource_sid"],
+        "MessageSid": picture["outbound_resource_sid"],
+        "Media": media_sid(picture["outbound_resource_sid"], 0),
         "Calls": "CA" + "0" * 32,
         "Callbacks": "CB" + "0" * 32,
         "Alerts": alert["sid"],

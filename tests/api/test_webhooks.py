@@ -1,5 +1,6 @@
 """Webhooks in Twilio's manner: who is believed, by Twilio's own validator, and that what they bring comes in once."""
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,9 +105,15 @@ def test_a_repeat_is_answered_alike_and_relayed_once(carrier: Carrier) -> None:
 
 def test_what_came_with_it_is_relayed(carrier: Carrier) -> None:
     form = carrier.form(
-        Body="", NumMedia="2", MediaUrl0="https://m.example/0", MediaUrl1="https://m.example/1"
+        Body="",
+        NumMedia="2",
+        MediaUrl0="https://m.example/0",
+        MediaContentType0="image/webp",
+        MediaUrl1="https://m.example/1",
     )
     assert carrier.bring(form).status == 200
+    (row,) = carrier.api.get(carrier.pair.session["links"]["interactions"]).json["interactions"]
+    assert json.loads(row["data"])["media_types"] == ["image/webp", "application/octet-stream"]
     ((_, body, media),) = eventually(carrier.heard)
     assert (body, media) == ("", ["https://m.example/0", "https://m.example/1"])
 

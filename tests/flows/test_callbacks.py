@@ -9,6 +9,7 @@ from twilio.request_validator import RequestValidator
 
 from maskline.domain.callback import callback_sid
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium
 from maskline.flows.lanes import FIRST_PAUSE_S, FORGET_S, MOST_PAUSE_S, SLOTS_EACH, Lanes
 from maskline.flows.retention import Sweeper
 from maskline.net import MOST_BYTES
@@ -76,6 +77,30 @@ async def test_a_relay_is_told_with_both_legs(house: House, receiver: Receiver) 
     assert receiver.statuses("outbound") == ["queued", "sent"]
     assert receiver.posts[0].form["inboundParticipantSid"] == ann.sid
     assert receiver.posts[0].form["outboundParticipantSid"] == ben.sid
+
+
+async def test_media_are_told_with_what_they_are(house: House, receiver: Receiver) -> None:
+    _, ann, ben = await house.pair(await house.service(callback_url=receiver.url))
+    media = (Medium("https://m.example/0", "image/webp"), Medium("https://m.example/1.mp4"))
+    async with house.working():
+        await house.hear(ann, body="look", media=media)
+        await told(receiver, 1)
+        await house.say(ben, "", media=("https://m.example/cat.png",))
+        await told(receiver, 3)
+        await house.quiet()
+    relayed, made = receiver.posts[0].form, receiver.posts[-1].form
+    assert {name: value for name, value in relayed.items() if "edia" in name} == {
+        "interactionNumMedia": "2",
+        "interactionMediaUrl0": "https://m.example/0",
+        "interactionMediaUrl1": "https://m.example/1.mp4",
+        "MediaUrl0": "https://m.example/0",
+        "MediaUrl1": "https://m.example/1.mp4",
+        "MediaContentType0": "image/webp",
+        "MediaContentType1": "video/mp4",
+    }
+    assert relayed["inboundResourceSid"][:2] == relayed["outboundResourceSid"][:2] == "MM"
+    assert (made["interactionNumMedia"], made["MediaContentType0"]) == ("1", "image/png")
+    assert made["outboundResourceSid"][:2] == "MM"
 
 
 async def test_the_official_validator_accepts_the_signature_and_refuses_another(

@@ -99,7 +99,7 @@ class Desk:
         await self.ledger.add_text(row, Todo(now, sid, "text", json.dumps(facts)))
 
     async def text(self, body: str) -> Any:
-        return await self.carrier.text(ACCOUNT, HANDSET, PROXY, body, [])
+        return await self.carrier.text(ACCOUNT, HANDSET, PROXY, body, [], [])
 
     def outgoing(self, to: str = HANDSET) -> Outgoing:
         return Outgoing(self.mint.sid("SM"), ACCOUNT, PROXY, to, "hello")

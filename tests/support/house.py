@@ -23,6 +23,7 @@ from maskline.domain.ids import (
     instant_of,
 )
 from maskline.domain.interaction import WORDS, MessageStatus
+from maskline.domain.media import Medium
 from maskline.domain.model import (
     SECOND,
     GeoMatchLevel,
@@ -272,20 +273,27 @@ class House:
 
     # Traffic
 
-    async def say(self, to: Participant, body: str = "hello", key: Key | None = None) -> Interaction:
+    async def say(
+        self, to: Participant, body: str = "hello", key: Key | None = None, media: tuple[str, ...] = ()
+    ) -> Interaction:
         """A message from the API to a participant."""
-        made = await self.messages.create(ACCOUNT, to.service_sid, to.session_sid, to.sid, body, key)
+        made = await self.messages.create(ACCOUNT, to.service_sid, to.session_sid, to.sid, body, key, media)
         return made.interaction
 
     async def hear(
-        self, from_: str | Participant, to: str | None = None, body: str = "hi", carrier_id: str | None = None
+        self,
+        from_: str | Participant,
+        to: str | None = None,
+        body: str = "hi",
+        carrier_id: str | None = None,
+        media: tuple[Medium, ...] = (),
     ) -> Received:
         """Somebody's handset writes to a proxy number: a participant's to their own, unless named."""
         if isinstance(from_, Participant):
             from_, to = from_.identifier, to or from_.proxy_identifier
         assert to is not None
         carrier_id = carrier_id or f"in-{next(self._carrier_ids)}"
-        message = Inbound(self.carrier.name, carrier_id, to, from_, body)
+        message = Inbound(self.carrier.name, carrier_id, to, from_, body, media)
         return await inbound.receive(self.store, self.mint, self.options, message)
 
     async def report(self, message: Interaction, status: MessageStatus, number: str) -> bool:

@@ -15,6 +15,7 @@ from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
 from maskline.api.legs import Calls, Messages
 from maskline.api.limits import RateLimit
+from maskline.api.media import MessageMedia
 from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops, load_contract
 from maskline.api.participants import Participants
@@ -89,6 +90,8 @@ def build_app(
         {"get": inventory.fetch, "post": inventory.update, "delete": inventory.delete},
     )
     table |= v2010.routes(auth, "Messages", {"get": message_legs.list}, {"get": message_legs.fetch})
+    media = MessageMedia(context)
+    table |= v2010.routes(auth, "Messages/{message}/Media", {"get": media.list}, {"get": media.fetch})
     table |= v2010.routes(auth, "Calls", {"get": calls.list}, {"get": calls.fetch})
     if context.sandbox is not None:
         sandbox = Sandbox(context, context.sandbox)

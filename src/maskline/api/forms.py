@@ -9,12 +9,11 @@ import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from maskline.domain import problems
 from maskline.domain.model import DAY, SECOND, Instant
 from maskline.domain.problems import Problem
-from maskline.domain.webhook_url import as_sent
+from maskline.domain.webhook_url import is_url
 
 FORM = b"application/x-www-form-urlencoded"
 MOST_BYTES = 65_536
@@ -115,16 +114,16 @@ class Params:
     def url(self, name: str, most: int = 4000) -> str | None:
         """An http or https URL; an empty text clears (""). Raises 80701."""
         text = self.text(name, most)
-        if not text:
-            return text
-        try:
-            parts = urlsplit(as_sent(text))
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good or any(ord(character) <= 32 for character in text):
-            raise _invalid(f"{name} (an absolute http or https URL)")
-        return text
+        return _check_url(name, text) if text else text
+
+    def urls(self, name: str, most: int, most_length: int = 4000) -> list[str]:
+        """The http or https URLs of a repeated parameter; an empty one is none. Raises 80701."""
+        texts = [text for text in self.texts(name) if text]
+        if len(texts) > most:
+            raise _invalid(f"{name} (at most {most})")
+        if any(len(text) > most_length for text in texts):
+            raise _invalid(f"{name} (at most {most_length} characters)")
+        return [_check_url(name, text) for text in texts]
 
     def instant(self, name: str) -> Instant | None:
         """A date: RFC 3339 with or without fraction and offset, or a bare date as midnight UTC. Raises 80701."""
@@ -149,6 +148,12 @@ class Params:
         if at is None:
             return None
         return at, Instant(at + (DAY if _DATE.fullmatch(self.text(name) or "") else SECOND))
+
+
+def _check_url(name: str, text: str) -> str:
+    if not is_url(text):
+        raise _invalid(f"{name} (an absolute http or https URL)")
+    return text
 
 
 def parse_params(method: str, query_string: bytes, body: bytes, content_type: bytes | None) -> Params:

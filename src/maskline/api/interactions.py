@@ -7,6 +7,7 @@ from maskline.api.http import REPLAYED, Answer, Request
 from maskline.api.pages import answer_page
 from maskline.api.participants import load as load_participant
 from maskline.domain import problems
+from maskline.domain.media import MOST_MEDIA
 from maskline.domain.model import Interaction
 from maskline.domain.problems import Problem
 from maskline.flows.sessions import remove_interaction
@@ -92,18 +93,20 @@ class MessageInteractions:
         session_sid = sid_in_path(sids["session"], "KC")
         participant_sid = sid_in_path(sids["participant"], "KP")
         service_sid = sid_in_path(sids["service"], "KS")
-        body = request.params.text("Body")
-        if not body:
-            what = (
-                "MediaUrl is not supported; Body is required"
-                if request.params.has("MediaUrl")
-                else "Body is required"
-            )
-            raise Problem(problems.PARAMETER_INVALID, what)
+        body = request.params.text("Body") or ""
+        media = tuple(request.params.urls("MediaUrl", MOST_MEDIA))
+        if not body and not media:
+            raise Problem(problems.PARAMETER_INVALID, "Body or MediaUrl is required")
         if len(body) > MOST_BODY:
             raise Problem(problems.BODY_TOO_LONG)
         made = await self._c.messages.create(
-            request.account_sid, service_sid, session_sid, participant_sid, body, request.key(service_sid)
+            request.account_sid,
+            service_sid,
+            session_sid,
+            participant_sid,
+            body,
+            request.key(service_sid),
+            media,
         )
         content = self._c.render.message_interaction(made.interaction, request.account_sid)
         return Answer(content, 200, REPLAYED if made.replayed else {})

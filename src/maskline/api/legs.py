@@ -156,7 +156,7 @@ class Messages:
         )
 
     async def fetch(self, request: Request) -> Answer:
-        sid = v2010.sid_of(request, "SM")
+        sid = v2010.sid_of(request, "SM", "MM")
         found = await self._c.store.read(load_leg, request.account_sid, "message", sid)
         return Answer(render_message(found, request.account_sid))
 

@@ -12,6 +12,7 @@ from maskline.api.render import render_date
 from maskline.carriers import sandbox
 from maskline.domain import problems
 from maskline.domain.channel import scheme_of
+from maskline.domain.media import MOST_MEDIA, read_type
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome
@@ -19,7 +20,7 @@ from maskline.store.engine import Tx
 from maskline.store.numbers import find_number
 from maskline.store.sandbox import find_abilities, list_handset_messages, set_abilities, set_script
 
-MOST_NUMBER, MOST_BODY, MOST_MEDIA, MOST_URL = 191, 1600, 10, 4000
+MOST_NUMBER, MOST_BODY = 191, 1600
 MOST_DELAY_MS, MOST_TIMES = 600_000, 1_000_000_000
 
 
@@ -60,14 +61,18 @@ class Sandbox:
         from_ = identifier_key(params.required("From", MOST_NUMBER))
         to = identifier_key(params.required("To", MOST_NUMBER))
         body = params.text("Body", MOST_BODY) or ""
-        media = params.texts("MediaUrl")
+        media = params.urls("MediaUrl", MOST_MEDIA)
+        types = [read_type(text) for text in params.texts("MediaContentType")]
         if not body and not media:
             raise Problem(problems.PARAMETER_INVALID, "Body or MediaUrl is required")
-        if len(media) > MOST_MEDIA or any(len(url) > MOST_URL for url in media):
-            raise Problem(problems.PARAMETER_INVALID, f"MediaUrl (at most {MOST_MEDIA})")
+        if types and (not all(types) or len(types) != len(media)):
+            raise Problem(
+                problems.PARAMETER_INVALID,
+                "MediaContentType (one such as image/png for each MediaUrl, or none)",
+            )
         if not await self._c.store.read(_reachable, request.account_sid, to):
             raise Problem(problems.NOT_FOUND)
-        message = await self._carrier.text(request.account_sid, from_, to, body, media)
+        message = await self._carrier.text(request.account_sid, from_, to, body, media, types)
         return Answer(_render(message), 201)
 
     async def list(self, request: Request) -> Answer:

@@ -54,9 +54,14 @@ def _own(handler: Handler) -> Handler:
     return answer
 
 
-def sid_of(request: Request, *prefixes: str) -> str:
+def is_json(request: Request) -> bool:
+    """Whether its path ends in `.json`."""
+    return request.path.endswith(_JSON)
+
+
+def sid_of(request: Request, *prefixes: str, name: str = "sid") -> str:
     """The SID in the path as it is stored. Raises 20404 for one that is of none of these kinds."""
-    sid = request.sids["sid"]
+    sid = request.sids[name]
     if not any(is_sid(sid, prefix) for prefix in prefixes):
         raise Problem(problems.NOT_FOUND)
     return canonical(sid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
+from itertools import count
 
 from maskline.api.context import Context
 from maskline.api.forms import Params
@@ -10,6 +10,7 @@ from maskline.api.http import Answer, Request
 from maskline.api.signed import MOST_NUMBER, Signatures
 from maskline.carriers.base import Inbound
 from maskline.domain import problems
+from maskline.domain.media import Medium, read_type
 from maskline.domain.problems import Problem
 from maskline.domain.twiml import Verb, render_twiml
 
@@ -47,7 +48,11 @@ class Webhooks:
         return twiml()
 
 
-def _media(form: Params) -> tuple[str, ...]:
-    """The addresses of what came with it, by their own count: NumMedia may say anything."""
-    urls = (form.text(f"MediaUrl{number}") for number in count())
-    return tuple(takewhile(bool, urls))  # type: ignore[arg-type]
+def _media(form: Params) -> tuple[Medium, ...]:
+    """What came with it, by its own count: NumMedia may say anything."""
+    media = []
+    for number in count():
+        if not (url := form.text(f"MediaUrl{number}")):
+            break
+        media.append(Medium(url, read_type(form.text(f"MediaContentType{number}"))))
+    return tuple(media)

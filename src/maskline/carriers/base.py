@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Protocol
 
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Inbound:
     to: str
     from_: str
     body: str
-    media: tuple[str, ...] = ()
+    media: tuple[Medium, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

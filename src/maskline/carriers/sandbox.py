@@ -27,6 +27,7 @@ from maskline.carriers.base import (
 )
 from maskline.clock import Clock
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import media_of
 from maskline.domain.model import SECOND
 from maskline.domain.sandbox import Abilities, Answer, Handed, HandOver, HandsetMessage, Todo
 from maskline.mint import Mint
@@ -110,9 +111,10 @@ class SandboxCarrier:
         return Accepted(sid) if sid is not None else None
 
     async def text(
-        self, account_sid: str, from_: str, to: str, body: str, media: list[str]
+        self, account_sid: str, from_: str, to: str, body: str, media: list[str], types: list[str]
     ) -> HandsetMessage:
-        """A handset writes to a proxy number. Returns once the server has it for good.
+        """A handset writes to a proxy number. Returns once the server has it for good. `types` is empty, or says of
+        each of the media what it is.
 
         Raises whatever keeps it from being brought now; it is in the books then, and is brought later.
         """
@@ -131,7 +133,8 @@ class SandboxCarrier:
             handovers=1,
             created_at=now,
         )
-        payload = json.dumps({"id": sid, "to": to, "from": from_, "body": body, "media": media})
+        facts = {"id": sid, "to": to, "from": from_, "body": body, "media": media, "media_types": types}
+        payload = json.dumps(facts)
         # Due a little later only: it is brought right here, and by `run` if this process dies meanwhile.
         todo = Todo(now + SECOND, sid, "text", payload)
         await self._ledger.add_text(message, todo)
@@ -187,5 +190,6 @@ class SandboxCarrier:
 def _event(todo: Todo) -> CarrierEvent:
     facts = json.loads(todo.payload)
     if todo.kind == "text":
-        return Inbound(NAME, facts["id"], facts["to"], facts["from"], facts["body"], tuple(facts["media"]))
+        media = tuple(media_of(facts))
+        return Inbound(NAME, facts["id"], facts["to"], facts["from"], facts["body"], media)
     return Report(NAME, facts["number"], facts["carrier_id"], MessageStatus(facts["status"]))

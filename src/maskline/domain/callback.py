@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from maskline.domain.dates import iso_date
 from maskline.domain.interaction import WORDS, words_of
+from maskline.domain.media import media_of
 from maskline.domain.model import Instant, Interaction
 
 START = 1
@@ -47,7 +48,7 @@ def token_of(sid: str) -> str:
 
 def render_form(interaction: Interaction, account_sid: str, told: Told, account_url: str) -> dict[str, str]:
     """The form. A leg that is not there has no keys. The account's messages and calls are under `account_url`."""
-    data = json.loads(interaction.data or "{}")
+    media = media_of(json.loads(interaction.data or "{}"))
     kind, resource, resources = (
         ("Message", "message", "Messages") if interaction.type == "message" else ("Voice", "call", "Calls")
     )
@@ -58,12 +59,13 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
         "interactionAccountSid": account_sid,
         "interactionType": kind,
         "interactionData": interaction.data,
-        "interactionNumMedia": str(len(data.get("media", ()))),
+        "interactionNumMedia": str(len(media)),
         "interactionDateCreated": iso_date(interaction.created_at),
         "interactionDateUpdated": iso_date(told.at),
     }
-    for number, url in enumerate(data.get("media", ())):
-        form[f"interactionMediaUrl{number}"] = form[f"MediaUrl{number}"] = url
+    for number, medium in enumerate(media):
+        form[f"interactionMediaUrl{number}"] = form[f"MediaUrl{number}"] = medium.url
+        form[f"MediaContentType{number}"] = medium.known_type
     for side, leg, status in (
         ("inbound", interaction.inbound, told.inbound),
         ("outbound", interaction.outbound, told.outbound),

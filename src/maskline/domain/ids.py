@@ -27,7 +27,7 @@ def canonical(text: str) -> str:
 
 
 def outbound_leg_sid(interaction_sid: str, prefix: str = "SM") -> str:
-    """The SID of the message (or call) that an Interaction's outbound leg is."""
+    """The SID of the message (or call) that an Interaction's outbound leg is; MM: one with media."""
     return prefix + interaction_sid[2:]
 
 

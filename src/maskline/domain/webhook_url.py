@@ -85,6 +85,16 @@ def as_sent(url: str) -> str:
     return f"{scheme}{mark}{_quote(userinfo)}{at}{host}{_quote(path)}"
 
 
+def is_url(text: str) -> bool:
+    """Whether it is an absolute http or https URL that can be sent."""
+    try:
+        parts = urlsplit(as_sent(text))
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return good and all(ord(character) > 32 for character in text)
+
+
 def leads_to(url: str, home: str) -> bool:
     """Whether both lead to the same host and port; HTTP and HTTPS at their usual ports are taken for one.
 

@@ -6,7 +6,7 @@ from maskline.carriers.base import Inbound
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.domain.phone import identifier_key
-from maskline.flows.messages import SendOptions, carrier_key, encode_data
+from maskline.flows.messages import SendOptions, carrier_key, encode_data, prefix_of
 from maskline.mint import Mint
 from maskline.store.engine import Store
 from maskline.store.receive import NewInbound, Received, receive_messages
@@ -16,6 +16,9 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
     """Take a message in for good; the carrier may be acknowledged once this returns."""
     sid = mint.sid("KI")
     word = word_of(message.body)
+    prefix = prefix_of(message.media)
+    media = tuple(medium.url for medium in message.media)
+    media_types = tuple(medium.known_type for medium in message.media)
     return await store.batch(
         receive_messages,
         NewInbound(
@@ -23,11 +26,11 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             carrier_id=carrier_key(message.carrier_account, message.carrier_id),
             to=identifier_key(message.to),
             sender=identifier_key(message.from_),
-            data=encode_data(message.body, message.media),
+            data=encode_data(message.body, media, media_types),
             validity_us=options.validity_us,
             sid=sid,
-            inbound_sid=inbound_leg_sid(sid),
-            outbound_sid=outbound_leg_sid(sid),
+            inbound_sid=inbound_leg_sid(sid, prefix),
+            outbound_sid=outbound_leg_sid(sid, prefix),
             event_sid=mint.sid("NO"),
             word=word,
             optout_sid=mint.sid(OPTOUT_PREFIX) if word else "",

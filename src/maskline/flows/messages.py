@@ -7,8 +7,9 @@ know, and the row says so; after T3 it is over. See ARCHITECTURE.md, path A.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import structlog
@@ -55,14 +56,21 @@ class Data(msgspec.Struct, omit_defaults=True):
 
     body: str
     media: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
+    """What each is; only of what a carrier brought. What the API sends is for others to look at."""
 
 
 _decode_data = msgspec.json.Decoder(Data).decode
 
 
-def encode_data(body: str, media: tuple[str, ...] = ()) -> str:
+def encode_data(body: str, media: tuple[str, ...] = (), media_types: tuple[str, ...] = ()) -> str:
     """Compact JSON, non-ASCII kept."""
-    return _encode(Data(body, media)).decode()
+    return _encode(Data(body, media, media_types)).decode()
+
+
+def prefix_of(media: Sequence[Any]) -> str:
+    """What the SIDs of a message's legs begin with, as Twilio's do."""
+    return "MM" if media else "SM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +121,7 @@ class Messages:
         participant_sid: str,
         body: str,
         key: Key | None,
+        media: tuple[str, ...] = (),
     ) -> Made:
         """Accept a message to one Participant, and wait a moment for the carrier's first answer.
 
@@ -125,8 +134,8 @@ class Messages:
             session_sid=session_sid,
             participant_sid=participant_sid,
             sid=sid,
-            message_sid=outbound_leg_sid(sid),
-            data=encode_data(body),
+            message_sid=outbound_leg_sid(sid, prefix_of(media)),
+            data=encode_data(body, media),
             validity_us=self._options.validity_us,
             key=key,
         )

@@ -98,7 +98,8 @@ def list_legs(
             (account_sid, interaction_type, low, high, most),
         ).fetchall()
         for leg in (leg for row in rows for leg in (reversed(_legs(row)) if back else _legs(row))):
-            beyond = key is None or (leg.sid > key if back else leg.sid < key)
+            # By their digits: those of messages with media and without begin otherwise.
+            beyond = key is None or (leg.sid[2:] > key[2:] if back else leg.sid[2:] < key[2:])
             if beyond and (sent is None or leg.sent_at is not None):
                 found.append(leg)
         if len(found) > seek.size or len(rows) < most:
