@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
+from maskline.api.forms import Params
 from maskline.api.render import render_date
 from maskline.cli_database import on_database, show, table, transact
 from maskline.clock import SystemClock
 from maskline.datadir import new_account, open_vault, read_account_file, write_account_file
 from maskline.domain.ids import canonical, is_sid
+from maskline.domain.problems import Problem
+from maskline.domain.webhook_url import leads_to, redact
 from maskline.mint import Mint, secret
 from maskline.settings import Settings
 from maskline.store.accounts import (
@@ -20,6 +23,7 @@ from maskline.store.accounts import (
     insert_account,
     list_accounts,
     replace_token,
+    set_events_url,
     set_status,
 )
 from maskline.store.engine import Tx
@@ -65,6 +69,7 @@ def _account_json(account: Account) -> dict[str, Any]:
         "parent_sid": account.parent_sid,
         "status": account.status.value,
         "previous_token_valid": account.previous_digest is not None,
+        "events_url": account.events_url and redact(account.events_url),
         "date_created": render_date(account.created_at),
         "date_updated": render_date(account.updated_at),
     }
@@ -170,6 +175,39 @@ def activate_account(settings: Settings, sid: str, as_json: bool) -> None:
 def close_account(settings: Settings, sid: str, as_json: bool) -> None:
     """Refuse an account's requests, and its subaccounts', for good."""
     _change_status(settings, sid, AccountStatus.CLOSED, as_json)
+
+
+@accounts.command("events-url")
+@click.argument("sid")
+@click.argument("url", required=False)
+@click.option("--off", is_flag=True, help="Send them nowhere.")
+@on_database
+def set_url(settings: Settings, sid: str, url: str | None, off: bool, as_json: bool) -> None:
+    """Send an account's events to URL, and its subaccounts' that have no URL of their own."""
+    sid = _account_sid(sid)
+    if bool(url) == off:
+        raise click.UsageError("give a URL, or --off")
+    if url is not None:
+        _check_url(url, settings.public_url)
+
+    def change(tx: Tx) -> Account:
+        _load_account(tx, sid)
+        set_events_url(tx, sid, url)
+        return _load_account(tx, sid)
+
+    changed = transact(settings, change)
+    where = "nowhere" if url is None else f"to {redact(url)}"
+    show(as_json, _account_json(changed), f"Events of {sid} are sent {where} from now on.")
+
+
+def _check_url(url: str, home: str | None) -> None:
+    """Whether events can be sent there. One that leads to `home`, the server, could have it call itself for ever."""
+    try:
+        Params({}, {"URL": [url]}).url("URL")
+    except Problem as problem:
+        raise click.BadParameter(problem.detail, param_hint="URL") from None
+    if home is not None and leads_to(url, home):
+        raise click.BadParameter("it leads to the server itself", param_hint="URL")
 
 
 @click.group()

@@ -31,6 +31,7 @@ from maskline.domain.address import is_public
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
 from maskline.flows import inbound, receipts
+from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import Intercepts
@@ -221,7 +222,7 @@ class Server:
                 Sweeper(
                     store, clock, mint, settings.retention_days * DAY, settings.event_retention_days * DAY
                 ),
-                [flow(store, clock, mint, customers) for flow in (Callbacks, Intercepts)],
+                [flow(store, clock, mint, customers) for flow in (Callbacks, Intercepts, Alerts)],
                 run=mint.sid("RN"),
                 slots=settings.send_slots,
             )

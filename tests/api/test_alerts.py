@@ -1,6 +1,7 @@
 """/v1/Alerts: events in the shape of Twilio's Monitor."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,10 +9,14 @@ import pytest
 
 from maskline.domain import problems
 from maskline.domain.problems import Code
+from maskline.store.accounts import set_events_url
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from tests.support.checked import CheckedApi
 from tests.support.eventually import eventually
+from tests.support.inside import Inside
+from tests.support.receiver import receiving
+from tests.support.server import ACCOUNT_SID
 from tests.support.world import fresh_number, make_service
 
 HOUR_MS = 3_600_000
@@ -165,3 +170,20 @@ def test_a_message_that_nobody_could_route_is_an_alert_of_its_service(
     assert (alert["error_code"], alert["service_sid"]) == ("80905", service["sid"])
     assert alert["resource_sid"] == service["sid"]
     assert sender not in alert["alert_text"] and "anybody" not in alert["alert_text"]
+
+
+async def test_a_running_server_sends_an_event_to_its_accounts_webhook(tmp_path: Path) -> None:
+    async with receiving() as receiver, Inside(tmp_path / "data") as inside:
+        await inside.store.write(set_events_url, ACCOUNT_SID, receiver.url)
+        service = await inside.post("/v1/Services", {"UniqueName": "one"})
+        number = fresh_number()
+        await inside.post(service["links"]["phone_numbers"], {"PhoneNumber": number})
+        await inside.post(
+            "/sandbox/messages", {"From": fresh_number("212"), "To": number, "Body": "anybody?"}
+        )
+        while not receiver.posts:
+            await inside.pass_time(1)
+        (alert,) = (await inside.get("/v1/Alerts"))["alerts"]
+        form = receiver.posts[0].form
+        assert (form["Sid"], form["AccountSid"]) == (alert["sid"], ACCOUNT_SID)
+        assert "x-twilio-signature" in receiver.posts[0].headers

@@ -164,3 +164,41 @@ def test_a_database_that_is_served_is_not_migrated(server: RealServer, invoke: I
     refused = invoke("migrate", "--data", "data")
     assert (refused.exit_code, "another maskline server" in refused.output) == (2, True)
     set_schema(1)
+
+
+URL = "https://ann:secret@shop.example/events?key=hidden#rc=2"
+
+
+def test_events_are_sent_where_an_account_wants_them(server: RealServer, invoke: Invoke) -> None:
+    account = ("accounts", "events-url", ACCOUNT_SID)
+    said = invoke(*account, URL, "--data", "data")
+    assert (said.exit_code, "to https://shop.example/events from now on" in said.stdout) == (0, True)
+    assert server.rows("SELECT events_url FROM accounts") == [(URL,)]
+    listed = invoke("accounts", "list", "--data", "data", "--json").stdout
+    assert json.loads(listed)[0]["events_url"] == "https://shop.example/events"
+    assert "secret" not in listed and "hidden" not in listed
+    made = json.loads(invoke(*account, "--off", "--data", "data", "--json").stdout)
+    assert made["events_url"] is None
+    assert server.rows("SELECT events_url FROM accounts") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((ACCOUNT_SID,), 2, "give a URL, or --off"),
+        ((ACCOUNT_SID, URL, "--off"), 2, "give a URL, or --off"),
+        ((ACCOUNT_SID, "shop.example"), 2, "an absolute http or https URL"),
+        ((ACCOUNT_SID, f"https://shop.example/{'x' * 4000}"), 2, "at most 4000 characters"),
+        ((ACCOUNT_SID, "https://masked.example:443/v1/Services"), 2, "leads to the server itself"),
+        (("AC1", URL), 2, "AC and 32 hexadecimal digits"),
+        (("AC" + "0" * 32, URL), 1, "there is no account AC0"),
+    ],
+)
+def test_where_events_cannot_be_sent_is_refused_and_nothing_is_changed(
+    server: RealServer, invoke: Invoke, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    home = {"MASKLINE_PUBLIC_URL": "https://masked.example"}
+    result = invoke("accounts", "events-url", *arguments, "--data", "data", **home)
+    assert (result.exit_code, says in result.stderr) == (code, True), result.output
+    assert "secret" not in result.output
+    assert server.rows("SELECT events_url FROM accounts") == [(None,)]

@@ -28,6 +28,8 @@ from maskline.flows.sessions import (
 )
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
+from maskline.store.accounts import set_events_url
+from maskline.store.alerts import claim_alerts, give_up_alerts, settle_alerts
 from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import (
     Attempt,
@@ -256,6 +258,22 @@ def events(tx: Tx, w: World) -> None:
     assert delete_old_events(tx, 10, SECOND) == 2
 
 
+def alerts(tx: Tx, w: World) -> None:
+    """Events for a webhook: one is received, one given up, one dropped since the webhook is no more."""
+    w.house.open_account(tx)
+    set_events_url(tx, ACCOUNT, "https://shop.example/")
+    for _ in range(3):
+        insert_event(tx, w.mint.sid("NO"), ACCOUNT, problems.SESSION_EXPIRED)
+    claim = LaneClaim("RN", 0, 64, 1, {})
+    (claimed,) = claim_alerts.fn(tx, [claim])
+    (alert,) = claimed.work  # type: ignore[union-attr]
+    settle_alerts.fn(tx, [alert.sid])
+    assert give_up_alerts(tx, ACCOUNT, Instant(tx.now + SECOND), 1) == 1
+    set_events_url(tx, ACCOUNT, None)
+    claim_alerts.fn(tx, [claim])
+    assert tx.execute("SELECT 1 FROM events WHERE told_to > ?", ("",)).fetchone() is None
+
+
 def look_ups(tx: Tx, w: World) -> None:
     load_session(tx, w.service_sid, w.session_sid)
     load_session_by_name(tx, w.service_sid, "ours")
@@ -417,6 +435,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     tell,
     intercept,
     events,
+    alerts,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.

@@ -39,6 +39,7 @@ from maskline.domain.model import (
 )
 from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
+from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import Intercepts
@@ -119,6 +120,7 @@ class House:
         self.customers = Customers(self.vault, self.http, "https://masked.example")
         self.callbacks = Callbacks(store, clock, self.mint, self.customers)
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
+        self.alerts = Alerts(store, clock, self.mint, self.customers)
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)
@@ -354,7 +356,7 @@ class House:
             self.mint,
             self.messages,
             self.sweeper,
-            [self.callbacks, self.intercepts],
+            [self.callbacks, self.intercepts, self.alerts],
             run=run or self.mint.sid("RN"),
             slots=slots,
         )

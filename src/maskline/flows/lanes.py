@@ -40,13 +40,16 @@ WorkT = TypeVar("WorkT", bound=Work)
 
 class Lanes:
     """How many calls each Service may have under way: `most` while its receiver answers; after a failure one at a
-    time, after a pause of `first_pause_s` that doubles with each. All that fail have about `most` together, so that
-    places are left for the others. Of those that were under way together, the first failure counts; after FORGET_S
-    without another it is forgotten. Time is an argument, in seconds that never step.
+    time, after a pause of `first_pause_s` that doubles with each. All that fail have about `most_failing` together
+    (unless said: `most`), so that places are left for the others. Of those that were under way together, the first
+    failure counts; after FORGET_S without another it is forgotten. Time is an argument, in seconds that never step.
     """
 
-    def __init__(self, most: int, first_pause_s: float = FIRST_PAUSE_S) -> None:
+    def __init__(
+        self, most: int, first_pause_s: float = FIRST_PAUSE_S, most_failing: int | None = None
+    ) -> None:
         self.most = most
+        self._most_failing = most_failing or most
         self._first_pause_s = first_pause_s
         self._under_way: dict[str, int] = {}
         self._failures: dict[str, int] = {}
@@ -57,7 +60,7 @@ class Lanes:
         for service_sid in [sid for sid, until in self._until.items() if now - until > FORGET_S]:
             self._forget(service_sid)
         taken = dict(self._under_way)
-        full = sum(self._under_way.get(service_sid, 0) for service_sid in self._until) >= self.most
+        full = sum(self._under_way.get(service_sid, 0) for service_sid in self._until) >= self._most_failing
         for service_sid, until in self._until.items():
             none = full or now < until or service_sid in self._under_way
             taken[service_sid] = self.most if none else self.most - 1
@@ -93,7 +96,8 @@ class Lanes:
 
 class LaneLoop(Generic[WorkT]):
     """Does what waits of one topic, from `run` until it is told to `stop`. `work` says whether the receiver answered
-    well; what has been claimed is done to its end. `new_events` makes SIDs for what a claim may have to tell.
+    well; what has been claimed is done to its end. Of each Service up to `most_each` are done at a time. `new_events`
+    makes SIDs for what a claim may have to tell.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class LaneLoop(Generic[WorkT]):
         wake: Wake,
         claim: Batched[LaneClaim, Claimed[WorkT]],
         work: Callable[[WorkT, str], Awaitable[bool]],
+        most_each: int = SLOTS_EACH,
         first_pause_s: float = FIRST_PAUSE_S,
         new_events: Callable[[], list[str]] = list,
     ) -> None:
@@ -117,7 +122,7 @@ class LaneLoop(Generic[WorkT]):
         self._wake = store.subscribe(wake)
         self._claim = claim
         self._work = work
-        self._lanes = Lanes(SLOTS_EACH, first_pause_s)
+        self._lanes = Lanes(most_each, first_pause_s, SLOTS_EACH)
         self._new_events = new_events
         self._lane = ""
         self._stopping = False

@@ -24,7 +24,8 @@ class AccountStatus(StrEnum):
 class Account:
     """`token_digest` is compared, `token_sealed` signs; the previous token stays good until the next rotation.
 
-    A subaccount has a parent, whose credentials do not open it; it is active only while its parent is, too.
+    A subaccount has a parent, whose credentials do not open it; it is active only while its parent is, too. Events go
+    to `events_url`, or to the parent's where there is none.
     """
 
     sid: AccountSid
@@ -36,14 +37,18 @@ class Account:
     updated_at: Instant
     parent_sid: str | None = None
     status: AccountStatus = AccountStatus.ACTIVE
+    events_url: str | None = None
 
 
-_COLUMNS = "sid, friendly_name, token_digest, token_sealed, previous_digest, created_at, updated_at, parent_sid, status"
+_COLUMNS = (
+    "sid, friendly_name, token_digest, token_sealed, previous_digest, created_at, updated_at, parent_sid, status,"
+    " events_url"
+)
 
 
 def _account(row: Sequence[Any]) -> Account:
     values: list[Any] = list(row)
-    values[-1] = AccountStatus(values[-1])
+    values[-2] = AccountStatus(values[-2])
     return Account(*values)
 
 
@@ -51,7 +56,7 @@ def insert_account(tx: Tx, account: Account) -> None:
     """Add an account."""
     tx.execute(
         f"INSERT INTO accounts ({_COLUMNS})"
-        " VALUES (:sid, :name, :digest, :sealed, NULL, :at, :at, :parent, :status)",
+        " VALUES (:sid, :name, :digest, :sealed, NULL, :at, :at, :parent, :status, :events_url)",
         {
             "sid": account.sid,
             "name": account.friendly_name,
@@ -60,6 +65,7 @@ def insert_account(tx: Tx, account: Account) -> None:
             "at": account.created_at,
             "parent": account.parent_sid,
             "status": account.status.value,
+            "events_url": account.events_url,
         },
     )
 
@@ -92,6 +98,14 @@ def set_status(tx: Tx, sid: str, status: AccountStatus) -> None:
     tx.execute(
         "UPDATE accounts SET status = :status, updated_at = :now WHERE sid = :sid",
         {"sid": sid, "status": status.value, "now": tx.now},
+    )
+
+
+def set_events_url(tx: Tx, sid: str, url: str | None) -> None:
+    """Say where the account's events are sent from now on; None: nowhere, and what still waits goes nowhere."""
+    tx.execute(
+        "UPDATE accounts SET events_url = :url, updated_at = :now WHERE sid = :sid",
+        {"sid": sid, "url": url, "now": tx.now},
     )
 
 

@@ -1,6 +1,7 @@
 """The events table: what went wrong with traffic that nobody was waiting for. A log, in the order of SIDs.
 
-`insert_event` is on the hot path, and is one statement.
+`insert_event` is on the hot path, and is one statement. What is to be sent to a webhook it marks with the account that
+has it (`alerts`).
 """
 
 from __future__ import annotations
@@ -56,9 +57,17 @@ class Wanted:
     until: Instant | None = None
 
 
-_COLUMNS = "sid, account_sid, service_sid, session_sid, interaction_sid, code, level, message, created_at"
+COLUMNS = "sid, account_sid, service_sid, session_sid, interaction_sid, code, level, message, created_at"
 # From the widest to the narrowest; each has an index. What has one of them has the same of the wider ones, always.
 _OWNERS = {"account_sid": 1, "service_sid": 2, "session_sid": 3, "interaction_sid": 4}
+
+# An event of a subaccount that has no webhook goes to its parent's.
+_INSERT = f"""
+INSERT INTO events ({COLUMNS}, told_to)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, (
+    SELECT CASE WHEN a.events_url IS NOT NULL THEN a.sid WHEN p.events_url IS NOT NULL THEN p.sid END
+    FROM accounts a LEFT JOIN accounts p ON p.sid = a.parent_sid WHERE a.sid = ?2))
+ON CONFLICT DO NOTHING"""
 
 
 def insert_event(
@@ -74,7 +83,7 @@ def insert_event(
 ) -> None:
     """Write an event down."""
     tx.execute(
-        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        _INSERT,
         (
             sid,
             account_sid,
@@ -91,10 +100,15 @@ def insert_event(
 
 def load_event(tx: Tx, account_sid: str, sid: str) -> Event:
     """The account's event with this SID. Raises 20404."""
-    row = tx.execute(f"SELECT {_COLUMNS} FROM events WHERE sid = ?", (sid,)).fetchone()
+    row = tx.execute(f"SELECT {COLUMNS} FROM events WHERE sid = ?", (sid,)).fetchone()
     if row is None or row[1] != account_sid:
         raise Problem(problems.NOT_FOUND)
     return Event(*row)
+
+
+def border(instant: Instant) -> str:
+    """What the SIDs of all earlier events are below, and those of later ones above."""
+    return f"NO{max(instant, 0) // 1000:012x}"
 
 
 def list_events(tx: Tx, wanted: Wanted, seek: Seek) -> Page[Event]:
@@ -103,8 +117,8 @@ def list_events(tx: Tx, wanted: Wanted, seek: Seek) -> Page[Event]:
     if key is not None and (not isinstance(key, str) or seek.key is None or len(seek.key) > 1):
         raise Problem(problems.PARAMETER_INVALID, "PageToken is of another list")
     back = seek.back and key is not None
-    low = "NO" if wanted.since is None else _before(wanted.since)
-    high = "NP" if wanted.until is None else _before(wanted.until)
+    low = "NO" if wanted.since is None else border(wanted.since)
+    high = "NP" if wanted.until is None else border(wanted.until)
     if key is not None:
         low, high = (max(low, key), high) if back else (low, min(high, key))
     owners = {name: value for name in _OWNERS if (value := getattr(wanted, name)) is not None}
@@ -113,7 +127,7 @@ def list_events(tx: Tx, wanted: Wanted, seek: Seek) -> Page[Event]:
     for level, code in _kinds(tx, column, owner):
         if wanted.level in (None, level) and wanted.code in (None, code):
             rows += tx.execute(
-                f"SELECT {_COLUMNS} FROM events WHERE {column} = ? AND level = ? AND code = ? AND sid > ? AND sid < ?"
+                f"SELECT {COLUMNS} FROM events WHERE {column} = ? AND level = ? AND code = ? AND sid > ? AND sid < ?"
                 f" ORDER BY sid {'ASC' if back else 'DESC'} LIMIT ?",
                 (owner, level, code, low, high, seek.size + 1),
             ).fetchall()
@@ -139,16 +153,11 @@ def _kinds(tx: Tx, column: str, owner: str) -> Iterator[tuple[str, int]]:
             yield kind
 
 
-def _before(instant: Instant) -> str:
-    """What the SIDs of all earlier events are below, and those of later ones above."""
-    return f"NO{max(instant, 0) // 1000:012x}"
-
-
 def delete_old_events(tx: Tx, most: int, retention_us: int) -> int:
     """Remove up to `most` events that are older than `retention_us` (0: none is). Returns how many there were."""
     if not retention_us:
         return 0
     return tx.execute(
         "DELETE FROM events WHERE sid IN (SELECT sid FROM events WHERE sid < ? ORDER BY sid LIMIT ?)",
-        (_before(Instant(tx.now - retention_us)), most),
+        (border(Instant(tx.now - retention_us)), most),
     ).rowcount

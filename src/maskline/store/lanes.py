@@ -4,7 +4,7 @@ nobody else waiting. What a row is about is its topic's: `callbacks`, `intercept
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -88,12 +88,34 @@ def claim(
     """Give a worker what is due, Service after Service. `take` starts a row or does away with it (None); `enter` sees
     each lane before.
     """
+
+    def fill(lane: str, room: int) -> list[WorkT]:
+        if enter is not None:
+            enter(tx, item, lane)
+        if room <= 0:
+            return []
+        rows = tx.execute(_LANE, (topic, lane, tx.now, room)).fetchall()
+        taken = (take(tx, item.run, LaneRow(*row)) for row in rows)
+        return [work for work in taken if work is not None]
+
+    claimed = walk(item, lambda lane: tx.execute(_NEXT_LANE, (topic, lane)).fetchone(), fill)
+    due = tx.execute(_NEXT_DUE, (topic, tx.now)).fetchone()
+    claimed.next_due_at = due[0] if due else None
+    return claimed
+
+
+def walk(
+    item: LaneClaim, next_lane: Callable[[str], Any], fill: Callable[[str, int], Sequence[WorkT]]
+) -> Claimed[WorkT]:
+    """Go on from the lane where the last claim ended, once around. `next_lane` gives a row with the lane behind one, or
+    None; `fill` what a lane has to do, so much as there is room for.
+    """
     claimed: Claimed[WorkT] = Claimed(item.lane)
     wrapped = False
     for _ in range(MOST_LANES):
         if len(claimed.work) >= item.free:
             break
-        row = tx.execute(_NEXT_LANE, (topic, claimed.lane)).fetchone()
+        row = next_lane(claimed.lane)
         if row is None:
             if wrapped or not claimed.lane:
                 break
@@ -102,17 +124,10 @@ def claim(
         claimed.lane = row[0]
         if wrapped and claimed.lane > item.lane:
             break
-        if enter is not None:
-            enter(tx, item, claimed.lane)
         room = min(item.most_each - item.busy.get(claimed.lane, 0), item.free - len(claimed.work))
-        if room > 0:
-            for waiting in tx.execute(_LANE, (topic, claimed.lane, tx.now, room)).fetchall():
-                if (work := take(tx, item.run, LaneRow(*waiting))) is not None:
-                    claimed.work.append(work)
+        claimed.work += fill(claimed.lane, room)
     else:
         claimed.more = True
-    due = tx.execute(_NEXT_DUE, (topic, tx.now)).fetchone()
-    claimed.next_due_at = due[0] if due else None
     return claimed
 
 

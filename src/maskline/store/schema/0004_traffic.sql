@@ -38,6 +38,12 @@ CREATE INDEX events_service ON events (service_sid, level, code, sid) WHERE serv
 CREATE INDEX events_session ON events (session_sid, level, code, sid) WHERE session_sid IS NOT NULL;
 CREATE INDEX events_interaction ON events (interaction_sid, level, code, sid) WHERE interaction_sid IS NOT NULL;
 
+-- Where an account wants its events sent, and which events wait for that: marked with the account whose webhook it is, so
+-- that none is passed over that is committed later than one with a greater SID.
+ALTER TABLE accounts ADD COLUMN events_url TEXT;
+ALTER TABLE events ADD COLUMN told_to TEXT;
+CREATE INDEX events_told ON events (told_to, sid) WHERE told_to IS NOT NULL;
+
 -- Who has opted out of a Service's messages: of those from one proxy number, or of all ('' for the number). A person is
 -- found by the keyed hash alone, which outlives what is known of them; the identifier is only shown, until it is erased.
 CREATE TABLE optouts (
