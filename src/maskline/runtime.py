@@ -38,6 +38,7 @@ from maskline.flows.intercepts import Intercepts
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
+from maskline.flows.strangers import Strangers
 from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
@@ -222,7 +223,12 @@ class Server:
                 Sweeper(
                     store, clock, mint, settings.retention_days * DAY, settings.event_retention_days * DAY
                 ),
-                [flow(store, clock, mint, customers) for flow in (Callbacks, Intercepts, Alerts)],
+                [
+                    Callbacks(store, clock, mint, customers),
+                    Intercepts(store, clock, mint, customers),
+                    Strangers(store, clock, mint, customers, options.validity_us),
+                    Alerts(store, clock, mint, customers),
+                ],
                 run=mint.sid("RN"),
                 slots=settings.send_slots,
             )

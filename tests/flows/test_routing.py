@@ -14,7 +14,7 @@ from maskline.domain.problems import Problem
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
 from maskline.store.engine import Tx
 from maskline.store.participants import find_participant
-from maskline.store.receive import find_match
+from maskline.store.relay import find_match
 from maskline.store.sessions import find_session
 from tests.support.clock import FakeClock
 from tests.support.house import House, opened, person, proxy

@@ -16,8 +16,9 @@ from maskline.flows.messages import encode_data
 from maskline.store.accept import accept_messages
 from maskline.store.engine import Batched, StoreRefused, Tx, Wake
 from maskline.store.receipts import Receipt, merge_receipts
-from maskline.store.receive import NewInbound, receive_messages
+from maskline.store.receive import receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
+from maskline.store.relay import NewInbound
 from maskline.store.sandbox import hand_over
 from maskline.store.start import StartRequest, start_sends
 from tests.support.house import ACCOUNT, VALIDITY_S, House, held_writer

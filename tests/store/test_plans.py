@@ -66,8 +66,9 @@ from maskline.store.participants import (
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
-from maskline.store.receive import NewInbound, find_match, receive_messages
+from maskline.store.receive import Received, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
+from maskline.store.relay import NewInbound, find_match
 from maskline.store.services import list_services, load_service_by_name
 from maskline.store.sessions import (
     SessionStatus,
@@ -81,6 +82,17 @@ from maskline.store.sessions import (
     sweep_sessions,
 )
 from maskline.store.start import StartRequest, start_sends, take_orphans
+from maskline.store.strangers import (
+    Reply,
+    Settlement,
+    Stranger,
+    claim_strangers,
+    delete_old_strangers,
+    delete_strangers,
+    drop_expired,
+    is_routed,
+    settle_strangers,
+)
 from maskline.store.tombstones import delete_old_tombstones
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
@@ -413,6 +425,37 @@ def intercept(tx: Tx, w: World) -> None:
     claim_intercepts.fn(tx, [LaneClaim("RN", 0, 64, 64, {}, event_sids=[w.mint.sid("NO")])])
 
 
+def strangers(tx: Tx, w: World) -> None:
+    """Out of session: asked about, answered, taken by a Session, given up, deleted."""
+    w.house.open_account(tx)
+    tx.execute(
+        "UPDATE services SET out_of_session_callback_url = 'https://shop.example/' WHERE sid = ?",
+        (w.service_sid,),
+    )
+
+    def write(sender: str) -> Stranger:
+        assert receive_messages.fn(tx, [w.inbound(sender)]) == [Received()]
+        events = [w.mint.sid("NO") for _ in range(3)]
+        (claimed,) = claim_strangers.fn(tx, [LaneClaim("RN", 0, 64, 64, {}, event_sids=events)])
+        (one,) = claimed.work  # type: ignore[union-attr]
+        return one
+
+    number = w.ann.proxy_identifier
+    for route in (False, True):
+        one = write("+12125550199")
+        events = [w.mint.sid("NO") for _ in range(3)]
+        reply = Reply(w.mint.sid("KI"), number, "+12125550199", "{}")
+        settlement = Settlement(one.id, "RN", one.sid, route, SECOND, events, [reply])
+        settle_strangers.fn(tx, [settlement])
+    assert is_routed(tx, w.service_sid, number, "+12125550199") is False
+    assert receive_messages.fn(tx, [w.inbound("+12125550199")]) == [Received()]
+    tx.now = Instant(tx.now + 2 * VALIDITY_S * SECOND)
+    late = find_expired(tx, 0, 100).strangers
+    drop_expired(tx, late, [w.mint.sid("NO") for _ in late])
+    delete_old_strangers(tx, 10, SECOND)
+    delete_strangers(tx, w.service_sid, 10)
+
+
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
@@ -436,6 +479,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     intercept,
     events,
     alerts,
+    strangers,
 ]
 
 # Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.

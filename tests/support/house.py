@@ -54,6 +54,7 @@ from maskline.flows.sessions import (
     remove_participant,
     remove_session,
 )
+from maskline.flows.strangers import Strangers
 from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
 from maskline.store.accept import NewMessage
@@ -120,6 +121,7 @@ class House:
         self.customers = Customers(self.vault, self.http, "https://masked.example")
         self.callbacks = Callbacks(store, clock, self.mint, self.customers)
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
+        self.strangers = Strangers(store, clock, self.mint, self.customers, self.options.validity_us)
         self.alerts = Alerts(store, clock, self.mint, self.customers)
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
@@ -304,6 +306,11 @@ class House:
         carrier_id = self.carrier.id_of(message.outbound.resource_sid)
         return await receipts.report(self.store, Report(self.carrier.name, number, carrier_id, status))
 
+    async def report_of(self, carrier_id: str, word: str, number: str) -> bool:
+        """The carrier reports on what it took under this id."""
+        status = MessageStatus[word.upper().replace("-", "_")]
+        return await receipts.report(self.store, Report(self.carrier.name, number, carrier_id, status))
+
     def message(self, to: Participant, body: str = "hello", key: Key | None = None) -> NewMessage:
         """What `accept_messages` is handed for a message to this participant."""
         return NewMessage(
@@ -356,7 +363,7 @@ class House:
             self.mint,
             self.messages,
             self.sweeper,
-            [self.callbacks, self.intercepts, self.alerts],
+            [self.callbacks, self.intercepts, self.strangers, self.alerts],
             run=run or self.mint.sid("RN"),
             slots=slots,
         )

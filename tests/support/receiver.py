@@ -18,12 +18,13 @@ class Post:
 
 @dataclass
 class Receiver:
-    """`answers` are the statuses of the next requests (200 once they are used up); None drops the connection.
+    """`answers` are the statuses of the next requests (200 once they are used up), or the type and the text of what is
+    said with 200; None drops the connection.
 
     While `stalled` is not set nobody is answered.
     """
 
-    answers: list[int | None] = field(default_factory=list)
+    answers: list[int | tuple[str, str] | None] = field(default_factory=list)
     posts: list[Post] = field(default_factory=list)
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
     url: str = ""
@@ -42,10 +43,15 @@ class Receiver:
                 form = dict(parse_qsl(body.decode(), keep_blank_values=True))
                 self.posts.append(Post(lines[0].split(" ")[1], headers, form))
                 await self.stalled.wait()
-                status = self.answers.pop(0) if self.answers else 200
-                if status is None:
+                answer = self.answers.pop(0) if self.answers else 200
+                if answer is None:
                     return
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+                status, (kind, text) = (answer, ("", "")) if isinstance(answer, int) else (200, answer)
+                content = text.encode()
+                head = (
+                    f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\n\r\n"
+                )
+                writer.write(head.encode() + content)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

@@ -6,11 +6,11 @@ Absent and empty are different: an absent field is left alone on update, an empt
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TypeVar
 
 from maskline.domain import problems
+from maskline.domain.dates import is_day, parse_instant
 from maskline.domain.model import DAY, SECOND, Instant
 from maskline.domain.problems import Problem
 from maskline.domain.webhook_url import is_url
@@ -28,7 +28,6 @@ _BYTES = {f"{high}{low}".encode(): bytes.fromhex(high + low) for high in _DIGITS
 
 E = TypeVar("E", bound=StrEnum)
 
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -131,23 +130,16 @@ class Params:
         if not text:
             return None
         try:
-            at = datetime.fromisoformat(text.upper())  # of RFC 3339, t and z count as T and Z
-            if at.tzinfo is not None:
-                at = at.astimezone(UTC)  # and so within the years that can be told
-        except (ValueError, OverflowError):
-            raise _invalid(f"{name} (an ISO 8601 date such as 2026-07-30T20:00:00Z)") from None
-        if at.tzinfo is None:
-            if not _DATE.fullmatch(text):
-                raise _invalid(f"{name} (an instant needs a time zone, such as Z)")
-            at = at.replace(tzinfo=UTC)
-        return Instant(int(at.timestamp()) * SECOND)
+            return parse_instant(text)
+        except ValueError as error:
+            raise _invalid(f"{name} ({error})") from None
 
     def span(self, name: str) -> tuple[Instant, Instant] | None:
         """The day or the second that a date names: when it begins, and when it is over. Raises 80701."""
         at = self.instant(name)
         if at is None:
             return None
-        return at, Instant(at + (DAY if _DATE.fullmatch(self.text(name) or "") else SECOND))
+        return at, Instant(at + (DAY if is_day(self.text(name) or "") else SECOND))
 
 
 def _check_url(name: str, text: str) -> str:

@@ -10,14 +10,13 @@ from maskline.domain import problems
 from maskline.domain.media import MOST_MEDIA
 from maskline.domain.model import Interaction
 from maskline.domain.problems import Problem
+from maskline.domain.text import MOST_BODY
 from maskline.flows.sessions import remove_interaction
 from maskline.store.engine import Tx
 from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.pages import Page, Seek
 from maskline.store.services import load_service
 from maskline.store.sessions import load_session
-
-MOST_BODY = 1600
 
 
 def _load(tx: Tx, account_sid: str, service_sid: str, session_sid: str, sid: str) -> Interaction:

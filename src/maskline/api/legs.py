@@ -32,13 +32,14 @@ _ERRORS = {code.number: code.sentence for code in (problems.RECIPIENT_OPTED_OUT,
 
 
 def render_message(found: FoundLeg, account_sid: str) -> Json:
-    """A message's leg. A relayed one is `outbound-reply`: it answers no request of the API."""
+    """A message's leg. A relayed or automatic one is `outbound-reply`: it answers no request of the API."""
     data: dict[str, Any] = json.loads(found.interaction.data)
     body = data.get("body", "")
     sender, recipient = found.identifier, found.proxy_identifier
     if not found.inbound:
         sender, recipient = recipient, sender
-    outbound = "outbound-reply" if found.interaction.inbound else "outbound-api"
+    answers = found.interaction.inbound is not None or not found.interaction.session_sid
+    outbound = "outbound-reply" if answers else "outbound-api"
     uri = v2010.uri(account_sid, "Messages", found.sid)
     return {
         "sid": found.sid,

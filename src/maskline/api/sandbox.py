@@ -16,11 +16,12 @@ from maskline.domain.media import MOST_MEDIA, read_type
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome
+from maskline.domain.text import MOST_BODY
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number
 from maskline.store.sandbox import find_abilities, list_handset_messages, set_abilities, set_script
 
-MOST_NUMBER, MOST_BODY = 191, 1600
+MOST_NUMBER = 191
 MOST_DELAY_MS, MOST_TIMES = 600_000, 1_000_000_000
 
 

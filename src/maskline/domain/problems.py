@@ -102,7 +102,10 @@ OWN_NUMBER_INVALID = _error(
 )
 NUMBER_TAKEN = _error(21422, 400, "This number is not available to be added.")
 TOO_MANY_BETWEEN_TWO = _warning(
-    14107, None, "More messages passed between two numbers in 30 seconds than may; for 30 seconds none does."
+    14107,
+    None,
+    "More messages passed between two numbers in 30 seconds than may: from one, where the Service limits them, or as"
+    " automatic answers (15). For a while none does.",
 )
 BODY_TOO_LONG = _error(21617, 400, "A message may have at most 1600 characters.")
 
@@ -232,6 +235,9 @@ RECIPIENT_OPTED_OUT = _error(
 )
 CALLBACK_FAILED = _warning(
     80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
+)
+OUT_OF_SESSION_FAILED = _error(
+    80913, None, "The OutOfSessionCallbackUrl could not be reached or did not answer with 2xx."
 )
 INTERCEPTED = _warning(
     80909, None, "The InterceptCallbackUrl refused a message or call; it was not passed on."

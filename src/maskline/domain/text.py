@@ -9,6 +9,9 @@ import unicodedata
 
 from gsm0338 import Codec
 
+MOST_BODY = 1600
+"""The most characters of a message."""
+
 _ESCAPE = b"\x1b"
 
 _JOINER = "\u200d"

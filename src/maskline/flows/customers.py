@@ -34,11 +34,15 @@ class Customers:
     def __init__(self, vault: Vault, http: HttpClient, public_url: str) -> None:
         self._vault = vault
         self._http = http
-        self._accounts = f"{public_url.rstrip('/')}/2010-04-01/Accounts"
+        self._url = public_url.rstrip("/")
 
     def account_url(self, account_sid: str) -> str:
         """Under which address an account's messages and calls are."""
-        return f"{self._accounts}/{account_sid}"
+        return f"{self._url}/2010-04-01/Accounts/{account_sid}"
+
+    def webhook_url(self, account_sid: str, service_sid: str, kind: str) -> str:
+        """Where carriers bring this Service a `Message` or a `Call`, and customers hand one back."""
+        return f"{self._url}/v1/Accounts/{account_sid}/Proxy/{service_sid}/Webhooks/{kind}"
 
     async def post(self, asked: Asked, form: Mapping[str, str]) -> Answer:
         """Send one request. Raises HttpError."""

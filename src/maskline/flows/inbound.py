@@ -9,7 +9,8 @@ from maskline.domain.phone import identifier_key
 from maskline.flows.messages import SendOptions, carrier_key, encode_data, prefix_of
 from maskline.mint import Mint
 from maskline.store.engine import Store
-from maskline.store.receive import NewInbound, Received, receive_messages
+from maskline.store.receive import Received, receive_messages
+from maskline.store.relay import NewInbound
 
 
 async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:

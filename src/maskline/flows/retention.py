@@ -22,6 +22,7 @@ from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.start import Stopped, fail_expired
+from maskline.store.strangers import delete_old_strangers, drop_expired
 from maskline.store.tombstones import delete_old_tombstones
 
 STEP = 500
@@ -88,6 +89,8 @@ class Sweeper:
             late = await self._store.read(find_expired, self._outbox, WALK)
             for step in self._steps(late.sends):
                 stopped += await self._store.write(fail_expired, *step)
+            for step in self._steps(late.strangers):
+                await self._store.write(drop_expired, *step)
             # What waited while no server ran has had no hour yet: it is tried before it is given up.
             if self._clock.uptime() - self._began >= CALLBACK_LIFE_S:
                 for step in self._steps(late.callbacks):
@@ -96,6 +99,7 @@ class Sweeper:
             if not self._outbox:
                 break
         await self._repeat(partial(delete_old_sessions, retention_us=self._retention_us), SESSIONS)
+        await self._repeat(partial(delete_old_strangers, retention_us=self._retention_us))
         await self._repeat(purge_step)
         for _ in range(KEY_STEPS):
             self._key = await self._store.write(delete_expired_keys, self._key, STEP)

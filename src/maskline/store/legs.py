@@ -20,17 +20,18 @@ from maskline.store.pages import Page, Seek
 _columns = ", ".join(f"i.{name.strip()}" for name in INTERACTION_COLUMNS.split(","))
 _SID = 2
 
-# Only with Service and Session: what has been deleted is gone at once, though its rows go later.
+# Only with Service and Session: what has been deleted is gone at once, though its rows go later. What a stranger wrote,
+# and what they were answered, is of no Session.
 _SELECT = f"""
 SELECT {_columns}, i.error_code, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier
 FROM interactions i
 CROSS JOIN services v ON v.sid = i.service_sid
-CROSS JOIN sessions s ON s.service_sid = i.service_sid AND s.sid = i.session_sid
+LEFT JOIN sessions s ON s.service_sid = i.service_sid AND s.sid = i.session_sid
 LEFT JOIN participants a ON a.service_sid = i.service_sid AND a.session_sid = i.session_sid
     AND a.sid = i.inbound_participant_sid
 LEFT JOIN participants b ON b.service_sid = i.service_sid AND b.session_sid = i.session_sid
     AND b.sid = i.outbound_participant_sid
-WHERE i.account_sid = ? AND i.type = ?"""
+WHERE i.account_sid = ? AND i.type = ? AND (i.session_sid = '' OR s.sid IS NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,12 @@ def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
 
 @dataclass(slots=True)
 class Expired:
-    """Rows past their time: sends that nobody is at, and callbacks whose turn it is. `after`: where the walk stopped
-    (0: at the end).
+    """Rows past their time: messages that nobody is at, those of strangers apart, and callbacks whose turn it is.
+    `after`: where the walk stopped (0: at the end).
     """
 
     sends: list[int]
+    strangers: list[int]
     callbacks: list[int]
     after: int
 
@@ -52,6 +53,7 @@ def find_expired(tx: Tx, after: int, most: int) -> Expired:
     rows = tx.execute(_LATE, (after, last[0] if last else _END, tx.now)).fetchall()
     return Expired(
         sends=[row[0] for row in rows if row[1] in MESSAGES and row[2] != STARTED],
+        strangers=[row[0] for row in rows if row[1] == "out_of_session" and row[2] != STARTED],
         callbacks=[row[0] for row in rows if row[1] == "callback" and row[2] == WAITING],
         after=last[0] if last else 0,
     )

@@ -12,6 +12,7 @@ from maskline.domain.model import SECOND
 from maskline.domain.retry import RECEIPT_LIFE_S
 from maskline.store.engine import Tx
 from maskline.store.people import forget_participants
+from maskline.store.strangers import delete_strangers
 from maskline.store.tombstones import bury
 
 LOOK = 9
@@ -101,6 +102,8 @@ def _purge_service(tx: Tx, key: dict[str, Any], most: int) -> int:
     tx.executemany("INSERT INTO purges VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
     tx.executemany("DELETE FROM sessions WHERE service_sid = ? AND sid = ?", rows)
     gone = len(rows)
+    if gone < most:
+        gone += delete_strangers(tx, key["service"], most - gone)
     if gone < most:
         gone += tx.execute(_PEOPLE, {**key, "most": most - gone}).rowcount
     if gone < most:

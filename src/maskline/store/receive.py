@@ -6,47 +6,19 @@ The carrier is answered only after this has been committed; what it sends again 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.callback import START, Told
 from maskline.domain.channel import scheme_of
-from maskline.domain.interaction import NO_BODY, MessageStatus
-from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
-from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
-from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
-from maskline.store.bodies import keep_for_now, passing_body
-from maskline.store.engine import Turn, Tx, Wake, batched
+from maskline.domain.route import OutOfSession, Refused, Route, incoming
+from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
-from maskline.store.intercepts import insert_intercept
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
-from maskline.store.sessions import SESSION_COLUMNS, make_session
-from maskline.store.telling import insert_first, new_callback, wants_of
-
-QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
-
-
-@dataclass(slots=True)
-class NewInbound:
-    """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key,
-    `word` its text as opt-out words are compared, if it can be one; then `optout_sid` is what the opt-out would be.
-    """
-
-    carrier_account: str
-    carrier_id: str
-    to: str
-    sender: str
-    data: str
-    validity_us: int
-    sid: str
-    inbound_sid: str
-    outbound_sid: str
-    event_sid: str
-    word: str = ""
-    optout_sid: str = ""
+from maskline.store.relay import NewInbound, find_match, relay
+from maskline.store.strangers import insert_stranger, is_waiting
+from maskline.store.telling import wants_of
 
 
 @dataclass(slots=True)
@@ -58,21 +30,6 @@ class Received:
     interaction_sid: str | None = None
     known: bool = True
     repeated: bool = False
-
-
-_PARTICIPANT = (
-    "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
-    " proxy_identifier_sid, deleted_at, created_at, updated_at"
-)
-
-_INSERT_RELAY = """
-INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, inbound_participant_sid,
-       inbound_resource_sid, inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status,
-       updated_at)
-VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-
-_COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
 
 @batched(Turn.RECEIVE)
@@ -101,9 +58,16 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
         return Received()
     if not _is_slow_enough(tx, item, account_sid, service_sid):
         return Received()
+    if is_waiting(tx, service_sid, item.to, item.sender):
+        # Whatever the sender has by now: what they wrote before goes first.
+        insert_stranger(tx, item, account_sid, service_sid)
+        return Received()
     match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
         case Route() as route:
-            return _relay(tx, item, account_sid, route)
+            relay(tx, item, account_sid, route)
+            return Received(interaction_sid=item.sid)
+        case OutOfSession() if wants_of(tx, service_sid).strangers:
+            insert_stranger(tx, item, account_sid, service_sid)
         case OutOfSession(code):
             _event(tx, item, account_sid, service_sid, None, code)
         case Refused(code, session):
@@ -138,83 +102,3 @@ def _event(
     insert_event(
         tx, item.event_sid, account_sid, code, detail, service_sid=service_sid, session_sid=session_sid
     )
-
-
-def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Match | None:
-    """The active pair of a proxy number and a sender, its Session and partner; None if there is none."""
-    row = tx.execute(
-        f"SELECT {_PARTICIPANT} FROM participants"
-        " WHERE service_sid = ? AND identifier_key = ? AND proxy_identifier = ? AND active = 1",
-        (service_sid, sender, proxy_number),
-    ).fetchone()
-    if row is None:
-        return None
-    writer = Participant(*row)
-    session: Any = tx.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?",
-        (service_sid, writer.session_sid),
-    ).fetchone()
-    if session is None:
-        return None
-    partner = tx.execute(
-        f"SELECT {_PARTICIPANT} FROM participants"
-        " WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL",
-        (service_sid, writer.session_sid, writer.sid),
-    ).fetchone()
-    return Match(make_session(session), writer, Participant(*partner) if partner else None)
-
-
-def _relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> Received:
-    """Bind the message to its Session: as an Interaction, and in the outbox, where it waits to be sent or, before that,
-    for the verdict of the customer.
-    """
-    session, partner = route.session, route.partner
-    wants = wants_of(tx, session.service_sid)
-    place = (session.service_sid, session.sid)
-    (seq,) = tx.execute("SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", place).fetchone()
-    if wants.intercept:
-        tx.execute(_COUNT, (seq + 1, *place))
-    else:
-        tx.execute(TOUCH_SESSION, (seq + 1, tx.now, *place))
-        if session.status is SessionStatus.OPEN:
-            tx.execute(START_SESSION, (tx.now, *place))
-    tx.execute(
-        _INSERT_RELAY,
-        (
-            *place,
-            item.sid,
-            account_sid,
-            NO_BODY if wants.bodies is StoreBodies.NEVER else item.data,
-            route.sender.sid,
-            item.inbound_sid,
-            DELIVERED,
-            partner.sid,
-            item.outbound_sid,
-            QUEUED,
-            tx.now,
-        ),
-    )
-    send = (
-        partner.sid,
-        seq + 1,
-        partner.proxy_identifier,
-        tx.now,
-        tx.now + item.validity_us,
-        account_sid,
-        *place,
-        item.sid,
-        item.outbound_sid,
-        partner.identifier_key,
-        item.data,
-    )
-    if wants.bodies is StoreBodies.UNTIL_FINAL:
-        keep_for_now(tx, [passing_body(tx, *place, item.sid, item.validity_us)])
-    if wants.intercept:
-        insert_intercept(tx, send)
-        return Received(interaction_sid=item.sid)
-    tx.execute(INSERT_SEND, send)
-    tx.wake |= Wake.SENDS
-    if wants.callbacks:
-        told = Told(DELIVERED, QUEUED, tx.now)
-        insert_first(tx, [new_callback(account_sid, *place, item.sid, START, told)])
-    return Received(interaction_sid=item.sid)

@@ -118,7 +118,7 @@ def merge_leg(
         return row
     known, updated_at, inbound, account_sid = raised
     wants = wants_of(tx, service_sid)
-    if wants.callbacks:
+    if wants.callbacks and session_sid:
         told = Told(inbound, known, Instant(updated_at))
         insert_later(tx, new_callback(account_sid, *place, known, told))
     elif wants.bodies is StoreBodies.UNTIL_FINAL:

@@ -118,6 +118,11 @@ _SERVICE = """
 SELECT v.settings, (SELECT 1 FROM optouts WHERE service_sid = ?1 LIMIT 1) FROM services v
 CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2 WHERE v.sid = ?1"""
 
+# The same for a message of no Session, which is there as long as it is.
+_SERVICE_ALONE = """
+SELECT v.settings, (SELECT 1 FROM optouts WHERE service_sid = ?1 LIMIT 1) FROM services v
+CROSS JOIN interactions i ON i.service_sid = v.sid AND i.session_sid = '' AND i.sid = ?2 WHERE v.sid = ?1"""
+
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER = f"""
 SELECT {_columns} FROM participants p
@@ -203,7 +208,10 @@ class _Starter:
         tx, item = self._tx, self._item
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         service_sid, account, next_free_at = number or (None, "", 0)
-        service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
+        if row[10]:
+            service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
+        else:
+            service = tx.execute(_SERVICE_ALONE, (row[9], row[11])).fetchone()
         if service is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
             return
@@ -257,6 +265,8 @@ def _why_not(tx: Tx, row: Any, pool: str | None, service: tuple[str, int | None]
         return problems.VALIDITY_PASSED
     if pool != service_sid:
         return problems.SESSION_EXPIRED
+    if not session_sid:  # whoever has the number now, it goes to the person whom it answers
+        return None
     holder = tx.execute(_HOLDER, (pool, recipient, number, session_sid)).fetchone()
     if holder is not None:
         other = as_of(make_session(holder), tx.now, tx.idle_close_us)

@@ -63,3 +63,11 @@ CREATE INDEX optouts_of_number ON optouts (service_sid, proxy_number, sid);
 
 -- Why a message has failed, where Twilio has a number for it.
 ALTER TABLE interactions ADD COLUMN error_code INTEGER;
+
+-- A stranger's message and the answers to it belong to no Session: their session_sid is empty, and so is that of the one
+-- participant that each has. The first index finds the Sessions that somebody was in on a number, the second those messages.
+CREATE INDEX participants_past ON participants (service_sid, identifier_key, proxy_identifier, sid)
+    WHERE active = 0 AND session_sid <> '';
+CREATE INDEX participants_loose ON participants (service_sid, identifier_key, proxy_identifier, sid)
+    WHERE session_sid = '';
+CREATE INDEX interactions_loose ON interactions (sid) WHERE session_sid = '';
