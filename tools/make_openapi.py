@@ -24,6 +24,7 @@ from maskline.domain import problems
 from maskline.domain.interaction import CALL_WORDS, WORDS
 from maskline.domain.media import MOST_MEDIA
 from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
+from maskline.domain.optout import Source
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import Outcome
 from maskline.domain.service_settings import SETTINGS, Choice, Texts, Whole
@@ -50,6 +51,7 @@ ENUMS: dict[str, list[str]] = {
     "CallDirection": ["inbound", "outbound-dial"],
     "Level": ["error", "warning"],
     "ListedLevel": list(alerts.LEVELS),
+    "Source": list(Source),
     "Outcome": list(Outcome),
     "Direction": ["to_handset", "from_handset"],
     "Health": ["ok", "unavailable"],
@@ -311,6 +313,14 @@ code                       int         Match on this.
 message                    text        What was wrong, in a sentence that may change.
 more_info                  url         Where to read more.
 status                     int         The answer's status.""",
+    "OptOut": f"""
+sid                        OO          Its SID.
+{_OWNERS}
+identifier                 text?       Whose it is; null once the person has been erased.
+proxy_identifier           text?       The proxy number that they get no messages from; null: none of the Service's.
+source                     Source      A word of theirs, the API, an import, or a carrier that refused a message.
+date_created               date        When it was written down.
+url                        url         Its address.""",
     "Callback": f"""
 sid                        CB          Its SID.
 {_OWNERS}
@@ -387,6 +397,7 @@ MESSAGES = PARTICIPANTS + "/{ParticipantSid}/MessageInteractions"
 INTERACTIONS = SESSION + "/Interactions"
 NUMBERS = SERVICE + "/PhoneNumbers"
 SHORT_CODES = SERVICE + "/ShortCodes"
+OPT_OUTS = SERVICE + "/OptOuts"
 ACCOUNT = "/2010-04-01/Accounts/{AccountSid}"
 HANDSETS = "/sandbox/messages"
 OWN_NUMBERS = ACCOUNT + "/IncomingPhoneNumbers"
@@ -417,6 +428,7 @@ KINDS = {
     "Media": "ME",
     "Calls": "CA",
     "IncomingPhoneNumbers": "PN",
+    "OptOuts": "OO",
     "Callbacks": "CB",
     "Alerts": "NO",
 }
@@ -459,6 +471,10 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 MessageInteraction"),
     ("GET", MESSAGES + "/{Sid}", "FetchMessageInteraction", "Fetch a message that the API sent.",
      "200 MessageInteraction"),
+    ("GET", OPT_OUTS, "ListOptOut", "List who gets no messages of the Service.", "200 opt_outs:OptOut"),
+    ("POST", OPT_OUTS, "CreateOptOut", "Write down that somebody gets no messages; once is enough.", "200 OptOut"),
+    ("GET", OPT_OUTS + "/{Sid}", "FetchOptOut", "Fetch an opt-out.", "200 OptOut"),
+    ("DELETE", OPT_OUTS + "/{Sid}", "DeleteOptOut", "End an opt-out.", "204"),
     ("GET", SERVICE + "/Callbacks", "ListCallback", "List the callbacks that were given up.",
      "200 callbacks:Callback"),
     ("GET", SERVICE + "/Callbacks/{Sid}", "FetchCallback", "Fetch a callback that was given up.", "200 Callback"),
@@ -524,6 +540,12 @@ Identifier!                text(1..{participants.MOST_IDENTIFIER})    The person
 FriendlyName               text(0..{participants.MOST_FRIENDLY_NAME}) A name for it.
 ProxyIdentifier            text(0..{participants.MOST_PROXY})         The number or channel sender that it is to get.
 ProxyIdentifierSid         PN|SC_      SID of that number or short code.{_CONFLICT}""",
+    "ListOptOut": """
+Identifier                 text        Only those of this person.
+ProxyIdentifier            text        Only those from this proxy number.""",
+    "CreateOptOut": f"""
+Identifier!                text(1..{participants.MOST_IDENTIFIER})    The person's number (E.164) or channel address.
+ProxyIdentifier            text(0..{participants.MOST_PROXY})         Only from this number; absent: from all.""",
     "CreateMessageInteraction": f"""
 Body                       text(0..{MOST_BODY}) The text.
 MediaUrl*                  callback    Addresses of at most {MOST_MEDIA} media. One of the two is required.""",

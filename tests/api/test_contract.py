@@ -117,6 +117,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
     pair = make_pair(api)
     message = pair.send(pair.first, "hello")
     picture = api.make(pair.messages_path(pair.first), {"MediaUrl": "https://example.com/cat.jpg"})
+    opt_out = api.make(f"/v1/Services/{pair.service['sid']}/OptOuts", {"Identifier": fresh_number("212")})
     short_code = carry_code_on(scratch, fresh_number()[-6:])
     api.make(pair.service["links"]["short_codes"], {"Sid": short_code})
     lost = {"From": fresh_number(), "To": pair.first["proxy_identifier"], "Body": "to nobody"}
@@ -139,6 +140,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "MessageSid": picture["outbound_resource_sid"],
         "Media": media_sid(picture["outbound_resource_sid"], 0),
         "Calls": "CA" + "0" * 32,
+        "OptOuts": opt_out["sid"],
         "Callbacks": "CB" + "0" * 32,
         "Alerts": alert["sid"],
         "IncomingPhoneNumbers": pair.first["proxy_identifier_sid"],

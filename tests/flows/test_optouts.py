@@ -6,6 +6,7 @@ import pytest
 
 from maskline.carriers.base import Capabilities, Inbound
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium
 from maskline.domain.model import Participant, Service
 from maskline.flows import inbound
 from maskline.flows.services import remove_service
@@ -112,7 +113,7 @@ async def test_any_other_text_is_forwarded(house: House, text: str) -> None:
 
 async def test_a_word_with_media_is_a_word(house: House) -> None:
     _, ann, _ = await house.pair()
-    picture = ("https://carrier.example/picture",)
+    picture = (Medium("https://carrier.example/picture"),)
     message = Inbound("scripted", "mms", ann.proxy_identifier, ann.identifier, "stop", picture)
     await inbound.receive(house.store, house.mint, house.options, message)
     assert (len(await optouts(house)), await house.events()) == (1, [80901])

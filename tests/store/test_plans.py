@@ -54,6 +54,7 @@ from maskline.store.numbers import (
     rename_number,
     set_reserved,
 )
+from maskline.store.optouts import delete_optout, find_optout, list_optouts, load_optout
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
 from maskline.store.pairs import forget_paces
@@ -173,6 +174,10 @@ def opt_out(tx: Tx, w: World) -> None:
     rows = w.started(tx)
     assert len(rows) == 1
     record_outcomes.fn(tx, [w.outcome(rows[0], Fate.OPTED_OUT)])
+    found, _ = list_optouts(tx, w.service_sid, SIZE).rows
+    assert load_optout(tx, w.service_sid, found.sid) == found
+    assert find_optout(tx, w.service_sid, w.ann.identifier_key, found.proxy_number) == found
+    delete_optout(tx, w.service_sid, found.sid)
     for settings in ("{}", '{"optout_scope": "service"}'):
         tx.execute("UPDATE services SET settings = ? WHERE sid = ?", (settings, w.service_sid))
         receive_messages.fn(tx, [w.inbound(w.ann.identifier_key, "start")])
@@ -243,6 +248,9 @@ def pages(tx: Tx, w: World) -> None:
         list_participants(tx, w.service_sid, w.session_sid, seek, identifier_key=w.ann.identifier_key)
         list_interactions(tx, w.service_sid, w.session_sid, seek)
         list_interactions(tx, w.service_sid, w.session_sid, seek, w.ann.sid)
+        for number in (None, w.ann.proxy_identifier):
+            list_optouts(tx, w.service_sid, seek, number=number)
+            list_optouts(tx, w.service_sid, seek, key=w.ann.identifier_key, number=number)
         list_services(tx, ACCOUNT, seek)
         list_services(tx, ACCOUNT, seek, unique_name="ours")
         sandbox.list_handset_messages(tx, ACCOUNT, seek, {})

@@ -18,6 +18,7 @@ from maskline.api.limits import RateLimit
 from maskline.api.media import MessageMedia
 from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops, load_contract
+from maskline.api.optouts import OptOuts
 from maskline.api.participants import Participants
 from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
@@ -42,7 +43,7 @@ def build_app(
     messages, interactions = MessageInteractions(context), Interactions(context)
     participants, sessions = Participants(context), Sessions(context)
     numbers, short_codes = PhoneNumbers(context), ShortCodes(context)
-    services = Services(context)
+    services, optouts = Services(context), OptOuts(context)
     inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
     callbacks, webhooks, alerts = Callbacks(context), Webhooks(context), Alerts(context, docs_url)
     ops = Ops(context.store, checks, details=False)
@@ -71,6 +72,8 @@ def build_app(
         service + "/ShortCodes/{sid}": Resource(
             auth, get=short_codes.fetch, post=short_codes.update, delete=short_codes.delete
         ),
+        service + "/OptOuts": Resource(auth, post=optouts.create, get=optouts.list),
+        service + "/OptOuts/{sid}": Resource(auth, get=optouts.fetch, delete=optouts.delete),
         service + "/Settings": Resource(auth, get=services.fetch_settings, post=services.update_settings),
         "/v1/Services": Resource(auth, post=services.create, get=services.list),
         "/v1/Services/{sid}": Resource(

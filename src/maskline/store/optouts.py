@@ -8,10 +8,14 @@ by nothing else, so an opt-out counts for ever: to erase a person is to blank `i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from maskline.domain import problems
 from maskline.domain.model import Instant
 from maskline.domain.optout import Ask, Rules, Scope, Source, is_dropped
+from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
+from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.telling import wants_of
 
 EVERY = ""
@@ -35,7 +39,8 @@ _COLUMNS = "sid, account_sid, service_sid, identifier, proxy_number, source, cre
 
 _INSERT = """
 INSERT INTO optouts (service_sid, identifier_hash, proxy_number, sid, account_sid, identifier, source, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (service_sid, identifier_hash, proxy_number)
+DO UPDATE SET identifier = excluded.identifier WHERE optouts.identifier IS NULL RETURNING sid"""
 
 _DELETE = "DELETE FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
 _NUMBERS = "SELECT proxy_number FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
@@ -44,9 +49,13 @@ _NUMBERS = "SELECT proxy_number FROM optouts WHERE service_sid = ? AND identifie
 def insert_optout(
     tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, source: Source
 ) -> bool:
-    """Write down that the person of this identifier key opts out; False if that has been written down before."""
+    """Write down that the person of this identifier key opts out; False if that has been written down before.
+
+    Of somebody who was erased and is named again the identifier is shown again.
+    """
     row = (service_sid, tx.pseudonym(key), number, sid, account_sid, key, source.value, tx.now)
-    return tx.execute(_INSERT, row).rowcount == 1
+    written = tx.execute(_INSERT, row).fetchone()
+    return written is not None and written[0] == sid
 
 
 def note_refusal(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str) -> None:
@@ -82,3 +91,46 @@ def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) ->
     """Whether this person gets no message of the Service, whose rules these are, from this number."""
     rows = tx.execute(_NUMBERS, (service_sid, tx.pseudonym(key))).fetchall()
     return rules.blocks([row[0] for row in rows], number)
+
+
+def find_optout(tx: Tx, service_sid: str, key: str, number: str) -> OptOut | None:
+    """That of this person from this number, or from EVERY."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM optouts WHERE service_sid = ? AND identifier_hash = ? AND proxy_number = ?",
+        (service_sid, tx.pseudonym(key), number),
+    ).fetchone()
+    return OptOut(*row) if row else None
+
+
+def load_optout(tx: Tx, service_sid: str, sid: str) -> OptOut:
+    """The Service's opt-out with this SID. Raises 20404."""
+    row = tx.execute(
+        f"SELECT {_COLUMNS} FROM optouts WHERE service_sid = ? AND sid = ?", (service_sid, sid)
+    ).fetchone()
+    if row is None:
+        raise Problem(problems.NOT_FOUND)
+    return OptOut(*row)
+
+
+def list_optouts(
+    tx: Tx, service_sid: str, seek: Seek, *, key: str | None = None, number: str | None = None
+) -> Page[OptOut]:
+    """A page of the Service's opt-outs; only those of this person, only those from this number."""
+    only = "" if key is None else "AND identifier_hash = :hash "
+    only += "" if number is None else "AND proxy_number = :number "
+    person = None if key is None else tx.pseudonym(key)
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_COLUMNS} FROM optouts WHERE service_sid = :service {only}AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
+            {"service": service_sid, "hash": person, "number": number, "limit": limit, **key_params(seek)},
+        ).fetchall()
+
+    return fetch_page(fetch, ["sid"], seek, lambda row: OptOut(*row))
+
+
+def delete_optout(tx: Tx, service_sid: str, sid: str) -> None:
+    """Their person takes messages again. Raises 20404."""
+    if not tx.execute("DELETE FROM optouts WHERE service_sid = ? AND sid = ?", (service_sid, sid)).rowcount:
+        raise Problem(problems.NOT_FOUND)

@@ -99,6 +99,11 @@ def list_services(tx: Tx, account_sid: str, seek: Seek, *, unique_name: str | No
     return fetch_page(fetch, ["sid"], seek, _service)
 
 
+def list_every_service(tx: Tx) -> list[Service]:
+    """The Services of all accounts, the oldest first."""
+    return [_service(row) for row in tx.execute(f"SELECT {_COLUMNS} FROM services ORDER BY sid").fetchall()]
+
+
 def delete_service(tx: Tx, service: Service) -> None:
     """Make a Service and all below it unreachable, and free its name and numbers; `purge_step` removes the rest."""
     tx.execute("DELETE FROM services WHERE sid = :sid", {"sid": service.sid})
