@@ -21,12 +21,13 @@ from typing import Any
 from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions, webhooks
 from maskline.api.interactions import MOST_BODY
 from maskline.domain import problems
+from maskline.domain.call import LONGEST_S
 from maskline.domain.interaction import CALL_WORDS, WORDS
 from maskline.domain.media import MOST_MEDIA
 from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, SessionStatus
 from maskline.domain.optout import Source
 from maskline.domain.problems import Code
-from maskline.domain.sandbox import Outcome
+from maskline.domain.sandbox import CallAnswer, Outcome
 from maskline.domain.service_settings import SETTINGS, Choice, Texts, Whole
 
 Json = dict[str, Any]
@@ -54,8 +55,19 @@ ENUMS: dict[str, list[str]] = {
     "Source": list(Source),
     "Outcome": list(Outcome),
     "Direction": ["to_handset", "from_handset"],
+    "CallAnswer": list(CallAnswer),
     "Health": ["ok", "unavailable"],
 }
+
+
+def listed(fields: dict[str, str]) -> Json:
+    """A list of objects that always have these fields, each of its type."""
+    properties = {name: {"type": kind} for name, kind in fields.items()}
+    return {
+        "type": "array",
+        "items": {"type": "object", "properties": properties, "required": sorted(fields)},
+    }
+
 
 _FLAG = {"type": "boolean"}
 _URLS = {"type": "string", "format": "uri", "pattern": "^https?://[^/]+/"}
@@ -79,6 +91,10 @@ SHAPES: dict[str, Json] = {
     "media": {"type": "object", "properties": {"media": {"type": "string"}}},
     "nothing": {"type": "object", "properties": {}},
     "urls": {"type": "array", "items": {"type": "string"}},
+    "legs": listed(
+        {"sid": "string", "from": "string", "to": "string", "status": "string", "duration": "integer"}
+    ),
+    "verbs": listed({"at": "integer", "side": "string", "verb": "string", "twiml": "string"}),
     "json": {"type": "string", "contentMediaType": "application/json"},
 }
 
@@ -299,6 +315,15 @@ direction                  Direction   Whether the handset got or wrote it.
 status                     text        What the carrier's books say of it.
 handovers                  int         How often it was handed to the carrier.
 date_created               date        When it was first handed over.""",
+    "HandsetCall": """
+sid                        CA          Its SID at the carrier.
+from                       text        The handset.
+to                         text        The number that it called.
+status                     text        How the caller's side ended.
+duration                   int         How many seconds the caller's side took.
+legs                       legs        Whom the carrier dialled for it, what they saw, and how it ended.
+verbs                      verbs       What the carrier was told and did, in its order.
+date_created               date        When it began.""",
     "Behaviour": """
 to                         text?       The number that was scripted.
 outcome                    Outcome?    What becomes of sends to it.
@@ -400,6 +425,7 @@ SHORT_CODES = SERVICE + "/ShortCodes"
 OPT_OUTS = SERVICE + "/OptOuts"
 ACCOUNT = "/2010-04-01/Accounts/{AccountSid}"
 HANDSETS = "/sandbox/messages"
+HANDSET_CALLS = "/sandbox/calls"
 OWN_NUMBERS = ACCOUNT + "/IncomingPhoneNumbers"
 SENT = ACCOUNT + "/Messages"
 CALLS = ACCOUNT + "/Calls"
@@ -501,8 +527,13 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
     ("GET", ALERTS + "/{Sid}", "FetchAlert", "Fetch an event.", "200 FetchedAlert"),
     ("GET", HANDSETS, "ListHandsetMessage", "List what went to and from handsets.", "200 messages:HandsetMessage"),
     ("POST", HANDSETS, "CreateHandsetMessage", "Have a handset text a proxy number.", "201 HandsetMessage"),
+    ("GET", HANDSET_CALLS, "ListHandsetCall", "List the calls that handsets made.", "200 calls:HandsetCall"),
+    ("POST", HANDSET_CALLS, "CreateHandsetCall", "Have a handset call a proxy number, to the end of the call.",
+     "201 HandsetCall"),
     ("POST", "/sandbox/behaviour", "UpdateBehaviour", "Script what becomes of sends to a number.", "200 Behaviour"),
     ("POST", WEBHOOKS + "/Message", "ReceiveMessage", "Where a carrier brings a message, in Twilio's manner.",
+     "200 Twiml"),
+    ("POST", WEBHOOKS + "/Call", "ReceiveCall", "Where a carrier asks about a call, in Twilio's manner.",
      "200 Twiml"),
     ("GET", "/healthz", "FetchHealth", "Whether the process lives.", "200 Health"),
     ("GET", "/readyz", "FetchReadiness", "Whether it can do its work; 503 where it cannot.", "200 Health"),
@@ -580,6 +611,15 @@ To!                        {_HANDSET}  The proxy number.
 Body                       text(0..{sandbox.MOST_BODY}) The text.
 MediaUrl*                  callback    Addresses of at most {MOST_MEDIA} media.
 MediaContentType*          text        What each of them is, such as image/png; for all or for none.""",
+    "ListHandsetCall": """
+To                         text        Only those to this number.
+From                       text        Only those from this handset.""",
+    "CreateHandsetCall": f"""
+From!                      {_HANDSET}  The handset.
+To!                        {_HANDSET}  The proxy number.
+Answer                     CallAnswer  What the side that is dialled does.
+Duration                   int(0..{LONGEST_S})  How many seconds they talk.
+Digits*                    text(0..100)  What is keyed in at the first Gather, then at the next.""",
     "UpdateBehaviour": f"""
 To                         {_HANDSET}  The number; goes with Outcome.
 Outcome                    Outcome     What becomes of sends to it.
@@ -599,13 +639,22 @@ Body                       text        The text.
 MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on.
 MediaContentType0          text        What it is."""
 
+PARAMETERS["ReceiveCall"] = f"""
+CallSid                    text(1..{webhooks.MOST_SID})  The carrier's name for it; it may come in again.
+CallStatus                 text        How far it is.
+From                       {_HANDSET}  Who called.
+To                         {_HANDSET}  A number of the Service's pool."""
+
 OPEN = ("/healthz", "/readyz", "/openapi.json")
 
 # Creates that take an Idempotency-Key.
-KEYED = {name for _, _, name, *_ in OPERATIONS if name.startswith("Create")} - {"CreateHandsetMessage"}
+KEYED = {name for _, _, name, *_ in OPERATIONS if name.startswith("Create")} - {
+    "CreateHandsetMessage",
+    "CreateHandsetCall",
+}
 
 # Who calls these is known by a signature.
-SIGNED = (WEBHOOKS + "/Message",)
+SIGNED = (WEBHOOKS + "/Message", WEBHOOKS + "/Call")
 _SIGNATURE: Json = {
     "name": "X-Twilio-Signature",
     "in": "header",

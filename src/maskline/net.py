@@ -153,15 +153,23 @@ class HttpClient:
 
         Redirects are answers like any other. The last try decides what is returned or raised.
         """
+        return await self._call(
+            "POST", url, encode_form(form).encode(), {"Content-Type": _FORM, **(headers or {})}
+        )
+
+    async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Get what is at a customer's URL; otherwise as `post_form`. Raises HttpError."""
+        return await self._call("GET", url, None, headers or {})
+
+    async def _call(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         target, authorization, overrides = _read(url)
-        sent_headers = {"Content-Type": _FORM, **authorization, **(headers or {})}
-        body = "&".join(f"{_encode(name)}={_encode(value)}" for name, value in form.items()).encode()
+        sent_headers = {**authorization, **headers}
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + overrides.total_s
         retries = overrides.retries
         while True:
             try:
-                answer = await self._post(target, body, sent_headers, _Try(overrides, ends_at))
+                answer = await self._send(method, target, body, sent_headers, _Try(overrides, ends_at))
             except HttpError as error:
                 if not _again(_TROUBLE.get(error.kind), overrides, retries, ends_at - loop.time()):
                     raise
@@ -170,9 +178,11 @@ class HttpClient:
                     return answer
             retries -= 1
 
-    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str], attempt: _Try) -> Answer:
-        request = self._session.post(
-            url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
+    async def _send(
+        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str], attempt: _Try
+    ) -> Answer:
+        request = self._session.request(
+            method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
         )
         status = None
         try:
@@ -270,6 +280,11 @@ def _read(url: str) -> tuple[URL, Mapping[str, str], Overrides]:
         userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization["Authorization"] = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
     return target, authorization, parse_overrides(url)
+
+
+def encode_form(form: Mapping[str, str]) -> str:
+    """A form as it stands in a body or a query."""
+    return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in form.items())
 
 
 def _encode(text: str) -> str:

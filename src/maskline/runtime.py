@@ -33,7 +33,9 @@ from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage,
 from maskline.flows import inbound, receipts
 from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
+from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
+from maskline.flows.handsets import Handsets
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
@@ -208,13 +210,13 @@ class Server:
         )
         messages = Messages(store, clock, mint, carriers, options)
         self._worker: Worker | None = None
-        self._http: HttpClient | None = None
+        self._http = http = await HttpClient(
+            may_reach=anywhere if settings.allow_private_webhooks else is_public
+        ).open()
+        customers = Customers(vault, http, url)
+        calls = Calls(store, clock, mint, customers, url)
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
-            self._http = await HttpClient(
-                may_reach=anywhere if settings.allow_private_webhooks else is_public
-            ).open()
-            customers = Customers(vault, self._http, url)
             worker = Worker(
                 store,
                 clock,
@@ -248,6 +250,8 @@ class Server:
             render=Renderer(url),
             sessions=Sessions(store, clock),
             messages=messages,
+            calls=calls,
+            handsets=Handsets(store, clock, mint, vault, http, calls),
             receive=receive,
             sandbox=carrier,
             guard_services=settings.guard_services,
@@ -320,6 +324,5 @@ class Server:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._http is not None:
-            await self._http.close()
+        await self._http.close()
         await self._store.close()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from maskline.domain import problems
+from maskline.domain.call import News, Place
 from maskline.domain.ids import outbound_leg_sid
-from maskline.domain.interaction import MessageStatus
+from maskline.domain.interaction import CallStatus, MessageStatus
 from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
@@ -37,6 +38,18 @@ from maskline.store.callbacks import (
     claim_callbacks,
     record_attempts,
 )
+from maskline.store.calls import (
+    Asking,
+    NewCall,
+    accept_call,
+    end_silent_calls,
+    enter_call,
+    find_silent_calls,
+    hang_up_call,
+    hear_of_call,
+    judge_call,
+)
+from maskline.store.calls import Verdict as CallVerdict
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.engine import Tx
 from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
@@ -95,6 +108,7 @@ from maskline.store.strangers import (
     settle_strangers,
 )
 from maskline.store.tombstones import delete_old_tombstones
+from maskline.store.webhooks import find_endpoint
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
 SIZE = Seek(50)
@@ -236,6 +250,34 @@ def orphans(tx: Tx, w: World) -> None:
     assert take_orphans(tx, "RN2", 10)
     for topic in ("callback", "intercept", "out_of_session"):
         free_orphans(tx, topic, "another")
+
+
+def calls(tx: Tx, w: World) -> None:
+    w.house.open_account(tx)
+    url = "UPDATE services SET intercept_callback_url = 'https://x.example/' WHERE sid = ?"
+    tx.execute(url, (w.service_sid,))
+
+    def call(name: str) -> NewCall:
+        sids = [w.mint.sid(prefix) for prefix in ("KI", "CA", "CA", "NO")]
+        return NewCall(ACCOUNT, w.service_sid, name, w.ann.proxy_identifier, w.ann.identifier_key, *sids)
+
+    for passes in (True, False):
+        asking = enter_call(tx, call(f"asked {passes}"))
+        assert isinstance(asking, Asking)
+        assert isinstance(enter_call(tx, call(f"asked {passes}")), Asking)
+        place = Place(w.service_sid, w.session_sid, asking.interaction.sid)
+        judge_call(tx, call(f"asked {passes}"), place, CallVerdict(passes, ""))
+        hear_of_call(tx, ACCOUNT, place, News(CallStatus.RINGING), w.mint.sid("NO"))
+        accept_call(tx, ACCOUNT, place, w.mint.sid("NO"))
+    hang_up_call(tx, call("asked True"))
+    enter_call(tx, call("silent"))
+    tx.now = Instant(tx.now + 8 * DAY)
+    silent = find_silent_calls(tx, 10)
+    assert len(silent) == 3
+    end_silent_calls(tx, silent, [w.mint.sid("NO") for _ in silent])
+    for seek in (SIZE, Seek(50, ("CA",)), Seek(50, ("CA",), True)):
+        sandbox.list_handset_calls(tx, ACCOUNT, seek, {})
+    find_endpoint(tx, ACCOUNT, w.service_sid, w.ann.proxy_identifier)
 
 
 def pages(tx: Tx, w: World) -> None:
@@ -475,6 +517,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     hand_over,
     expire,
     orphans,
+    calls,
     pages,
     look_ups,
     assign,

@@ -41,6 +41,7 @@ from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
 from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
+from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.messages import Messages, SendOptions, encode_data
@@ -123,6 +124,7 @@ class House:
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
         self.strangers = Strangers(store, clock, self.mint, self.customers, self.options.validity_us)
         self.alerts = Alerts(store, clock, self.mint, self.customers)
+        self.calls = Calls(store, clock, self.mint, self.customers, "https://masked.example")
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)

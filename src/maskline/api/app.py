@@ -80,6 +80,7 @@ def build_app(
             auth, get=services.fetch, post=services.update, delete=services.delete
         ),
         "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Message": Resource(None, post=webhooks.message),
+        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Call": Resource(None, post=webhooks.call),
         "/v1/Alerts": Resource(auth, get=alerts.list),
         "/v1/Alerts/{sid}": Resource(auth, get=alerts.fetch),
         "/healthz": Resource(None, get=ops.health),
@@ -99,6 +100,7 @@ def build_app(
     if context.sandbox is not None:
         sandbox = Sandbox(context, context.sandbox)
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
+        table["/sandbox/calls"] = Resource(auth, post=sandbox.call, get=sandbox.list_calls)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
     return Edge(Router(table), docs_url, limit, cors_lines(cors_origin), access_log=access_log)
 

@@ -60,7 +60,7 @@ class Callbacks:
             "service_sid": callback.service_sid,
             "session_sid": callback.session_sid,
             "interaction_sid": callback.interaction_sid,
-            "resource_status": callback.told.word,
+            "resource_status": callback.word,
             "attempts": callback.attempts,
             "date_created": render_date(callback.told.at),
             "url": self._c.render.url(f"{service}/Callbacks/{callback.sid}"),

@@ -14,6 +14,8 @@ from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
+from maskline.flows.calls import Calls
+from maskline.flows.handsets import Handsets
 from maskline.flows.messages import Messages
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
@@ -37,6 +39,8 @@ class Context:
     render: Renderer
     sessions: Sessions
     messages: Messages
+    calls: Calls
+    handsets: Handsets
     receive: Callable[[Inbound], Awaitable[Received]]
     sandbox: SandboxCarrier | None
     guard_services: bool

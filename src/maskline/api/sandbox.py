@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from maskline.api.context import Context
@@ -10,19 +11,30 @@ from maskline.api.http import Answer, Request
 from maskline.api.pages import answer_page, parse_filters
 from maskline.api.render import render_date
 from maskline.carriers import sandbox
+from maskline.carriers.sandbox_calls import CallScript
 from maskline.domain import problems
+from maskline.domain.call import LONGEST_S
 from maskline.domain.channel import scheme_of
 from maskline.domain.media import MOST_MEDIA, read_type
+from maskline.domain.model import ProxyNumber
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
-from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome
+from maskline.domain.sandbox import Abilities, CallAnswer, HandsetCall, HandsetMessage, Outcome
 from maskline.domain.text import MOST_BODY
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number
-from maskline.store.sandbox import find_abilities, list_handset_messages, set_abilities, set_script
+from maskline.store.sandbox import (
+    find_abilities,
+    list_handset_calls,
+    list_handset_messages,
+    set_abilities,
+    set_script,
+)
 
 MOST_NUMBER = 191
 MOST_DELAY_MS, MOST_TIMES = 600_000, 1_000_000_000
+MOST_DIGITS, SHORT_S = 20, 5
+_KEYS = re.compile("[0-9*#]{0,100}")
 
 
 def _render(message: HandsetMessage) -> dict[str, Any]:
@@ -39,15 +51,34 @@ def _render(message: HandsetMessage) -> dict[str, Any]:
     }
 
 
+def _render_call(call: HandsetCall) -> dict[str, Any]:
+    return {
+        "sid": call.sid,
+        "from": call.from_number,
+        "to": call.to_number,
+        "status": call.status,
+        "duration": call.duration_s,
+        "legs": call.legs,
+        "verbs": call.verbs,
+        "date_created": render_date(call.created_at),
+    }
+
+
 def _reachable(tx: Tx, account_sid: str, number: str) -> bool:
     """Whether this is a sandbox number in a pool of this account, or a channel sender of its own."""
+    return _own(tx, account_sid, number) is not None
+
+
+def _own(tx: Tx, account_sid: str, number: str) -> ProxyNumber | None:
     found = find_number(tx, number)
-    return (
+    if (
         found is not None
         and found.account_sid == account_sid
         and (found.service_sid is not None or scheme_of(number) != "")
         and found.carrier_account == sandbox.NAME
-    )
+    ):
+        return found
+    return None
 
 
 class Sandbox:
@@ -91,6 +122,43 @@ class Sandbox:
             request.params,
             lambda tx, seek: list_handset_messages(tx, request.account_sid, seek, filters),
             _render,
+            filters=shown,
+        )
+
+    async def call(self, request: Request) -> Answer:
+        params = request.params
+        to = identifier_key(params.required("To", MOST_NUMBER))
+        duration_s = params.integer("Duration", 0, LONGEST_S)
+        script = CallScript(
+            account_sid=request.account_sid,
+            from_=identifier_key(params.required("From", MOST_NUMBER)),
+            to=to,
+            answer=params.choice("Answer", CallAnswer) or CallAnswer.ANSWER,
+            duration_s=SHORT_S if duration_s is None else duration_s,
+            digits=tuple(params.texts("Digits")),
+        )
+        if len(script.digits) > MOST_DIGITS or not all(_KEYS.fullmatch(keys) for keys in script.digits):
+            raise Problem(
+                problems.PARAMETER_INVALID, f"Digits (keys of a telephone, at most {MOST_DIGITS} times)"
+            )
+        number = await self._c.store.read(_own, request.account_sid, to)
+        if number is None or number.service_sid is None or scheme_of(to):
+            raise Problem(problems.NOT_FOUND)
+        call = await self._c.handsets.call(number.service_sid, script)
+        return Answer(_render_call(call), 201)
+
+    async def list_calls(self, request: Request) -> Answer:
+        shown = parse_filters(request.params, "To", "From")
+        filters = {
+            "from_" if name == "From" else "to": identifier_key(value) for name, value in shown.items()
+        }
+        return await answer_page(
+            self._c.store,
+            self._c.render.url("/sandbox/calls"),
+            "calls",
+            request.params,
+            lambda tx, seek: list_handset_calls(tx, request.account_sid, seek, filters),
+            _render_call,
             filters=shown,
         )
 

@@ -26,13 +26,17 @@ MOST_NUMBER = 191
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What somebody has signed who knows the account's token. `to` is the key of a number of the Service's pool."""
+    """What somebody has signed who knows the account's token.
+
+    `to` is the identifier key of the number that was called or texted, `carrier_account` who carries it; None: it is
+    not in the Service's pool.
+    """
 
     account_sid: str
     service_sid: str
     form: Params
     to: str
-    carrier_account: str
+    carrier_account: str | None
 
 
 class Signatures:
@@ -43,7 +47,7 @@ class Signatures:
         self._told: dict[str, float] = {}
 
     async def read(self, request: Request) -> Signed:
-        """The request, if its sender knows the token. Raises 20403, 20404 (`To` is no number of this Service), 80701.
+        """The request, if its sender knows the token. Raises 20403, 20005.
 
         Nobody else is told whether there is such an account or Service.
         """
@@ -59,11 +63,17 @@ class Signatures:
         await self._check(request, form, endpoint, account_sid, service_sid)
         if not endpoint.active:
             raise Problem(problems.ACCOUNT_NOT_ACTIVE)
-        form.required("To")
-        if endpoint.carrier_account is None:
-            await self._tell(account_sid, service_sid, Problem(problems.UNKNOWN_SCENARIO, _STRAY))
-            raise Problem(problems.NOT_FOUND)
         return Signed(account_sid, service_sid, form, to, endpoint.carrier_account)
+
+    async def carrier_of(self, signed: Signed) -> str:
+        """Who carries the number that a signed request is to. Raises 80701, 20404: it is not in the Service's pool."""
+        signed.form.required("To")
+        if signed.carrier_account is None:
+            await self._tell(
+                signed.account_sid, signed.service_sid, Problem(problems.UNKNOWN_SCENARIO, _STRAY)
+            )
+            raise Problem(problems.NOT_FOUND)
+        return signed.carrier_account
 
     async def _check(
         self, request: Request, form: Params, endpoint: Endpoint, account_sid: str, service_sid: str

@@ -10,9 +10,11 @@ from maskline.api.http import Answer, Request
 from maskline.api.signed import MOST_NUMBER, Signatures
 from maskline.carriers.base import Inbound
 from maskline.domain import problems
+from maskline.domain.channel import scheme_of
 from maskline.domain.media import Medium, read_type
 from maskline.domain.problems import Problem
 from maskline.domain.twiml import Verb, render_twiml
+from maskline.flows.calls import CallRequest
 
 MOST_SID = 191
 
@@ -33,9 +35,10 @@ class Webhooks:
         """A message for a number of the Service; it is answered once it is durable, and a repeat likewise."""
         signed = await self._signatures.read(request)
         form = signed.form
+        carrier_account = await self._signatures.carrier_of(signed)
         carrier_id = form.text("MessageSid", MOST_SID) or form.required("SmsSid", MOST_SID)
         message = Inbound(
-            carrier_account=signed.carrier_account,
+            carrier_account=carrier_account,
             carrier_id=carrier_id,
             to=signed.to,
             from_=form.required("From", MOST_NUMBER),
@@ -46,6 +49,25 @@ class Webhooks:
         if not received.known:
             raise Problem(problems.NOT_FOUND)
         return twiml()
+
+    async def call(self, request: Request) -> Answer:
+        """A call to a number of the Service, whenever it comes in; and what becomes of one that was dialled for it."""
+        signed = await self._signatures.read(request)
+        form = signed.form
+        call = CallRequest(
+            carrier_account=signed.carrier_account or "",
+            account_sid=signed.account_sid,
+            service_sid=signed.service_sid,
+            query={name: value for name in request.params.all() if (value := request.params.query(name))},
+            form={name: values[-1] for name, values in form.all().items()},
+        )
+        if call.is_first:
+            await self._signatures.carrier_of(signed)
+            form.required("CallSid", MOST_SID)
+            form.required("From", MOST_NUMBER)
+            if scheme_of(signed.to):  # channels carry no calls
+                raise Problem(problems.NOT_FOUND)
+        return twiml(*await self._c.calls.answer(call))
 
 
 def _media(form: Params) -> tuple[Medium, ...]:

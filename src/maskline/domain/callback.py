@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 
 from maskline.domain.dates import iso_date
-from maskline.domain.interaction import WORDS, words_of
+from maskline.domain.interaction import CallStatus, words_of
 from maskline.domain.media import media_of
 from maskline.domain.model import Instant, Interaction
 
@@ -29,11 +29,10 @@ class Told:
     outbound: int | None
     at: Instant
 
-    @property
-    def word(self) -> str | None:
+    def word_of(self, interaction_type: str) -> str | None:
         """Twilio's word for what is told: how far the outbound leg is, or the only one that there is."""
         status = self.inbound if self.outbound is None else self.outbound
-        return None if status is None else WORDS[status]
+        return None if status is None else words_of(interaction_type)[status]
 
 
 def callback_sid(interaction_sid: str, rank: int) -> str:
@@ -48,7 +47,10 @@ def token_of(sid: str) -> str:
 
 def render_form(interaction: Interaction, account_sid: str, told: Told, account_url: str) -> dict[str, str]:
     """The form. A leg that is not there has no keys. The account's messages and calls are under `account_url`."""
-    media = media_of(json.loads(interaction.data or "{}"))
+    # The seconds that a call took are known at its end, and none of what was told before.
+    still = interaction.type == "voice" and (told.outbound or told.inbound or 0) < CallStatus.CANCELED
+    text = "" if still else interaction.data
+    media = media_of(json.loads(text or "{}"))
     kind, resource, resources = (
         ("Message", "message", "Messages") if interaction.type == "message" else ("Voice", "call", "Calls")
     )
@@ -58,7 +60,7 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
         "interactionServiceSid": interaction.service_sid,
         "interactionAccountSid": account_sid,
         "interactionType": kind,
-        "interactionData": interaction.data,
+        "interactionData": text,
         "interactionNumMedia": str(len(media)),
         "interactionDateCreated": iso_date(interaction.created_at),
         "interactionDateUpdated": iso_date(told.at),

@@ -208,7 +208,7 @@ PROXY_INTERNAL = _error(
 
 # Proxy: traffic. Mostly events, since the one who texts is not the one who called the API.
 NO_PARTNER = _warning(
-    80614, None, "A message came from a participant whose Session has no second participant."
+    80614, None, "A message or call came from a participant whose Session has no second participant."
 )
 NO_ACTIVE_SESSION = _error(
     80902, None, "A call reached a pool number from somebody who has no active Session on it."
@@ -216,7 +216,9 @@ NO_ACTIVE_SESSION = _error(
 SESSION_EXPIRED = _warning(
     80904, None, "Traffic came for a Session that had ended, or whose number had been taken away."
 )
-UNKNOWN_SCENARIO = _warning(80905, None, "A message came that no Session and no other rule could route.")
+UNKNOWN_SCENARIO = _warning(
+    80905, None, "A message or call came that no Session and no other rule could route."
+)
 SENDER_NOT_WIRED = _error(
     80305,
     None,
@@ -233,6 +235,10 @@ RECIPIENT_OPTED_OUT = _error(
     None,
     "The recipient has opted out of messages from this number and gets none until they opt in again.",
 )
+CALL_TO_MESSAGE_ONLY = _warning(80911, None, "The Session is message-only; calls are refused.")
+CALL_NOT_OPEN = _warning(
+    80906, None, "A carrier reported a second, other end of a call that had ended; the higher status counts."
+)
 CALLBACK_FAILED = _warning(
     80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
 )
@@ -242,7 +248,9 @@ OUT_OF_SESSION_FAILED = _error(
 INTERCEPTED = _warning(
     80909, None, "The InterceptCallbackUrl refused a message or call; it was not passed on."
 )
-RECEIPT_UNMATCHED = _warning(80907, None, "A carrier reported on a message that is not known, for 24 hours.")
+RECEIPT_UNMATCHED = _warning(
+    80907, None, "A carrier reported on a call that is not known or, for 24 hours, on a message that is not."
+)
 
 # Ours: what Twilio has no number for. 4xxxx keeps clear of its ranges.
 DELIVERY_UNKNOWN = _warning(
@@ -261,4 +269,12 @@ INTERCEPT_FAILED = _warning(
     49005,
     None,
     "The InterceptCallbackUrl gave no verdict; the message or call went on, or did not, as InterceptFailure says.",
+)
+CALL_LOOPS = _error(
+    49010,
+    None,
+    "A call was handed back to its webhook more than 10 times, by Gather or Redirect, and was ended.",
+)
+CALL_WENT_SILENT = _warning(
+    49011, None, "A carrier told nothing of a call for longer than a call can take; it is taken for ended."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from maskline.domain.interaction import MessageStatus
 
@@ -128,6 +129,32 @@ class HandsetMessage:
     media: str
     status: str
     handovers: int
+    created_at: int
+
+
+class CallAnswer(StrEnum):
+    """What the side that is dialled does."""
+
+    ANSWER = "answer"
+    BUSY = "busy"
+    NO_ANSWER = "no-answer"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class HandsetCall:
+    """A call from a handset, as the books have it. `legs` are those that were dialled: what each side saw, and how far
+    it came; `verbs` what was carried out, after how many seconds, on which side.
+    """
+
+    sid: str
+    account_sid: str
+    from_number: str
+    to_number: str
+    status: str
+    duration_s: int
+    legs: list[dict[str, Any]]
+    verbs: list[dict[str, Any]]
     created_at: int
 
 

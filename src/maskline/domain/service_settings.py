@@ -112,6 +112,20 @@ SETTINGS = (
         " slow, or answers 5xx): let through, as Twilio does, or blocked.",
     ),
     Setting(
+        "ring_timeout_s",
+        "RingTimeoutS",
+        30,
+        Whole(5, 60),
+        "How long, in seconds, the partner's phone rings before a call counts as not answered.",
+    ),
+    Setting(
+        "call_accept",
+        "CallAccept",
+        "off",
+        Choice(("off", "keypress")),
+        "Whether whoever answers a call has to press 1 before the two are joined, so that no voicemail takes it.",
+    ),
+    Setting(
         "geo_fallback",
         "GeoFallback",
         "off",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.callback import render_intercept
 from maskline.domain.webhook_url import redact
-from maskline.flows.customers import Customers
+from maskline.flows.customers import Asked, Customers
 from maskline.flows.lanes import LaneLoop
 from maskline.mint import Mint
 from maskline.net import HttpError
@@ -45,7 +48,10 @@ class Intercepts:
 
     async def ask(self, intercept: Intercept, run: str) -> bool:
         """Ask about a message that was claimed for this run. Returns whether there was a verdict."""
-        status, failure = await self._status_of(intercept)
+        form = render_intercept(
+            intercept.interaction, intercept.account_sid, self._customers.account_url(intercept.account_sid)
+        )
+        status, failure = await verdict_of(self._customers, intercept, form)
         verdict = Verdict(
             id=intercept.id,
             run=run,
@@ -63,18 +69,25 @@ class Intercepts:
             else:
                 return not failure
 
-    async def _status_of(self, intercept: Intercept) -> tuple[int | None, str]:
-        """The HTTP status of the answer, and why it is no verdict, if it is none."""
-        account_sid = intercept.account_sid
-        form = render_intercept(intercept.interaction, account_sid, self._customers.account_url(account_sid))
-        failure = "defect"
-        status: int | None = None
-        try:
-            status = (await self._customers.post(intercept, form)).status
-        except HttpError as error:  # what follows the head of a verdict is nothing to us
-            status, failure = error.status, str(error)
-        except Exception:
-            _log.exception("intercept.defect", message=intercept.sid)
-        if status is not None and (200 <= status < 300 or status == BLOCKED):
-            return status, ""
-        return status, f"{redact(intercept.url)} ({status if status is not None else failure})"
+
+async def verdict_of(
+    customers: Customers, asked: Asked, form: Mapping[str, str], within_s: float | None = None
+) -> tuple[int | None, str]:
+    """The HTTP status of the answer, and why it is no verdict, if it is none. Raises nothing.
+
+    `within_s`: how long there is for it, whatever the URL allows.
+    """
+    failure = "defect"
+    status: int | None = None
+    try:
+        async with asyncio.timeout(within_s):
+            status = (await customers.post(asked, form)).status
+    except TimeoutError:
+        failure = "timeout: took too long"
+    except HttpError as error:  # what follows the head of a verdict is nothing to us
+        status, failure = error.status, str(error)
+    except Exception:
+        _log.exception("intercept.defect", asked=asked.sid)
+    if status is not None and (200 <= status < 300 or status == BLOCKED):
+        return status, ""
+    return status, f"{redact(asked.url)} ({status if status is not None else failure})"

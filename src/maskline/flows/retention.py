@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 from maskline.clock import Clock
 from maskline.domain.model import DAY
@@ -13,6 +14,7 @@ from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.mint import Mint
 from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import bury_expired
+from maskline.store.calls import end_silent_calls, find_silent_calls
 from maskline.store.engine import Store, Tx
 from maskline.store.events import delete_old_events
 from maskline.store.idempotency import delete_expired_keys
@@ -24,6 +26,8 @@ from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.start import Stopped, fail_expired
 from maskline.store.strangers import delete_old_strangers, drop_expired
 from maskline.store.tombstones import delete_old_tombstones
+
+T = TypeVar("T")
 
 STEP = 500
 SESSIONS = 100
@@ -107,13 +111,19 @@ class Sweeper:
                 break
         await self._repeat(delete_old_received)
         await self._repeat(delete_old_tombstones)
+        for _ in range(MOST_STEPS):
+            silent = await self._store.read(find_silent_calls, STEP)
+            for keys, event_sids in self._steps(silent):
+                await self._store.write(end_silent_calls, keys, event_sids)
+            if len(silent) < STEP:
+                break
         await self._repeat(blank_overdue)
         await self._repeat(forget_paces)
         await self._repeat(erase_people)
         await self._repeat(partial(delete_old_events, retention_us=self._event_retention_us))
         return stopped
 
-    def _steps(self, ids: list[int]) -> Iterator[tuple[list[int], list[str]]]:
+    def _steps(self, ids: list[T]) -> Iterator[tuple[list[T], list[str]]]:
         """STEP rows at a time, each with a SID for its event."""
         for i in range(0, len(ids), STEP):
             step = ids[i : i + STEP]

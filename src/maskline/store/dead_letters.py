@@ -32,6 +32,8 @@ class DeadCallback:
     interaction_sid: str
     attempts: int
     told: Told
+    word: str | None
+    """Twilio's word for the status that it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,11 @@ class KeptAttempt:
     error: str
 
 
-_DEAD_COLUMNS = "message_sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload"
+_DEAD_COLUMNS = (
+    "message_sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload,"
+    " (SELECT type FROM interactions i WHERE i.service_sid = outbox.service_sid"
+    " AND i.session_sid = outbox.session_sid AND i.sid = outbox.interaction_sid)"
+)
 _GIVEN_UP = (
     "state = 6 AND EXISTS"
     " (SELECT 1 FROM sessions s WHERE s.service_sid = outbox.service_sid AND s.sid = outbox.session_sid)"
@@ -69,9 +75,10 @@ def list_dead(tx: Tx, service_sid: str, seek: Seek) -> Page[DeadCallback]:
 
 
 def _dead(row: Any) -> DeadCallback:
-    sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload = row
+    sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload, kind = row
     told = Told(*json.loads(payload))
-    return DeadCallback(sid, account_sid, service_sid, session_sid, interaction_sid, attempts, told)
+    word = told.word_of(kind or "message")
+    return DeadCallback(sid, account_sid, service_sid, session_sid, interaction_sid, attempts, told, word)
 
 
 def find_dead(tx: Tx, service_sid: str | None, most: int) -> list[DeadCallback]:

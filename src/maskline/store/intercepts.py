@@ -12,17 +12,16 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.callback import START, Told
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND, Interaction, OutboxState, SessionStatus, StoreBodies
+from maskline.domain.model import SECOND, Interaction, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.domain.service_settings import blocks_on_failure
-from maskline.store.accept import START_SESSION
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
 from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
 from maskline.store.outbox import finish
-from maskline.store.sessions import find_session
+from maskline.store.sessions import find_session, use_session
 from maskline.store.telling import insert_first, new_callback, wants_of
 
 TOPIC = "intercept"
@@ -53,9 +52,6 @@ _BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _FRESH = "SELECT 1 FROM outbox WHERE state = 0 AND id < ? AND order_key = ? LIMIT 1"
 _SEND = """
 UPDATE outbox SET topic = 'send', state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = 0 WHERE id = ?"""
-_TOUCH = """
-UPDATE sessions SET last_interaction_at = max(coalesce(last_interaction_at, 0), ?1), updated_at = max(updated_at, ?1)
-WHERE service_sid = ?2 AND sid = ?3"""
 _ONE_SIDED = """
 UPDATE interactions SET outbound_participant_sid = NULL, outbound_resource_sid = NULL, outbound_status = NULL,
        updated_at = max(updated_at, ?)
@@ -177,10 +173,7 @@ def _pass(tx: Tx, row: Any) -> None:
     if session is None:
         finish(tx, row_id, order_key)
         return
-    if session.status is not SessionStatus.CLOSED:
-        tx.execute(_TOUCH, (tx.now, service_sid, session_sid))
-        if session.status is SessionStatus.OPEN:
-            tx.execute(START_SESSION, (tx.now, service_sid, session_sid))
+    use_session(tx, session)
     behind = (
         tx.execute(_BUSY, (order_key, seq)).fetchone() or tx.execute(_FRESH, (row_id, order_key)).fetchone()
     )

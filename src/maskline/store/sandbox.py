@@ -17,6 +17,7 @@ from maskline.domain.sandbox import (
     Behaviour,
     Handed,
     HandOver,
+    HandsetCall,
     HandsetMessage,
     Outcome,
     Todo,
@@ -204,3 +205,45 @@ def list_handset_messages(
         ).fetchall()
 
     return fetch_page(fetch, ["sid"], seek, lambda row: HandsetMessage(*row))
+
+
+_CALL_COLUMNS = "sid, account_sid, from_number, to_number, status, duration_s, legs, verbs, created_at"
+
+
+def note_call(tx: Tx, call: HandsetCall) -> None:
+    """Write down how far a handset's call is."""
+    tx.execute(
+        f"INSERT INTO sandbox_calls ({_CALL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (account_sid, sid) DO UPDATE SET status = excluded.status, duration_s = excluded.duration_s,"
+        " legs = excluded.legs, verbs = excluded.verbs",
+        (
+            call.sid,
+            call.account_sid,
+            call.from_number,
+            call.to_number,
+            call.status,
+            call.duration_s,
+            json.dumps(call.legs),
+            json.dumps(call.verbs),
+            call.created_at,
+        ),
+    )
+
+
+def list_handset_calls(tx: Tx, account_sid: str, seek: Seek, filters: dict[str, str]) -> Page[HandsetCall]:
+    """A page of the calls that handsets made. Filters: `to`, `from_`."""
+    only = "".join(f" AND {name.rstrip('_')}_number = :{name}" for name in filters)
+
+    def fetch(condition: str, order: str, limit: int) -> list[Any]:
+        return tx.execute(
+            f"SELECT {_CALL_COLUMNS} FROM sandbox_calls WHERE account_sid = :account{only} AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
+            {"account": account_sid, "limit": limit, **filters, **key_params(seek)},
+        ).fetchall()
+
+    def read(row: tuple[Any, ...]) -> HandsetCall:
+        values = list(row)
+        values[6:8] = map(json.loads, row[6:8])
+        return HandsetCall(*values)
+
+    return fetch_page(fetch, ["sid"], seek, read)

@@ -125,6 +125,23 @@ def write_session(tx: Tx, session: Session) -> None:
     )
 
 
+def use_session(tx: Tx, session: Session) -> None:
+    """The Session is used now, unless it has ended: its TTL begins anew, and it is in progress."""
+    if session.status is SessionStatus.CLOSED:
+        return
+    tx.execute(
+        "UPDATE sessions SET last_interaction_at = max(coalesce(last_interaction_at, 0), :now),"
+        " updated_at = max(updated_at, :now) WHERE service_sid = :service AND sid = :sid",
+        {"now": tx.now, "service": session.service_sid, "sid": session.sid},
+    )
+    if session.status is SessionStatus.OPEN:
+        tx.execute(
+            "UPDATE sessions SET status = 'in-progress', started_at = coalesce(started_at, :now)"
+            " WHERE service_sid = :service AND sid = :sid AND status = 'open'",
+            {"now": tx.now, "service": session.service_sid, "sid": session.sid},
+        )
+
+
 def list_sessions(
     tx: Tx, service_sid: str, seek: Seek, *, unique_name: str | None = None, status: str | None = None
 ) -> Page[Session]:

@@ -71,3 +71,35 @@ CREATE INDEX participants_past ON participants (service_sid, identifier_key, pro
 CREATE INDEX participants_loose ON participants (service_sid, identifier_key, proxy_identifier, sid)
     WHERE session_sid = '';
 CREATE INDEX interactions_loose ON interactions (sid) WHERE session_sid = '';
+
+-- Calls by their carrier's name for them, while they run and for a week after: one that comes in again is no new one.
+-- state: 0 not routed (yet), 1 its Interaction waits for a verdict, 2 the partner is dialled, 3 ended. accepts: 1 while
+-- the partner still has to press a key. due_at: when it has been silent for too long, or is forgotten.
+CREATE TABLE calls (
+    carrier_key TEXT PRIMARY KEY,
+    account_sid TEXT NOT NULL,
+    service_sid TEXT NOT NULL,
+    session_sid TEXT NOT NULL,
+    interaction_sid TEXT NOT NULL,
+    state SMALLINT NOT NULL,
+    entries INTEGER NOT NULL,
+    accepts SMALLINT NOT NULL,
+    answered_at BIGINT,
+    due_at BIGINT NOT NULL
+) /*WITHOUT ROWID*/;
+CREATE INDEX calls_interaction ON calls (service_sid, interaction_sid) WHERE interaction_sid <> '';
+CREATE INDEX calls_due ON calls (due_at);
+
+-- The sandbox's books of calls: legs and verbs are JSON.
+CREATE TABLE sandbox_calls (
+    account_sid TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    from_number TEXT NOT NULL,
+    to_number TEXT NOT NULL,
+    status TEXT NOT NULL,
+    duration_s INTEGER NOT NULL,
+    legs TEXT NOT NULL,
+    verbs TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (account_sid, sid)
+) /*WITHOUT ROWID*/;

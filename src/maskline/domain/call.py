@@ -1,0 +1,127 @@
+"""A call between two people: what a carrier is told to do with it, and what it says became of it.
+
+The carrier is told to dial the partner under the partner's own proxy number. What it says later it says to addresses
+that name the Interaction; statuses are ranks and merge, so they may come in any order, any number of times.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from maskline.domain.interaction import CallStatus
+from maskline.domain.service_settings import read_settings
+from maskline.domain.twiml import Dial, Gather, Hangup, Number, Say, Verb
+
+MOST_ENTRIES = 10
+"""How often one call may come in: each Gather and Redirect that hands it back is one more."""
+LONGEST_S = 14_400
+"""How long two people may be joined, which is as long as a Dial takes by itself."""
+SILENCE_S = LONGEST_S + 900
+"""How long a call may be without news: as long as it may ring and take, and some minutes."""
+
+ACCEPT_S, ACCEPT_KEY = 10, "1"
+
+_STATUSES = {
+    "queued": CallStatus.INITIATED,
+    "initiated": CallStatus.INITIATED,
+    "ringing": CallStatus.RINGING,
+    "answered": CallStatus.IN_PROGRESS,
+    "in-progress": CallStatus.IN_PROGRESS,
+    "canceled": CallStatus.CANCELED,
+    "no-answer": CallStatus.NO_ANSWER,
+    "busy": CallStatus.BUSY,
+    "failed": CallStatus.FAILED,
+    "completed": CallStatus.COMPLETED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The Interaction that a call is."""
+
+    service_sid: str
+    session_sid: str
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a carrier says of the partner's side. `duration_s`: how long it took, if that was said."""
+
+    status: CallStatus
+    duration_s: int | None = None
+
+
+def read_status(word: str) -> CallStatus | None:
+    """A carrier's word for how far a call is; None if it is none."""
+    return _STATUSES.get(word.strip().lower())
+
+
+def read_duration(text: str) -> int | None:
+    """Seconds; None for anything else, and for more than a call can take."""
+    return int(text) if re.fullmatch("[0-9]{1,6}", text) else None
+
+
+def is_final(status: int) -> bool:
+    """Whether nothing follows this status of a call."""
+    return status >= CallStatus.CANCELED
+
+
+def as_told(status: CallStatus, *, must_accept: bool) -> CallStatus:
+    """What a report means while the partner still `must_accept`: whoever has answered may be a machine."""
+    if must_accept and status is CallStatus.IN_PROGRESS:
+        return CallStatus.RINGING
+    if must_accept and status is CallStatus.COMPLETED:
+        return CallStatus.NO_ANSWER
+    return status
+
+
+def rings_for_s(stored: str) -> int:
+    """How long the partner is rung, by what a Service keeps as its settings."""
+    return int(read_settings(stored)["ring_timeout_s"])
+
+
+def must_accept(stored: str) -> bool:
+    """Whether the partner has to press a key before the two are joined."""
+    return bool(read_settings(stored)["call_accept"] == "keypress")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the carrier is to say what becomes of a call: below `webhook`, naming the Interaction."""
+
+    webhook: str
+    place: Place
+
+    def of(self, event: str) -> str:
+        query = {"Event": event, "Session": self.place.session_sid, "Interaction": self.place.sid}
+        return f"{self.webhook}?{urlencode(query)}"
+
+
+STATUS, DIALLED, WHISPER, ACCEPT = "status", "dialled", "whisper", "accept"
+
+
+def place_in(service_sid: str, query: Mapping[str, str]) -> Place:
+    """The Interaction that an `Address` names; of none, if it names none."""
+    return Place(service_sid, query.get("Session", ""), query.get("Interaction", ""))
+
+
+def dial(address: Address, to: str, caller_id: str, ring_s: int, *, must_accept: bool) -> list[Verb]:
+    """Have the carrier dial `to`, which sees `caller_id`, and say how it goes."""
+    number = Number(
+        to,
+        url=address.of(WHISPER) if must_accept else None,
+        status_callback=address.of(STATUS),
+        status_callback_event=("initiated", "ringing", "answered", "completed"),
+    )
+    return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, action=address.of(DIALLED))]
+
+
+def whisper(address: Address) -> list[Verb]:
+    """What the partner hears, alone, before the two are joined."""
+    prompt = Say(f"You have a call. Press {ACCEPT_KEY} to take it.")
+    gather = Gather((prompt,), action=address.of(ACCEPT), timeout_s=ACCEPT_S, num_digits=1)
+    return [gather, Hangup()]
