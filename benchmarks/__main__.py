@@ -1,4 +1,4 @@
-"""From the root: `python -m benchmarks [intake|whole|memory|growth|all] [--rounds N] [--seconds S] [--quick]`."""
+"""From the root: `python -m benchmarks [intake|whole|relay|memory|growth|all] [--rounds N] [--seconds S] [--quick]`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import growth, intake, machine, memory, report, seed, whole
+from benchmarks import growth, intake, machine, memory, relay, report, seed, whole
 from benchmarks.plan import Plan, quick
 
 HERE = Path(__file__).resolve().parent
-PARTS = {"intake": intake.run, "whole": whole.run, "memory": memory.run, "growth": growth.run}
+PARTS = {
+    "intake": intake.run,
+    "whole": whole.run,
+    "relay": relay.run,
+    "memory": memory.run,
+    "growth": growth.run,
+}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import asyncio
 import json
 import resource
 import subprocess
+import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -237,6 +238,8 @@ Message = tuple[int, bytes]
 class OpenRun:
     """What an open loop offered, and what came back."""
 
+    began_at: float = 0.0
+    """When the first request was due, in seconds since 1970."""
     seconds: float = 0.0
     offered: int = 0
     unsent: int = 0
@@ -264,6 +267,7 @@ class _OpenLoop:
 
     async def offer(self, rate: float, seconds: float) -> None:
         total, done, start = round(rate * seconds), 0, self._loop.time()
+        self.run.began_at = time.time()
         while done < total:
             passed = self._loop.time() - start
             while done < total and done / rate <= passed:

@@ -139,11 +139,15 @@ def contestant(module: str, folder: Path) -> Server:
     return Server(module, command, port, database, {"BENCH_DATABASE": str(database)}).wait_ready()
 
 
-def maskline(folder: Path, role: str, *, send_wait_ms: int | None = None) -> Server:
-    """maskline itself on the data directory `folder`, with default settings but for the account and the given wait."""
+def maskline(
+    folder: Path, role: str, *, send_wait_ms: int | None = None, env: Mapping[str, str] | None = None
+) -> Server:
+    """maskline itself on the data directory `folder`, with default settings but for the account, the given wait and
+    what else is in `env`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
-    env = {"MASKLINE_ACCOUNT_SID": ACCOUNT_SID, "MASKLINE_AUTH_TOKEN": AUTH_TOKEN}
+    env = {"MASKLINE_ACCOUNT_SID": ACCOUNT_SID, "MASKLINE_AUTH_TOKEN": AUTH_TOKEN, **(env or {})}
     if send_wait_ms is not None:
         env["MASKLINE_SEND_WAIT_MS"] = str(send_wait_ms)
     command = [

@@ -42,6 +42,8 @@ class Step:
     p50_ms: float
     p99_ms: float
     foreign: float
+    began_at: float
+    """When its first request was due, in seconds since 1970."""
 
     @property
     def behind_s(self) -> float:
@@ -108,6 +110,7 @@ class Phase:
             p50_ms=seen.latency_ms(0.5),
             p99_ms=seen.latency_ms(0.99),
             foreign=foreign,
+            began_at=seen.began_at,
         )
         self.steps.append(step)
         self.drain()
@@ -181,15 +184,16 @@ def _measure(part: Part, phase: Phase, first: float) -> tuple[float, Step | None
             "foreign",
             "sustained",
         ],
-        [_row(step) for step in phase.steps],
+        [row_of(step) for step in phase.steps],
     )
     if over is not None and not over.on_time:
         part.wrong.append(f"{phase.name}: the load could not offer {over.rate:,.0f} a second")
-    _check_handsets(part, phase)
+    check_handsets(part, phase)
     return rate, over
 
 
-def _row(step: Step) -> list[Cell]:
+def row_of(step: Step) -> list[Cell]:
+    """A step as the tables show it."""
     return [
         f"{step.rate:,.0f}",
         step.accepted_per_s,
@@ -241,7 +245,7 @@ def _park(part: Part, phase: Phase, heads: list[seed.Recipient]) -> None:
         )
 
 
-def _check_handsets(part: Part, phase: Phase) -> None:
+def check_handsets(part: Part, phase: Phase) -> None:
     """Every message with a 2xx answer is at its handset, handed over once."""
     handed: Counter[int] = Counter()
     connection = phase.server.read_only()
