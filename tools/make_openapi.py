@@ -28,7 +28,7 @@ from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, 
 from maskline.domain.optout import Source
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import CallAnswer, Outcome
-from maskline.domain.service_settings import SETTINGS, Choice, Texts, Whole
+from maskline.domain.service_settings import SETTINGS, Choice, Text, Texts, Whole
 
 Json = dict[str, Any]
 
@@ -753,7 +753,7 @@ def settings_of() -> tuple[Json, Json]:
             case Whole(least, most):
                 schema = {"type": "integer", "minimum": least, "maximum": most}
                 form = {"type": "string", "pattern": "^[0-9]{0,9}$"}
-            case Texts(_, most):
+            case Texts(_, most) | Text(most):
                 schema = form = {"type": "string", "maxLength": most}
             case other:
                 raise AssertionError(other)

@@ -95,6 +95,14 @@ def test_a_list_is_kept_as_it_was_written_without_the_blanks() -> None:
     )
 
 
+def test_each_ask_has_its_own_answer_and_by_itself_none() -> None:
+    own = rules(OptoutReply="Goodbye. ", OptinReply="Hello.")
+    assert [own.reply_to(ask) for ask in Ask] == ["Goodbye. ", "Hello."]
+    assert [DEFAULT.reply_to(ask) for ask in Ask] == ["", ""]
+    with pytest.raises(Problem, match="80701"):
+        rules(OptoutReply="x" * 1601)
+
+
 @pytest.mark.parametrize(
     ("numbers", "scope", "blocked"),
     [

@@ -10,10 +10,14 @@ from maskline.domain.media import Medium
 from maskline.domain.model import Participant, Service
 from maskline.flows import inbound
 from maskline.flows.services import remove_service
-from maskline.store.legs import load_leg
+from maskline.store.legs import list_legs, load_leg
+from maskline.store.pages import Seek
 from maskline.store.purge import purge_step
+from maskline.store.strangers import MOST_REPLIES
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN
 from tests.support.house import ACCOUNT, House, person
+from tests.support.receiver import receiving
+from tests.support.until import until
 
 WORDS = "STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT ARRET ARRETE ARRETT".split()
 ANN = person(1)
@@ -319,6 +323,87 @@ async def test_an_opt_out_is_not_kept_under_the_number_nor_under_a_hash_that_any
     assert ann.identifier not in row
     async with house.working():
         assert await write(house, ann, "x") == ("failed", 21610)
+
+
+REPLIES = {"optout_reply": "You get no more texts. Äöü €", "optin_reply": "Welcome back."}
+
+
+async def test_words_are_answered_where_the_service_says_so_and_whoever_opted_out_hears_it(
+    house: House,
+) -> None:
+    _, ann, ben = await house.pair(await service_with(house, **REPLIES))
+    async with house.working():
+        await house.hear(ann, body="STOP")
+        assert await write(house, ann, "x") == ("failed", 21610)
+        await house.hear(ann, body="START")
+        await house.quiet()
+    assert house.carrier.bodies(ann.identifier) == [*REPLIES.values()]
+    assert {message.from_ for message in house.carrier.sent if message.to == ann.identifier} == {
+        ann.proxy_identifier
+    }
+    assert house.carrier.bodies(ben.identifier) == ["START"]
+    assert await house.events() == [80901, 21610]
+    assert await house.outbox() == 0
+
+
+async def test_an_answer_waits_its_turn_and_is_one_of_the_accounts_messages(house: House) -> None:
+    service = await service_with(house, **REPLIES)
+    ((number,),) = await house.rows("SELECT phone_number FROM numbers")
+    house.carrier.script(ANN, THROTTLED)
+    async with house.working():
+        await house.hear(ANN, number, "STOP")
+        await house.quiet()
+        await house.pass_time(60)
+        (found,) = (await house.store.read(list_legs, ACCOUNT, "message", Seek(10))).rows
+    assert (found.identifier, found.proxy_identifier, found.inbound) == (ANN, number, False)
+    assert found.interaction.service_sid == service.sid
+    assert house.carrier.bodies(ANN) == [REPLIES["optout_reply"]] * 2  # the first was throttled
+
+
+@pytest.mark.parametrize("word", ["START", "UNSTOP", "STOP"])
+async def test_a_word_that_changes_nothing_is_not_answered(house: House, word: str) -> None:
+    _, ann, _ = await house.pair(await service_with(house, **REPLIES))
+    if word == "STOP":
+        await house.hear(ann, body="STOP")
+    async with house.working():
+        heard = len(house.carrier.bodies(ann.identifier))
+        await house.hear(ann, body=word)
+        await house.quiet()
+        assert len(house.carrier.bodies(ann.identifier)) == heard
+
+
+async def test_two_machines_that_answer_each_other_are_stopped(house: House) -> None:
+    _, ann, _ = await house.pair(await service_with(house, **REPLIES))
+    async with house.working():
+        for _ in range(20):
+            await house.hear(ann, body="STOP")
+            await house.hear(ann, body="UNSTOP")
+        await house.quiet()
+        assert len(house.carrier.bodies(ann.identifier)) == MOST_REPLIES
+        await house.pass_time(31)
+        await house.hear(ann, body="STOP")
+        await house.quiet()
+        assert len(house.carrier.bodies(ann.identifier)) == MOST_REPLIES + 1
+
+
+async def test_no_other_automatic_answer_goes_to_whoever_opted_out(house: House) -> None:
+    async with receiving() as receiver:
+        twiml = "<Response><Message>Call us!</Message></Response>"
+        receiver.answers = [("text/xml", twiml)] * 2
+        await house.service(out_of_session_callback_url=receiver.url)
+        ((number,),) = await house.rows("SELECT phone_number FROM numbers")
+        async with house.working():
+            await house.hear(ANN, number, "STOP")
+            await house.hear(ANN, number, "hello?")
+            await until(lambda: len(receiver.posts) == 1)
+            await house.quiet()
+            assert house.carrier.bodies(ANN) == []
+            assert await house.events() == [80901, 21610]
+            await house.hear(ANN, number, "UNSTOP")
+            await house.hear(ANN, number, "hello?")
+            await until(lambda: len(receiver.posts) == 2)
+            await house.quiet()
+            assert house.carrier.bodies(ANN) == ["Call us!"]
 
 
 async def test_opt_outs_go_with_their_service_and_with_nothing_less(house: House) -> None:

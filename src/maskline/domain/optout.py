@@ -67,12 +67,18 @@ class Rules:
     stop: frozenset[str]
     start: frozenset[str]
     scope: Scope
+    opt_out_reply: str = ""
+    opt_in_reply: str = ""
 
     def ask_of(self, word: str) -> Ask | None:
         """What a word of `word_of` asks for. A word of both lists is an opt-out."""
         if word in self.stop:
             return Ask.OPT_OUT
         return Ask.OPT_IN if word in self.start else None
+
+    def reply_to(self, ask: Ask) -> str:
+        """What somebody is answered whose word asks for this; empty: nothing."""
+        return self.opt_out_reply if ask is Ask.OPT_OUT else self.opt_in_reply
 
     @property
     def obeys(self) -> bool:
@@ -102,4 +108,4 @@ def rules_of(stored: str) -> Rules:
         frozenset(map(word_of, settings[name].split(","))) - {""}
         for name in ("stop_word_list", "start_word_list")
     )
-    return Rules(stop, start | {UNSTOP}, scope)
+    return Rules(stop, start | {UNSTOP}, scope, settings["optout_reply"], settings["optin_reply"])

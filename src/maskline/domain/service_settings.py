@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from maskline.domain import problems
 from maskline.domain.model import SECOND, OnUncertain, StoreBodies
 from maskline.domain.problems import Problem
+from maskline.domain.text import MOST_BODY
 
 
 class Kind(Protocol):
@@ -72,6 +73,20 @@ class Texts:
         words = [word.strip() for word in text.split(",")]
         good = len(text) <= self.most and all(0 < len(word) <= self.most_each for word in words)
         return ",".join(words) if good else None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Any text up to a length, as it is."""
+
+    most: int
+
+    @property
+    def wanted(self) -> str:
+        return f"a text of at most {self.most} characters"
+
+    def read(self, text: str) -> str | None:
+        return text if len(text) <= self.most else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +237,20 @@ SETTINGS = (
         Choice(("number", "service")),
         "From what a person who has opted out gets no messages any more: the proxy number that they wrote to, or all"
         " of the Service.",
+    ),
+    Setting(
+        "optout_reply",
+        "OptoutReply",
+        "",
+        Text(MOST_BODY),
+        "What somebody is answered who opts out by a word, where their carrier does not do so by itself.",
+    ),
+    Setting(
+        "optin_reply",
+        "OptinReply",
+        "",
+        Text(MOST_BODY),
+        "What somebody is answered who ends an opt-out by a word.",
     ),
 )
 

@@ -21,6 +21,9 @@ from maskline.store.telling import wants_of
 EVERY = ""
 """The proxy number of an opt-out from all of the Service."""
 
+CONFIRMATION = "confirmation "
+"""What the order key of an answer to a word begins with: it goes to somebody who has opted out, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
@@ -68,23 +71,40 @@ def note_refusal(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str,
         insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.CARRIER)
 
 
-def obey_word(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, word: str) -> bool:
-    """Do what somebody's word to this number asks for, if anything. Returns whether the message is dropped."""
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """What a text was: whether it is dropped, and what its sender is answered (empty: nothing)."""
+
+    dropped: bool = False
+    reply: str = ""
+
+
+def obey_word(
+    tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, word: str
+) -> Obeyed:
+    """Do what somebody's word to this number asks for, if anything. Answered is only what changes something: a machine
+    that says the same again and again hears of it once.
+    """
     rules = wants_of(tx, service_sid).optouts
     ask = rules.ask_of(word)
+    if ask is None:
+        return Obeyed()
     if ask is Ask.OPT_OUT:
-        insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.WORD)
-    elif ask is Ask.OPT_IN:
-        _lift(tx, service_sid, key, number, rules.scope)
-    return is_dropped(word, ask)
-
-
-def _lift(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> None:
-    """The person takes messages again: from this number, or by the scope from all. What is from all ends either way."""
-    if scope is Scope.SERVICE:
-        tx.execute(_DELETE, (service_sid, tx.pseudonym(key)))
+        changed = insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.WORD)
     else:
-        tx.execute(f"{_DELETE} AND proxy_number IN (?, '')", (service_sid, tx.pseudonym(key), number))
+        changed = _lift(tx, service_sid, key, number, rules.scope)
+    return Obeyed(is_dropped(word, ask), rules.reply_to(ask) if changed else "")
+
+
+def _lift(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> bool:
+    """The person takes messages again: from this number, or by the scope from all. What is from all ends either way.
+
+    Returns whether anything ended.
+    """
+    where, numbers = _DELETE, [tx.pseudonym(key)]
+    if scope is Scope.NUMBER:
+        where, numbers = f"{_DELETE} AND proxy_number IN (?, '')", [*numbers, number]
+    return tx.execute(where, (service_sid, *numbers)).rowcount > 0
 
 
 def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) -> bool:

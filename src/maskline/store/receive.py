@@ -5,6 +5,7 @@ The carrier is answered only after this has been committed; what it sends again 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from maskline.domain import problems
@@ -17,7 +18,7 @@ from maskline.store.events import insert_event
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
 from maskline.store.relay import NewInbound, find_match, relay
-from maskline.store.strangers import insert_stranger, is_waiting
+from maskline.store.strangers import Reply, insert_reply, insert_stranger, is_waiting, may_reply
 from maskline.store.telling import wants_of
 
 
@@ -77,8 +78,13 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
 
 def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
     """Whether this is a word that is dropped, whatever it has to do with a Session; with an event, if so."""
-    where = (account_sid, service_sid, item.sender, item.to)
-    if not obey_word(tx, item.optout_sid, *where, item.word):
+    obeyed = obey_word(tx, item.optout_sid, account_sid, service_sid, item.sender, item.to, item.word)
+    if obeyed.reply:
+        data = json.dumps({"body": obeyed.reply}, ensure_ascii=False, separators=(",", ":"))
+        reply = Reply(f"KI{item.optout_sid[2:]}", item.to, item.sender, data, confirms=True)
+        if may_reply(tx, service_sid, reply):
+            insert_reply(tx, account_sid, service_sid, reply, item.validity_us)
+    if not obeyed.dropped:
         return False
     match = find_match(tx, service_sid, item.to, item.sender)
     session_sid = match.session.sid if match is not None else None

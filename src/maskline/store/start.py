@@ -21,7 +21,7 @@ from maskline.domain.problems import Code
 from maskline.domain.session import as_of
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
-from maskline.store.optouts import is_blocked
+from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
 from maskline.store.record import merge_leg, note_error
 from maskline.store.sessions import SESSION_COLUMNS, make_session
@@ -265,17 +265,17 @@ def _why_not(tx: Tx, row: Any, pool: str | None, service: tuple[str, int | None]
         return problems.VALIDITY_PASSED
     if pool != service_sid:
         return problems.SESSION_EXPIRED
-    if not session_sid:  # whoever has the number now, it goes to the person whom it answers
-        return None
-    holder = tx.execute(_HOLDER, (pool, recipient, number, session_sid)).fetchone()
+    # Of no Session: whoever has the number now, it goes to the person whom it answers.
+    holder = tx.execute(_HOLDER, (pool, recipient, number, session_sid)).fetchone() if session_sid else None
     if holder is not None:
         other = as_of(make_session(holder), tx.now, tx.idle_close_us)
         if other.status is not SessionStatus.CLOSED:
             return problems.SESSION_EXPIRED
     settings, has_optouts = service
-    if has_optouts and is_blocked(tx, service_sid, recipient, number, rules_of(settings)):
-        return problems.RECIPIENT_OPTED_OUT
-    return None
+    if not has_optouts or row[1].startswith(CONFIRMATION):
+        return None
+    blocked = is_blocked(tx, service_sid, recipient, number, rules_of(settings))
+    return problems.RECIPIENT_OPTED_OUT if blocked else None
 
 
 def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:

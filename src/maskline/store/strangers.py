@@ -25,6 +25,7 @@ from maskline.store.bodies import blank_if_over, keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
+from maskline.store.optouts import CONFIRMATION
 from maskline.store.outbox import finish
 from maskline.store.relay import PARTICIPANT_COLUMNS, NewInbound, find_match, relay
 from maskline.store.sessions import find_session
@@ -160,13 +161,16 @@ class Stranger:
 
 @dataclass(slots=True)
 class Reply:
-    """An automatic answer, as an Interaction `sid` of no Session will have it."""
+    """An automatic answer, as an Interaction `sid` of no Session will have it. `confirms`: it answers an opt-out word,
+    and goes to whoever has opted out, too.
+    """
 
     sid: str
     from_: str
     to: str
     data: str
     prefix: str = "SM"
+    confirms: bool = False
 
 
 @dataclass(slots=True)
@@ -318,18 +322,20 @@ def _settle(tx: Tx, item: Settlement) -> None:
         return
     events = list(item.events)
     for reply in item.replies:
-        if _replied(tx, row.service_sid, reply) >= MOST_REPLIES:
+        if not may_reply(tx, row.service_sid, reply):
             events.append((problems.TOO_MANY_BETWEEN_TWO, "automatic answers"))
             break
         insert_reply(tx, row.account_sid, row.service_sid, reply, item.validity_us)
     _end(tx, row, events, item.event_sids)
 
 
-def _replied(tx: Tx, service_sid: str, reply: Reply) -> int:
-    """How many automatic answers went to this person from this number lately, by the SIDs of their participants."""
+def may_reply(tx: Tx, service_sid: str, reply: Reply) -> bool:
+    """Whether not too many automatic answers went to this person from this number lately, by the SIDs of their
+    participants.
+    """
     since = f"KP{max(0, tx.now - REPLIES_WITHIN_US) // 1000:012x}"
     (count,) = tx.execute(_REPLIES, (service_sid, reply.to, reply.from_, since)).fetchone()
-    return int(count)
+    return bool(count < MOST_REPLIES)
 
 
 def insert_reply(tx: Tx, account_sid: str, service_sid: str, reply: Reply, validity_us: int) -> None:
@@ -358,7 +364,7 @@ def insert_reply(tx: Tx, account_sid: str, service_sid: str, reply: Reply, valid
     tx.execute(
         INSERT_SEND,
         (
-            f"reply {_order_key(service_sid, reply.from_, reply.to)}",
+            f"{CONFIRMATION if reply.confirms else 'reply '}{_order_key(service_sid, reply.from_, reply.to)}",
             place,
             reply.from_,
             tx.now,
