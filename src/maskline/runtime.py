@@ -214,7 +214,7 @@ class Server:
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
         customers = Customers(vault, http, url)
-        calls = Calls(store, clock, mint, customers, url)
+        calls = Calls(store, clock, mint, customers)
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
             worker = Worker(

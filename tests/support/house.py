@@ -124,7 +124,7 @@ class House:
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
         self.strangers = Strangers(store, clock, self.mint, self.customers, self.options.validity_us)
         self.alerts = Alerts(store, clock, self.mint, self.customers)
-        self.calls = Calls(store, clock, self.mint, self.customers, "https://masked.example")
+        self.calls = Calls(store, clock, self.mint, self.customers)
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)

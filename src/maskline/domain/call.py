@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import urlencode
 
 from maskline.domain.interaction import CallStatus
@@ -89,6 +90,19 @@ def must_accept(stored: str) -> bool:
     return bool(read_settings(stored)["call_accept"] == "keypress")
 
 
+class Event(StrEnum):
+    """What a carrier says or asks of a call whose partner it was told to dial."""
+
+    STATUS = "status"
+    """How far the partner's side is."""
+    DIALLED = "dialled"
+    """How the dialling ended: what is the caller's side to do now?"""
+    WHISPER = "whisper"
+    """The partner has answered: what do they hear, alone?"""
+    ACCEPT = "accept"
+    """The partner has pressed a key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where the carrier is to say what becomes of a call: below `webhook`, naming the Interaction."""
@@ -96,12 +110,9 @@ class Address:
     webhook: str
     place: Place
 
-    def of(self, event: str) -> str:
+    def of(self, event: Event) -> str:
         query = {"Event": event, "Session": self.place.session_sid, "Interaction": self.place.sid}
         return f"{self.webhook}?{urlencode(query)}"
-
-
-STATUS, DIALLED, WHISPER, ACCEPT = "status", "dialled", "whisper", "accept"
 
 
 def place_in(service_sid: str, query: Mapping[str, str]) -> Place:
@@ -113,15 +124,15 @@ def dial(address: Address, to: str, caller_id: str, ring_s: int, *, must_accept:
     """Have the carrier dial `to`, which sees `caller_id`, and say how it goes."""
     number = Number(
         to,
-        url=address.of(WHISPER) if must_accept else None,
-        status_callback=address.of(STATUS),
+        url=address.of(Event.WHISPER) if must_accept else None,
+        status_callback=address.of(Event.STATUS),
         status_callback_event=("initiated", "ringing", "answered", "completed"),
     )
-    return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, action=address.of(DIALLED))]
+    return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, action=address.of(Event.DIALLED))]
 
 
 def whisper(address: Address) -> list[Verb]:
     """What the partner hears, alone, before the two are joined."""
     prompt = Say(f"You have a call. Press {ACCEPT_KEY} to take it.")
-    gather = Gather((prompt,), action=address.of(ACCEPT), timeout_s=ACCEPT_S, num_digits=1)
+    gather = Gather((prompt,), action=address.of(Event.ACCEPT), timeout_s=ACCEPT_S, num_digits=1)
     return [gather, Hangup()]

@@ -7,6 +7,7 @@ customer the real numbers of both sides; that is what it is for.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskline.domain import problems
@@ -66,6 +67,23 @@ def render_message_form(
     }
     for number, url in enumerate(media):
         form[f"MediaUrl{number}"] = url
+    return form | render_last(account_sid, last)
+
+
+def render_call_form(
+    account_sid: str, from_: str, to: str, asked: Mapping[str, str], last: Last | None
+) -> dict[str, str]:
+    """What is asked of a call: what its carrier `asked` goes with it, keys that were pressed among it."""
+    form = {
+        **_place("From", from_),
+        **_place("Caller", from_),
+        **_place("To", to),
+        **_place("Called", to),
+        "CallStatus": "ringing",
+        "Direction": "inbound",
+        **asked,
+        **_common(account_sid),
+    }
     return form | render_last(account_sid, last)
 
 

@@ -6,19 +6,20 @@ answered with what there is.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import structlog
+
 from maskline.clock import Clock
+from maskline.domain import problems
 from maskline.domain.call import (
-    ACCEPT,
     ACCEPT_KEY,
-    DIALLED,
-    STATUS,
-    WHISPER,
     Address,
+    Event,
     News,
     Place,
     dial,
@@ -30,12 +31,19 @@ from maskline.domain.call import (
 )
 from maskline.domain.callback import render_intercept
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
+from maskline.domain.model import Mode
 from maskline.domain.phone import identifier_key
-from maskline.domain.twiml import Hangup, Reject, Verb
+from maskline.domain.problems import Code, Problem
+from maskline.domain.stranger import AutoCreate, read_answer, render_call_form
+from maskline.domain.twiml import Hangup, Message, Reject, TwimlError, Verb, resolve
+from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import BLOCKED, verdict_of
 from maskline.flows.messages import carrier_key
+from maskline.flows.sessions import Sessions
+from maskline.flows.strangers import auto_create
 from maskline.mint import Mint
+from maskline.net import HttpError
 from maskline.store.calls import (
     Asking,
     Dialling,
@@ -47,14 +55,18 @@ from maskline.store.calls import (
     Verdict,
     accept_call,
     enter_call,
+    find_caller,
     hang_up_call,
     hear_of_call,
     judge_call,
+    route_call,
     turn_away,
 )
-from maskline.store.engine import Store
+from maskline.store.engine import Store, StoreUnavailable
 
 TOTAL_S, INTERCEPT_S = 12.0, 8.0
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ class CallRequest:
 
 
 class Calls:
-    """The flow. `public_url` is the prefix of the webhooks' addresses."""
+    """The flow."""
 
     def __init__(
         self,
@@ -82,7 +94,6 @@ class Calls:
         clock: Clock,
         mint: Mint,
         customers: Customers,
-        public_url: str,
         *,
         total_s: float = TOTAL_S,
         intercept_s: float = INTERCEPT_S,
@@ -91,19 +102,19 @@ class Calls:
         self._clock = clock
         self._mint = mint
         self._customers = customers
-        self._accounts = f"{public_url.rstrip('/')}/v1/Accounts"
+        self._sessions = Sessions(store, clock)
         self._total_s = total_s
         self._intercept_s = intercept_s
 
     def webhook(self, account_sid: str, service_sid: str) -> str:
         """Where a carrier asks about the calls to a Service's numbers."""
-        return f"{self._accounts}/{account_sid}/Proxy/{service_sid}/Webhooks/Call"
+        return self._customers.webhook_url(account_sid, service_sid, "Call")
 
     def read_address(self, url: str, carrier_account: str, form: Mapping[str, str]) -> CallRequest | None:
         """What is asked with `form` at `url`, which is such a webhook's address; None if it is none."""
         place, _, query = url.partition("#")[0].partition("?")
-        found = re.fullmatch(f"{re.escape(self._accounts)}/([^/]+)/Proxy/([^/]+)/Webhooks/Call", place)
-        if found is None:
+        found = re.search("/Accounts/([^/]+)/Proxy/([^/]+)/Webhooks/Call$", place)
+        if found is None or place != self.webhook(found[1], found[2]):
             return None
         return CallRequest(carrier_account, found[1], found[2], dict(parse_qsl(query)), form)
 
@@ -113,16 +124,16 @@ class Calls:
         match request.query.get("Event"):
             case None:
                 return await self._enter(request)
-            case event if event == STATUS:
+            case Event.STATUS:
                 await self._hear(request, place, form.get("CallStatus", ""), form.get("CallDuration", ""))
                 return []
-            case event if event == DIALLED:
+            case Event.DIALLED:
                 duration = form.get("DialCallDuration", "")
                 await self._hear(request, place, form.get("DialCallStatus", ""), duration)
                 return [Hangup()]
-            case event if event == WHISPER:
+            case Event.WHISPER:
                 return whisper(Address(self.webhook(request.account_sid, request.service_sid), place))
-            case event if event == ACCEPT and form.get("Digits") == ACCEPT_KEY:
+            case Event.ACCEPT if form.get("Digits") == ACCEPT_KEY:
                 sid = self._mint.sid("NO")
                 goes_on = await self._store.write(accept_call, request.account_sid, place, sid)
                 return [] if goes_on else [Hangup()]
@@ -141,20 +152,92 @@ class Calls:
         if status is not None and is_final(status):
             await self._store.write(hang_up_call, call)
             return []
+        ends_at = self._clock.uptime() + self._total_s
         step = await self._store.write(enter_call, call)
+        if isinstance(step, Strange):
+            found = await self._ask(request, call, step.code, ends_at)
+            if isinstance(found, list):
+                return found
+            step = found
         if isinstance(step, Asking):
-            step = await self._judge(call, step)
-        match step:
-            case Strange(code):
-                await self._store.write(turn_away, call, code)
-                return [Reject()]
-            case _:
-                return self._carry_out(request, step)
+            step = await self._judge(call, step, ends_at)
+        return self._carry_out(request, step)
 
-    async def _judge(self, call: NewCall, asking: Asking) -> Step:
+    async def _ask(
+        self, request: CallRequest, call: NewCall, code: Code, ends_at: float
+    ) -> list[Verb] | Step:
+        """What the customer wants done with a call that no Session takes: verbs, or what a Session made for it does."""
+        caller = await self._store.read(find_caller, call)
+        if caller is None:
+            return await self._turn_away(call, (code, ""))
+        where = redact(caller.url)
+        try:
+            form = render_call_form(call.account_sid, call.sender, call.to, request.form, caller.last)
+            async with asyncio.timeout(ends_at - self._clock.uptime()):
+                answer = await self._customers.post(caller, form)
+            if not 200 <= answer.status < 300:
+                return await self._turn_away(
+                    call, (problems.OUT_OF_SESSION_FAILED, f"{where} ({answer.status})")
+                )
+            wanted = read_answer(answer.content_type, answer.body)
+            if isinstance(wanted, AutoCreate):
+                return await self._create(call, code, wanted)
+            if wanted is None:
+                return await self._turn_away(
+                    call, (problems.UNKNOWN_SCENARIO, f"{where} did not say what to do")
+                )
+            return self._of_calls(resolve(wanted, caller.url))
+        except TimeoutError:
+            return await self._turn_away(
+                call, (problems.OUT_OF_SESSION_FAILED, f"{where} (timeout: took too long)")
+            )
+        except HttpError as error:
+            return await self._turn_away(call, (problems.OUT_OF_SESSION_FAILED, f"{where} ({error})"))
+        except TwimlError as error:
+            return await self._turn_away(call, (error.code, f"{where}, {error.detail}"))
+        except Problem as problem:
+            return await self._turn_away(call, (problem.code, problem.detail), (code, ""))
+        except StoreUnavailable:
+            raise
+        except Exception:
+            _log.exception("caller.defect", call=call.inbound_sid)
+            return await self._turn_away(call, (problems.OUT_OF_SESSION_FAILED, "defect"))
+
+    def _of_calls(self, verbs: list[Verb]) -> list[Verb]:
+        """The verbs, if a call can do them. Raises TwimlError."""
+        if any(isinstance(verb, Message) for verb in verbs):
+            raise TwimlError(problems.TWIML_INVALID, "<Message> is not carried out for a call")
+        return verbs
+
+    async def _create(self, call: NewCall, code: Code, wanted: AutoCreate) -> Step:
+        """Make a Session for the call, and have it take it. Where it cannot be made, another may be there by now."""
+        events: list[tuple[Code, str]] = []
+        try:
+            await auto_create(
+                self._sessions,
+                self._mint,
+                wanted,
+                account_sid=call.account_sid,
+                service_sid=call.service_sid,
+                sender=call.sender,
+                number=call.to,
+                modes=(Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY),
+            )
+        except Problem as problem:
+            events.append((problem.code, problem.detail))
+        step = await self._store.write(route_call, call)
+        return await self._turn_away(call, *events, (code, "")) if isinstance(step, Strange) else step
+
+    async def _turn_away(self, call: NewCall, *events: tuple[Code, str]) -> TurnedAway:
+        sids = [self._mint.sid("NO") for _ in events]
+        await self._store.write(turn_away, call, list(events), sids)
+        return TurnedAway()
+
+    async def _judge(self, call: NewCall, asking: Asking, ends_at: float) -> Step:
         account_url = self._customers.account_url(call.account_sid)
         form = render_intercept(asking.interaction, call.account_sid, account_url, "in-progress")
-        status, failure = await verdict_of(self._customers, asking, form, self._intercept_s)
+        within_s = min(self._intercept_s, ends_at - self._clock.uptime())
+        status, failure = await verdict_of(self._customers, asking, form, within_s)
         verdict = Verdict(status != BLOCKED and not (failure and asking.blocks), failure)
         one = asking.interaction
         place = Place(one.service_sid, one.session_sid, one.sid)
@@ -166,6 +249,10 @@ class Calls:
                 address = Address(self.webhook(request.account_sid, request.service_sid), place)
                 return dial(address, to, caller_id, ring_s, must_accept=must_accept)
             case TurnedAway(busy):
+                if (
+                    request.form.get("CallStatus") == "in-progress"
+                ):  # what has been answered cannot be refused
+                    return [Hangup()]
                 return [Reject("busy" if busy else "rejected")]
             case Ended() | Asking() | Strange():
                 return [Hangup()]

@@ -7,7 +7,7 @@ carrier asks once more when it did not hear the answer, and a customer's TwiML h
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -29,12 +29,14 @@ from maskline.domain.phone import dial_form, mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.domain.service_settings import blocks_on_failure
+from maskline.domain.stranger import Last
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
 from maskline.store.participants import find_participant
 from maskline.store.relay import find_match
 from maskline.store.sessions import find_session, use_session
+from maskline.store.strangers import find_last
 from maskline.store.telling import insert_first, insert_later, new_callback, wants_of
 
 INITIATED, IN_PROGRESS, COMPLETED = CallStatus.INITIATED, CallStatus.IN_PROGRESS, CallStatus.COMPLETED
@@ -97,6 +99,17 @@ class Strange:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller whom no Session takes: whom to ask about them, and the last Session of the pair, if there was one."""
+
+    sid: str
+    account_sid: str
+    url: str
+    token_sealed: str
+    last: Last | None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnedAway:
     """It is not taken. `busy`: the customer's verdict."""
 
@@ -147,6 +160,10 @@ _ASKED = """
 SELECT v.intercept_callback_url, v.settings, a.token_sealed FROM services v
 CROSS JOIN accounts a ON a.sid = v.account_sid WHERE v.sid = ?"""
 
+_STRANGE = """
+SELECT v.out_of_session_callback_url, a.token_sealed FROM services v
+CROSS JOIN accounts a ON a.sid = v.account_sid WHERE v.sid = ?"""
+
 
 def enter_call(tx: Tx, call: NewCall) -> Step:
     """Take a call in, for the first time or again, and say what comes next."""
@@ -169,6 +186,20 @@ def enter_call(tx: Tx, call: NewCall) -> Step:
             return Ended()
         if state != State.NEW:
             return _again(tx, call, Place(service_sid, session_sid, interaction_sid), State(state))
+    return _route(tx, call)
+
+
+def route_call(tx: Tx, call: NewCall) -> Step:
+    """Route a call afresh that no Session took, after one may have been made for it."""
+    row = tx.execute(_FIND, (call.carrier_key,)).fetchone()
+    if row is None or row[3] == State.ENDED:
+        return Ended()
+    if row[3] != State.NEW:
+        return _again(tx, call, Place(*row[:3]), State(row[3]))
+    return _route(tx, call)
+
+
+def _route(tx: Tx, call: NewCall) -> Step:
     match incoming(_match(tx, call), tx.now, tx.idle_close_us, call=True):
         case Route() as route:
             return _bind(tx, call, route)
@@ -178,6 +209,15 @@ def enter_call(tx: Tx, call: NewCall) -> Step:
             _event(tx, call, code, session_sid=session.sid)
             _end(tx, call.carrier_key)
             return TurnedAway()
+
+
+def find_caller(tx: Tx, call: NewCall) -> Caller | None:
+    """What the customer is asked about this call; None if nobody is to be asked."""
+    row = tx.execute(_STRANGE, (call.service_sid,)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    last = find_last(tx, call.service_sid, call.sender, call.to)
+    return Caller(call.inbound_sid, call.account_sid, row[0], row[1], last)
 
 
 def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
@@ -316,7 +356,7 @@ def hang_up_call(tx: Tx, call: NewCall) -> None:
     """The caller's side has ended, whatever is still to be heard of the partner's."""
     row = tx.execute(_FIND, (call.carrier_key,)).fetchone()
     if row is None or row[0] != call.service_sid:
-        _event(tx, call, problems.RECEIPT_UNMATCHED, "a call")
+        _event(tx, call, problems.RECEIPT_UNMATCHED)
         return
     place = Place(*row[:3])
     interaction = find_interaction(tx, *row[:3])
@@ -419,14 +459,16 @@ def _end(tx: Tx, carrier_key: str) -> None:
     tx.execute(_END, (tx.now + REMEMBERED_US, carrier_key))
 
 
-def turn_away(tx: Tx, call: NewCall, code: Code, detail: str = "") -> None:
-    """Write down that nobody took the call."""
-    _event(tx, call, code, detail)
+def turn_away(tx: Tx, call: NewCall, events: list[tuple[Code, str]], event_sids: list[str]) -> None:
+    """Nobody takes the call, and these events say why."""
+    for (code, detail), event_sid in zip(events, event_sids, strict=True):
+        _event(tx, replace(call, event_sid=event_sid), code, detail)
     _end(tx, call.carrier_key)
 
 
 def _event(tx: Tx, call: NewCall, code: Code, detail: str = "", **where: Any) -> None:
-    told = detail or f"from {mask(call.sender)} to {mask(call.to)}"
+    whom = f"from {mask(call.sender)} to {mask(call.to)}"
+    told = f"{whom}, {detail}" if detail else whom
     insert_event(tx, call.event_sid, call.account_sid, code, told, service_sid=call.service_sid, **where)
 
 
