@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions, webhooks
-from maskline.api.interactions import MOST_BODY
 from maskline.domain import problems
 from maskline.domain.call import LONGEST_S
 from maskline.domain.interaction import CALL_WORDS, WORDS
@@ -29,6 +28,7 @@ from maskline.domain.optout import Source
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import CallAnswer, Outcome
 from maskline.domain.service_settings import SETTINGS, Choice, Text, Texts, Whole
+from maskline.domain.text import MOST_BODY
 
 Json = dict[str, Any]
 
@@ -429,6 +429,7 @@ HANDSET_CALLS = "/sandbox/calls"
 OWN_NUMBERS = ACCOUNT + "/IncomingPhoneNumbers"
 SENT = ACCOUNT + "/Messages"
 CALLS = ACCOUNT + "/Calls"
+LINK = "/media/{Token}"
 WEBHOOKS = "/v1/Accounts/{AccountSid}/Proxy/{ServiceSid}/Webhooks"
 ALERTS = "/v1/Alerts"
 
@@ -535,6 +536,7 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 Twiml"),
     ("POST", WEBHOOKS + "/Call", "ReceiveCall", "Where a carrier asks about a call, in Twilio's manner.",
      "200 Twiml"),
+    ("GET", LINK, "FetchLink", "Fetch a medium by a link that was made to it.", "200 Bytes"),
     ("GET", "/healthz", "FetchHealth", "Whether the process lives.", "200 Health"),
     ("GET", "/readyz", "FetchReadiness", "Whether it can do its work; 503 where it cannot.", "200 Health"),
     ("GET", "/openapi.json", "FetchContract", "This file.", "200 Contract"),
@@ -608,7 +610,7 @@ Direction                  Direction   Only those that went this way.""",
     "CreateHandsetMessage": f"""
 From!                      {_HANDSET}  The handset.
 To!                        {_HANDSET}  The proxy number.
-Body                       text(0..{sandbox.MOST_BODY}) The text.
+Body                       text(0..{MOST_BODY}) The text.
 MediaUrl*                  callback    Addresses of at most {MOST_MEDIA} media.
 MediaContentType*          text        What each of them is, such as image/png; for all or for none.""",
     "ListHandsetCall": """
@@ -645,7 +647,7 @@ CallStatus                 text        How far it is.
 From                       {_HANDSET}  Who called.
 To                         {_HANDSET}  A number of the Service's pool."""
 
-OPEN = ("/healthz", "/readyz", "/openapi.json")
+OPEN = ("/healthz", "/readyz", "/openapi.json", LINK)
 
 # Creates that take an Idempotency-Key.
 KEYED = {name for _, _, name, *_ in OPERATIONS if name.startswith("Create")} - {
@@ -674,6 +676,7 @@ REASONS = {
     429: "Too many requests; wait as Retry-After says.",
     431: "The headers are too large.",
     500: "A fault of the server's own.",
+    502: "The server that has it cannot be asked, or has it not.",
     503: "The server cannot do it now; nothing of it is stored.",
 }
 _ALWAYS = (400, 408, 413, 429, 431, 500, 503)
@@ -786,6 +789,12 @@ def form_of(table: str) -> Json:
 def path_parameters(path: str) -> list[Json]:
     found = []
     for name in re.findall(r"{(\w+)}", path):
+        if name == "Token":
+            said, schema = "What a link ends in.", {"type": "string", "minLength": 1}
+            found.append(
+                {"name": name, "in": "path", "required": True, "schema": schema, "description": said}
+            )
+            continue
         prefix = SIDS.get(name) or KINDS[path.split("/")[-2]]
         by_name = path in NAMED and name == "Sid"
         schema = {"type": "string", "minLength": 1} if by_name else schema_of(prefix)
@@ -802,11 +811,19 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
         answer["headers"]["Idempotent-Replayed"] = {"$ref": "#/components/headers/Idempotent-Replayed"}
     if shown:
         schema = page_of(path, key, resource) if key else {"$ref": f"#/components/schemas/{resource}"}
-        kind = "text/xml" if resource == "Twiml" else "application/json"
+        kind = {"Twiml": "text/xml", "Bytes": "*/*"}.get(resource, "application/json")
         answer["content"] = {kind: {"schema": schema}}
     refusals = [
         *_ALWAYS,
-        *(() if path in OPEN else (403, 404) if path in SIGNED else _WITH_ACCOUNT),
+        *(
+            (404, 502)
+            if path == LINK
+            else ()
+            if path in OPEN
+            else (403, 404)
+            if path in SIGNED
+            else _WITH_ACCOUNT
+        ),
         *(_WITH_BODY if method == "POST" else ()),
     ]
     operation: Json = {
@@ -916,6 +933,7 @@ def document() -> Json:
                 "Settings": settings_of()[0],
                 "Contract": {"type": "object"},
                 "Twiml": {"type": "string"},
+                "Bytes": {},
             },
             "responses": {str(status): refusal_of(status) for status in REASONS},
             "headers": {

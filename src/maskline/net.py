@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache, partial
 from typing import Any
-from urllib.parse import quote_plus, unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urljoin, urlsplit
 from weakref import WeakSet
 
 import aiohttp
@@ -34,10 +34,12 @@ from maskline.domain.address import is_public
 from maskline.domain.webhook_url import Overrides, Trouble, as_sent, parse_overrides
 
 MOST_BYTES = 65_536
+MOST_REDIRECTS = 3
 IDLE_S = 2.0
 HOST_CONNECTIONS = 64
 
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
 
 
@@ -78,12 +80,13 @@ class HttpError(Exception):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the server said, whatever its status. `content_type` is as it came but for what is not ASCII in it, and
-    empty if there was none.
+    empty if there was none. `location` is where it redirects to, if it does.
     """
 
     status: int
     content_type: str
     body: bytes
+    location: str | None = None
 
 
 _TROUBLE = {
@@ -178,8 +181,31 @@ class HttpClient:
                     return answer
             retries -= 1
 
+    async def fetch(self, url: str, *, most_bytes: int, total_s: float) -> Answer:
+        """Fetch what is at `url`, once, within this time. Raises HttpError.
+
+        A few redirects are followed, each judged as the first address is; one more is an answer like any other. Only
+        the server that a URL's userinfo is written for is shown it.
+        """
+        ends_at = asyncio.get_running_loop().time() + total_s
+        redirects = 0
+        while True:
+            target, authorization, _ = _read(url)
+            attempt = _Try(Overrides(), ends_at)
+            answer = await self._send("GET", target, None, authorization, attempt, most_bytes)
+            if answer.location is None or redirects == MOST_REDIRECTS:
+                return answer
+            redirects += 1
+            url = _join(target, answer.location)
+
     async def _send(
-        self, method: str, url: URL, body: bytes | None, headers: Mapping[str, str], attempt: _Try
+        self,
+        method: str,
+        url: URL,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        attempt: _Try,
+        most_bytes: int = MOST_BYTES,
     ) -> Answer:
         request = self._session.request(
             method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=attempt
@@ -191,11 +217,12 @@ class HttpClient:
                 content = bytearray()
                 async for piece in response.content.iter_any():
                     content += piece
-                    if len(content) > MOST_BYTES:
-                        raise HttpError(Failure.TOO_LARGE, f"more than {MOST_BYTES} bytes", status)
+                    if len(content) > most_bytes:
+                        raise HttpError(Failure.TOO_LARGE, f"more than {most_bytes} bytes", status)
                     attempt.proceed(Failure.TIMEOUT)
                 content_type = response.headers.get("Content-Type", "").encode("ascii", "replace").decode()
-                return Answer(status, content_type, bytes(content))
+                location = response.headers.get("Location") if status in _REDIRECTS else None
+                return Answer(status, content_type, bytes(content), location)
         except TimeoutError:
             raise HttpError(attempt.late, "took too long", status) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
@@ -285,6 +312,14 @@ def _read(url: str) -> tuple[URL, Mapping[str, str], Overrides]:
 def encode_form(form: Mapping[str, str]) -> str:
     """A form as it stands in a body or a query."""
     return "&".join(f"{_encode(name)}={_encode(value)}" for name, value in form.items())
+
+
+def _join(base: URL, location: str) -> str:
+    """Where a redirect leads. Raises HttpError."""
+    try:
+        return urljoin(str(base), location)
+    except ValueError:
+        raise HttpError(Failure.BAD_URL, "it redirects to what is no URL") from None
 
 
 def _encode(text: str) -> str:

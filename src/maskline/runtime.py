@@ -37,6 +37,7 @@ from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
 from maskline.flows.handsets import Handsets
 from maskline.flows.intercepts import Intercepts
+from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
@@ -208,12 +209,13 @@ class Server:
         carriers: Mapping[str, Carrier] = (
             {carrier.name: carrier} if carrier and settings.role == "all" else {}
         )
-        messages = Messages(store, clock, mint, carriers, options)
-        self._worker: Worker | None = None
-        self._http = http = await HttpClient(
+        self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
-        customers = Customers(vault, http, url)
+        media = MediaRelay(clock, vault, self._http, url)
+        messages = Messages(store, clock, mint, carriers, options, media)
+        self._worker: Worker | None = None
+        customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)
         checks: dict[str, Callable[[], bool]] = {}
         if settings.role == "all":
@@ -251,7 +253,8 @@ class Server:
             sessions=Sessions(store, clock),
             messages=messages,
             calls=calls,
-            handsets=Handsets(store, clock, mint, vault, http, calls),
+            handsets=Handsets(store, clock, mint, vault, self._http, calls),
+            media=media,
             receive=receive,
             sandbox=carrier,
             guard_services=settings.guard_services,

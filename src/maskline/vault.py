@@ -10,9 +10,12 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_WORD = re.compile("[A-Za-z0-9_-]+")
 
 
 class WrongKey(Exception):
@@ -30,6 +33,8 @@ class Vault:
         self._digest_key = self._derive(master, b"digest")
         self._seal = AESGCM(self._derive(master, b"seal"))
         self._person_key = self._derive(master, b"person")
+        self._word_key = self._derive(master, b"word")
+        self._words = AESGCM(self._derive(master, b"words"))
 
     @staticmethod
     def _derive(master: bytes, purpose: bytes) -> bytes:
@@ -61,3 +66,20 @@ class Vault:
             return self._seal.decrypt(raw[:12], raw[12:], context.encode()).decode()
         except InvalidTag:
             raise WrongKey("it was sealed under another secret key") from None
+
+    def conceal(self, text: str) -> str:
+        """A word for a URL that stands for `text` and does not tell it: the same one each time."""
+        raw = text.encode()
+        # Of the text itself, so that no two texts ever have one nonce.
+        nonce = hmac.digest(self._word_key, raw, "sha256")[:12]
+        return base64.urlsafe_b64encode(nonce + self._words.encrypt(nonce, raw, None)).decode().rstrip("=")
+
+    def reveal(self, word: str) -> str:
+        """What a word stands for. Raises WrongKey for one that `conceal` did not make."""
+        try:
+            if not _WORD.fullmatch(word):  # base64 passes over what is none of its own
+                raise ValueError
+            raw = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
+            return self._words.decrypt(raw[:12], raw[12:], None).decode()
+        except (InvalidTag, ValueError):
+            raise WrongKey("it was not made under this secret key") from None

@@ -136,6 +136,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "MessageInteractions": message["sid"],
         "PhoneNumbers": pair.first["proxy_identifier_sid"],
         "ShortCodes": short_code,
+        "Token": "none",
         "Messages": message["outbound_resource_sid"],
         "MessageSid": picture["outbound_resource_sid"],
         "Media": media_sid(picture["outbound_resource_sid"], 0),

@@ -28,6 +28,7 @@ MISSING = {
 }
 # Answers of the platform that need a server of their own: where they are produced.
 ELSEWHERE = {
+    11200: "test_media.py",
     20400: "test_wire.py",
     20403: "test_webhooks.py",
     20408: "test_wire.py",

@@ -1,13 +1,20 @@
 """Media: from the API and from handsets to the other's handset, and as Twilio shows them."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.checked import CheckedApi
 from tests.support.eventually import eventually
+from tests.support.server import RealServer
 from tests.support.world import Pair, make_pair
 
 CAT, DOG = "https://example.com/cat.jpg", "https://example.com/dog?id=7"
@@ -118,6 +125,7 @@ def test_what_a_handset_sends_goes_on_to_the_partner(mine: CheckedApi, pair: Pai
         assert message(mine, row[f"{side}_resource_sid"])["num_media"] == "2"
     ((body, media),) = reached(mine, pair.second)
     assert (body, len(media)) == ("look", 2)
+    assert all(link.startswith(f"{mine.url}/media/") for link in media)
 
 
 @pytest.mark.parametrize("types", [["image/jpeg"], ["image/jpeg", "png"], ["image/jpeg", ""]])
@@ -211,3 +219,77 @@ def test_messages_with_and_without_media_are_listed_in_the_order_of_their_making
     assert listed == sids
     back = mine.get(pages[2]["previous_page_uri"]).json
     assert [row["sid"] for row in back["messages"]] == sids[3:6]
+
+
+# Links
+
+
+class Origin(BaseHTTPRequestHandler):
+    """Where media are."""
+
+    def do_GET(self) -> None:
+        self.send_response(302 if self.path == "/moved" else 200)
+        self.send_header("Location", "/cat.jpg")
+        self.send_header("Set-Cookie", "a=b")
+        self.send_header("Content-Type", "text/html" if self.path == "/page" else "image/jpeg")
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"meow")
+
+    def log_message(self, *_: Any) -> None:
+        """Not on the test's output."""
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Origin) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+@pytest.fixture
+def links(tmp_path: Path, origin: str) -> Iterator[list[str]]:
+    """What the partner gets for three media of the origin, from a server that may reach it."""
+    server = RealServer(tmp_path / "data", environment={"MASKLINE_ALLOW_PRIVATE_WEBHOOKS": "true"}).start()
+    pair = make_pair(CheckedApi(server.url))
+    text(pair, MediaUrl=[f"{origin}/cat.jpg", f"{origin}/moved", f"{origin}/page"])
+    ((_, media),) = reached(pair.api, pair.second)  # type: ignore[arg-type]
+    yield media
+    assert server.stop() == 0, server.log()
+    assert "127.0.0.1:" not in "".join(line for line in server.log().splitlines() if "media." in line)
+
+
+def fetch(link: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+    with closing(HTTPConnection(urlsplit(link).netloc)) as connection:
+        connection.request(method, urlsplit(link).path)
+        response = connection.getresponse()
+        return (
+            response.status,
+            response.read(),
+            {name.lower(): value for name, value in response.getheaders()},
+        )
+
+
+def test_a_link_leads_to_the_medium_and_to_nothing_that_could_act(links: list[str]) -> None:
+    for link in links[:2]:
+        status, content, headers = fetch(link)
+        assert (status, content, headers["content-type"]) == (200, b"meow", "image/jpeg")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert not {"set-cookie", "location", "server"} & set(headers)
+        assert fetch(link, "HEAD")[:2] == (200, b"")
+    status, content, _ = fetch(links[2])
+    assert (status, json.loads(content)["code"]) == (502, 11200)
+    assert fetch(links[0], "POST")[0] == 405
+
+
+def test_a_link_into_the_servers_own_network_leads_nowhere(mine: CheckedApi, pair: Pair, origin: str) -> None:
+    text(pair, MediaUrl=f"{origin}/cat.jpg")
+    ((_, (link,)),) = reached(mine, pair.second)
+    reply = mine.get(link.removeprefix(mine.url), auth=False)
+    assert refused(reply, 11200, 502)
+    assert origin.partition("://")[2] not in str(reply)
+    assert refused(mine.get(f"{link.removeprefix(mine.url)}x", auth=False), 20404, 404)

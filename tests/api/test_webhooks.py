@@ -115,7 +115,8 @@ def test_what_came_with_it_is_relayed(carrier: Carrier) -> None:
     (row,) = carrier.api.get(carrier.pair.session["links"]["interactions"]).json["interactions"]
     assert json.loads(row["data"])["media_types"] == ["image/webp", "application/octet-stream"]
     ((_, body, media),) = eventually(carrier.heard)
-    assert (body, media) == ("", ["https://m.example/0", "https://m.example/1"])
+    assert body == ""
+    assert [link.startswith(f"{carrier.api.url}/media/") for link in media] == [True, True]
 
 
 def test_the_order_of_the_fields_and_parameters_in_the_address_do_not_matter(carrier: Carrier) -> None:

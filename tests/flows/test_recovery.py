@@ -376,7 +376,7 @@ async def test_a_worker_reports_that_it_runs(house: House) -> None:
 def test_without_carriers_nothing_is_waited_for(store: SqliteStore, clock: FakeClock) -> None:
     """A process that only accepts answers at once."""
     house = House(store, clock, wait_s=60)
-    nobody = Messages(store, clock, house.mint, {}, house.options)
+    nobody = Messages(store, clock, house.mint, {}, house.options, house.relay)
     assert nobody._expect("KI") is None
 
 

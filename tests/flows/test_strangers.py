@@ -7,6 +7,7 @@ import json
 import pytest
 from twilio.request_validator import RequestValidator
 
+from maskline.domain.media import Medium
 from maskline.domain.model import DAY, SECOND, Mode, SessionStatus
 from maskline.flows.retention import Sweeper
 from maskline.flows.services import remove_service
@@ -186,6 +187,19 @@ async def test_twiml_messages_are_sent_in_their_order_from_the_number_that_was_d
     assert await house.outbox() == 0
     assert await shop.sessions() == 0
     assert await house.events() == []
+
+
+async def test_media_are_told_of_and_answered_with(house: House, receiver: Receiver, shop: Shop) -> None:
+    receiver.answers = [twiml("<Message><Body>see</Body><Media>https://m.example/map.png</Media></Message>")]
+    async with house.working():
+        await house.hear(STRANGER, shop.number, media=(Medium("https://m.example/0", "image/webp"),))
+        await until(lambda: house.carrier.sent)
+        await house.quiet()
+    (post,), (sent,) = receiver.posts, house.carrier.sent
+    told = {name: post.form[name] for name in ("NumMedia", "MediaUrl0", "MediaContentType0")}
+    assert told == {"NumMedia": "1", "MediaUrl0": "https://m.example/0", "MediaContentType0": "image/webp"}
+    assert post.form["MessageSid"][:2] == sent.sid[:2] == "MM"
+    assert (sent.body, sent.media) == ("see", ("https://m.example/map.png",))
 
 
 async def test_an_answer_takes_reports_as_any_message(house: House, receiver: Receiver, shop: Shop) -> None:

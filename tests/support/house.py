@@ -44,6 +44,7 @@ from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import Intercepts
+from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions, encode_data
 from maskline.flows.numbers import add_number, new_entry, new_number
 from maskline.flows.retention import Sweeper
@@ -76,6 +77,7 @@ from tests.support.until import turns, until
 ACCOUNT = AccountSid("AC" + "c3" * 16)
 AUTH_TOKEN = "a7" * 16
 VALIDITY_S = 14400
+HOME = "https://masked.example"
 QUIET_ROUNDS = 5
 VAULT = Vault("5e" * 32)
 
@@ -107,19 +109,21 @@ class House:
         self.mint = Mint(clock)
         self.carrier = carrier or ScriptedCarrier()
         self.options = SendOptions(wait_s, VALIDITY_S * SECOND)
+        self.vault = VAULT
+        self.http = HttpClient(may_reach=anywhere)
+        self.relay = MediaRelay(clock, self.vault, self.http, HOME)
         self.messages = Messages(
             store,
             clock,
             self.mint,
             {self.carrier.name: self.carrier},
             self.options,
+            self.relay,
             deadline_s=deadline_s,
         )
         self.sessions = Sessions(store, clock)
         self.sweeper = Sweeper(store, clock, self.mint)
-        self.vault = VAULT
-        self.http = HttpClient(may_reach=anywhere)
-        self.customers = Customers(self.vault, self.http, "https://masked.example")
+        self.customers = Customers(self.vault, self.http, HOME)
         self.callbacks = Callbacks(store, clock, self.mint, self.customers)
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
         self.strangers = Strangers(store, clock, self.mint, self.customers, self.options.validity_us)

@@ -15,7 +15,7 @@ from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
 from maskline.api.legs import Calls, Messages
 from maskline.api.limits import RateLimit
-from maskline.api.media import MessageMedia
+from maskline.api.media import Links, MessageMedia
 from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops, load_contract
 from maskline.api.optouts import OptOuts
@@ -83,6 +83,7 @@ def build_app(
         "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Call": Resource(None, post=webhooks.call),
         "/v1/Alerts": Resource(auth, get=alerts.list),
         "/v1/Alerts/{sid}": Resource(auth, get=alerts.fetch),
+        "/media/{token}": Resource(None, get=Links(context.media).fetch),
         "/healthz": Resource(None, get=ops.health),
         "/readyz": Resource(None, get=ops.ready),
         "/openapi.json": Resource(None, get=fixed(load_contract())),

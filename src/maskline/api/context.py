@@ -16,6 +16,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
 from maskline.flows.calls import Calls
 from maskline.flows.handsets import Handsets
+from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
@@ -41,6 +42,7 @@ class Context:
     messages: Messages
     calls: Calls
     handsets: Handsets
+    media: MediaRelay
     receive: Callable[[Inbound], Awaitable[Received]]
     sandbox: SandboxCarrier | None
     guard_services: bool

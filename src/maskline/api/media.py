@@ -1,4 +1,4 @@
-"""…/Messages/{MM}/Media: what goes with a message's leg, in Twilio's shape. Read-only."""
+"""…/Messages/{MM}/Media: what goes with a message's leg, in Twilio's shape, read-only. And what media links are."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from maskline.domain import problems
 from maskline.domain.media import MEDIA_PREFIX, Medium, media_of, media_sid
 from maskline.domain.problems import Problem
 from maskline.domain.webhook_url import as_sent, is_url
+from maskline.flows.media import MediaRelay
 from maskline.store.engine import Tx
 from maskline.store.legs import FoundLeg, load_leg
 from maskline.store.pages import Page, Seek
+
+# It is a stranger's: a browser must take it for what it is said to be, and let it do nothing.
+_INERT = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'",
+    "Cache-Control": "private, max-age=3600",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,17 @@ class MessageMedia:
             if is_url(one.medium.url):  # a carrier may bring anything
                 return Answer(None, 307, {"Location": as_sent(one.medium.url)})
         raise Problem(problems.NOT_FOUND)
+
+
+class Links:
+    """The handler of links to media (`MediaRelay`), for whoever has one."""
+
+    def __init__(self, relay: MediaRelay) -> None:
+        self._relay = relay
+
+    async def fetch(self, request: Request) -> Answer:
+        fetched = await self._relay.fetch(request.sids["token"])
+        return Answer(fetched.content, headers={"Content-Type": fetched.content_type, **_INERT})
 
 
 def _render(one: _Attached, account_sid: str) -> Json:

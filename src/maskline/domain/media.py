@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -71,6 +71,20 @@ def media_of(data: Mapping[str, Any]) -> list[Medium]:
 def media_sid(leg_sid: str, number: int) -> str:
     """The SID of a message's medium of this number, from 0: it follows from the message's own."""
     return f"{MEDIA_PREFIX}{leg_sid[2:32]}{2 * number + (int(leg_sid[-1], 16) & 1):02x}"
+
+
+def with_links(body: str, links: Sequence[str], most: int) -> tuple[str, int]:
+    """A text of at most `most` characters with the links below it, one a line, and how many had no room."""
+    lines = [body] if body else []
+    left, left_out = most - len(body), 0
+    for link in links:
+        room = len(link) + bool(lines)
+        if room <= left:
+            lines.append(link)
+            left -= room
+        else:
+            left_out += 1
+    return "\n".join(lines), left_out
 
 
 def _type_by_name(url: str) -> str:

@@ -107,6 +107,7 @@ TOO_MANY_BETWEEN_TWO = _warning(
     "More messages passed between two numbers in 30 seconds than may: from one, where the Service limits them, or as"
     " automatic answers (15). For a while none does.",
 )
+MEDIUM_UNAVAILABLE = _error(11200, 502, "The medium cannot be had from where it is.")
 BODY_TOO_LONG = _error(21617, 400, "A message may have at most 1600 characters.")
 
 # Proxy: the pool.
@@ -265,6 +266,17 @@ CARRIER_PAUSED = _error(
     49003, None, "A carrier refused the account's credentials; its sends wait until that is mended."
 )
 CARRIER_RESUMED = _warning(49004, None, "A paused carrier account works again.")
+MEDIA_NOT_CARRIED = _warning(
+    49020,
+    None,
+    "A message has media and its proxy number carries none; it has failed, as MmsFallback says or for want of room for"
+    " any link.",
+)
+MEDIA_LEFT_OUT = _warning(
+    49021,
+    None,
+    "A message has media and its proxy number carries none; its text had no room for the links to some of them.",
+)
 INTERCEPT_FAILED = _warning(
     49005,
     None,

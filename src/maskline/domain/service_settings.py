@@ -193,6 +193,14 @@ SETTINGS = (
         " Nothing in a number tells a mobile phone from a landline there: where participants have landlines, off.",
     ),
     Setting(
+        "mms_fallback",
+        "MmsFallback",
+        "links",
+        Choice(("links", "fail")),
+        "What becomes of a message with media whose proxy number carries none: its text is sent with links to them, or"
+        " it fails.",
+    ),
+    Setting(
         "store_bodies",
         "StoreBodies",
         StoreBodies.ALWAYS.value,

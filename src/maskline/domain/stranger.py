@@ -14,6 +14,7 @@ from maskline.domain import problems
 from maskline.domain.dates import iso_date, parse_instant
 from maskline.domain.geo import area_code, find_area
 from maskline.domain.ids import AccountSid
+from maskline.domain.media import media_of
 from maskline.domain.model import Instant, Mode, Participant, Session
 from maskline.domain.phone import country_of
 from maskline.domain.problems import Problem
@@ -52,7 +53,7 @@ def render_message_form(
 ) -> dict[str, str]:
     """What is asked of a message; `data` is as an Interaction has it."""
     content = json.loads(data)
-    body, media = content.get("body", ""), content.get("media", ())
+    body, media = content.get("body", ""), media_of(content)
     form = {
         **_common(account_sid),
         **_place("From", from_),
@@ -65,8 +66,9 @@ def render_message_form(
         "NumMedia": str(len(media)),
         "NumSegments": str(count_segments(body)),
     }
-    for number, url in enumerate(media):
-        form[f"MediaUrl{number}"] = url
+    for number, medium in enumerate(media):
+        form[f"MediaUrl{number}"] = medium.url
+        form[f"MediaContentType{number}"] = medium.known_type
     return form | render_last(account_sid, last)
 
 

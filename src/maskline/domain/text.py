@@ -10,7 +10,7 @@ import unicodedata
 from gsm0338 import Codec
 
 MOST_BODY = 1600
-"""The most characters of a message."""
+"""How many characters a message may have, each code point counted as one."""
 
 _ESCAPE = b"\x1b"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -26,11 +26,14 @@ from maskline.domain.ids import (
     outbound_leg_sid,
 )
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium, with_links
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
 from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import dial_form
 from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
+from maskline.domain.text import MOST_BODY
+from maskline.flows.media import MediaRelay
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
 from maskline.store.engine import Store, StoreUnavailable, Tx
@@ -99,6 +102,7 @@ class Messages:
         mint: Mint,
         carriers: Mapping[str, Carrier],
         options: SendOptions,
+        relay: MediaRelay,
         *,
         deadline_s: float = SEND_DEADLINE_S,
     ) -> None:
@@ -107,6 +111,7 @@ class Messages:
         self._clock = clock
         self._mint = mint
         self._options = options
+        self._relay = relay
         self._deadline_s = deadline_s
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
         self._paused_until: dict[str, float] = {}
@@ -246,13 +251,17 @@ class Messages:
             from_=row.number,
             to=dial_form(row.recipient, "message", row.settings),
             body=payload.body,
-            media=payload.media,
         )
+        if payload.media:
+            message = self._attach(message, payload, row, outcome)
         if row.ask:
             await self._ask(carrier, message, row, outcome)
             return
         if self._clock.uptime() - mark > MARK_LIFE_S:
             outcome.fate = Fate.GIVEN_BACK
+            return
+        if outcome.notice is not None and not message.body:  # nothing of it can be sent
+            outcome.fate = Fate.REJECTED
             return
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -268,6 +277,23 @@ class Messages:
         else:
             _sent(carrier, accepted, outcome)
             await self._resume(carrier, row)
+
+    def _attach(self, message: Outgoing, data: Data, row: Started, outcome: Outcome) -> Outgoing:
+        """The message with its media, or with links to them where its number carries none.
+
+        What a carrier brought is relayed, since its address may tell who sent it.
+        """
+        links = data.media
+        if data.media_types:
+            media = map(Medium, data.media, data.media_types)
+            links = tuple(self._relay.link(medium, row.expires_at) for medium in media)
+        if row.mms:
+            return replace(message, media=links)
+        body, left_out = with_links(data.body, links, MOST_BODY)
+        if left_out:
+            code = problems.MEDIA_LEFT_OUT if body else problems.MEDIA_NOT_CARRIED
+            outcome.notice = self._mint.sid("NO"), code
+        return replace(message, body=body)
 
     async def _classify(self, carrier: Carrier, row: Started, error: CarrierError, outcome: Outcome) -> None:
         _log.info(

@@ -23,7 +23,7 @@ from maskline.domain.twiml import Message, Redirect, TwimlError, Verb, resolve
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
 from maskline.flows.lanes import LaneLoop
-from maskline.flows.messages import encode_data
+from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
 from maskline.net import Answer, HttpError
@@ -200,6 +200,7 @@ class Strangers:
                 from_=from_,
                 to=to,
                 data=encode_data(message.body, message.media),
+                prefix=prefix_of(message.media),
             )
         )
 

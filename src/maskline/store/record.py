@@ -69,6 +69,8 @@ class Outcome:
     """The carrier may have taken it, though it will be handed over or asked for again."""
     optout_sid: str = ""
     """Of the opt-out that is written down if the recipient has opted out."""
+    notice: tuple[str, Code] | None = None
+    """One more event, by its SID, if this is the end of it."""
 
 
 @dataclass(slots=True)
@@ -166,18 +168,24 @@ def _record(tx: Tx, item: Outcome) -> Recorded:
     leg = merge_leg(tx, *place, status, item.carrier_id) if final else tx.execute(_LEG, place).fetchone()
     if own and (code := _CODES.get(fate)) is not None:
         note_error(tx, *place, code)
-        where = {
-            "service_sid": item.service_sid,
-            "session_sid": item.session_sid,
-            "interaction_sid": item.interaction_sid,
-        }
-        insert_event(tx, item.event_sid, item.account_sid, code, **where)
+        _event(tx, item, item.event_sid, code)
+    if own and final and item.notice is not None:
+        _event(tx, item, *item.notice)
     if item.carrier_id is not None:
         if leg is None:  # deleted meanwhile
             bury(tx, [item.carrier_id])
         hasten_receipts(tx, item.carrier_id)
     known, updated_at = leg or (max(status, QUEUED), tx.now)
     return Recorded(item.interaction_sid, known, updated_at)
+
+
+def _event(tx: Tx, item: Outcome, sid: str, code: Code) -> None:
+    where = {
+        "service_sid": item.service_sid,
+        "session_sid": item.session_sid,
+        "interaction_sid": item.interaction_sid,
+    }
+    insert_event(tx, sid, item.account_sid, code, **where)
 
 
 def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:

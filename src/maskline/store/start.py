@@ -18,6 +18,7 @@ from maskline.domain.model import SECOND, OutboxState, SessionStatus
 from maskline.domain.optout import rules_of
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
+from maskline.domain.service_settings import read_settings
 from maskline.domain.session import as_of
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
@@ -70,6 +71,8 @@ class Started:
     payload: str
     carrier_account: str
     settings: str
+    mms: bool
+    """Whether its number carries media."""
     ask: bool
 
 
@@ -111,7 +114,7 @@ _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
-_NUMBER = "SELECT service_sid, carrier_account, next_free_at FROM numbers WHERE phone_number = ?"
+_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms FROM numbers WHERE phone_number = ?"
 
 # Its settings, and whether anybody has opted out of the Service at all, so that where nobody has, that is all it costs.
 _SERVICE = """
@@ -207,17 +210,14 @@ class _Starter:
         """Start one row that nothing of its order key is before, or put it where it belongs."""
         tx, item = self._tx, self._item
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        service_sid, account, next_free_at = number or (None, "", 0)
-        if row[10]:
-            service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
-        else:
-            service = tx.execute(_SERVICE_ALONE, (row[9], row[11])).fetchone()
+        service_sid, account, next_free_at, mms = number or (None, "", 0, 0)
+        service = _service_of(tx, row)
         if service is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
             return
         # Where the number is in the directory no more, there is nobody to ask.
         ask = row[3] == UNCERTAIN and number is not None
-        code = None if ask else _why_not(tx, row, service_sid, service)
+        code = None if ask else _why_not(tx, row, service_sid, mms, service)
         if code is not None:
             if item.event_sids:  # else it fails in a later turn, with an event
                 self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
@@ -231,7 +231,7 @@ class _Starter:
         tx.execute(_START, (item.run, tx.now, row[0]))
         tx.started += 1
         self._free[account] -= 1
-        self._starts.started.append(_started(row, row[5] + 1, account, service[0], ask))
+        self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
 
     def _put(self, row: Any, state: int, account: str | None) -> None:
         if row[3] != state:
@@ -239,7 +239,17 @@ class _Starter:
             self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def _started(row: Any, attempts: int, account: str, settings: str, ask: bool) -> Started:
+def _service_of(tx: Tx, row: Any) -> tuple[str, int | None] | None:
+    """Of the Service of a row, as _SERVICE has it; None if its Session, or what has none, is gone."""
+    found: tuple[str, int | None] | None
+    if row[10]:
+        found = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
+    else:
+        found = tx.execute(_SERVICE_ALONE, (row[9], row[11])).fetchone()
+    return found
+
+
+def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask: bool) -> Started:
     return Started(
         id=row[0],
         attempts=attempts,
@@ -254,11 +264,12 @@ def _started(row: Any, attempts: int, account: str, settings: str, ask: bool) ->
         payload=row[14],
         carrier_account=account,
         settings=settings,
+        mms=bool(mms),
         ask=ask,
     )
 
 
-def _why_not(tx: Tx, row: Any, pool: str | None, service: tuple[str, int | None]) -> Code | None:
+def _why_not(tx: Tx, row: Any, pool: str | None, mms: int, service: tuple[str, int | None]) -> Code | None:
     """Why this message may not be sent any more, if so. `service`: a row of _SERVICE."""
     number, service_sid, session_sid, recipient = row[7], row[9], row[10], row[13]
     if row[6] <= tx.now:
@@ -272,6 +283,8 @@ def _why_not(tx: Tx, row: Any, pool: str | None, service: tuple[str, int | None]
         if other.status is not SessionStatus.CLOSED:
             return problems.SESSION_EXPIRED
     settings, has_optouts = service
+    if not mms and row[12].startswith("MM") and read_settings(settings)["mms_fallback"] == "fail":
+        return problems.MEDIA_NOT_CARRIED
     if not has_optouts or row[1].startswith(CONFIRMATION):
         return None
     blocked = is_blocked(tx, service_sid, recipient, number, rules_of(settings))
@@ -313,8 +326,7 @@ def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
     for row in rows:
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        service = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
-        orphans.append(
-            _started(row, row[5], number[1] if number else "", service[0] if service else "{}", ask=True)
-        )
+        settings, _ = _service_of(tx, row) or ("{}", None)
+        _, account, _, mms = number or (None, "", 0, 0)
+        orphans.append(_started(row, row[5], account, settings, mms, ask=True))
     return orphans

@@ -1,0 +1,93 @@
+"""Media from one handset on their way to the other: fetched from where they are, so that nobody at the other end learns
+where that is. A carrier's address of a medium may name the account or the number that sent it.
+
+The link holds the address itself, sealed, so nothing is kept; it is good for a while. What is not what people send each
+other, or too large, is not passed on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from maskline.clock import Clock
+from maskline.domain import problems
+from maskline.domain.media import UNKNOWN, Medium, read_type
+from maskline.domain.model import DAY, SECOND
+from maskline.domain.problems import Problem
+from maskline.net import HttpClient, HttpError
+from maskline.vault import Vault, WrongKey
+
+LINK_LIFE_US = 30 * DAY
+MOST_BYTES = 5 * 1024 * 1024
+MOST_AT_ONCE = 8
+DEADLINE_S = 30.0
+
+# No markup, which could act in the name of this server.
+_PASSED_ON = re.compile(
+    r"(image|audio|video)/(?!svg)[^/]+|text/(plain|vcard|x-vcard|calendar)|application/(pdf|ogg)"
+)
+_UNSAID = ("", UNKNOWN, "binary/octet-stream")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A medium as it is passed on."""
+
+    content_type: str
+    content: bytes
+
+
+class MediaRelay:
+    """Makes links, and fetches what they stand for. `public_url` is what they begin with."""
+
+    def __init__(self, clock: Clock, vault: Vault, http: HttpClient, public_url: str) -> None:
+        self._clock = clock
+        self._vault = vault
+        self._http = http
+        self._root = f"{public_url.rstrip('/')}/media/"
+        self._under_way = 0
+
+    def link(self, medium: Medium, sendable_until: int) -> str:
+        """A link to a medium, good for a month longer than its message can wait to be sent. Always the same one."""
+        until_s = (sendable_until + LINK_LIFE_US) // SECOND
+        return self._root + self._vault.conceal(f"{until_s:x} {medium.content_type} {medium.url}")
+
+    async def fetch(self, token: str) -> Fetched:
+        """What a link stands for. Raises 20404, 20503, 11200."""
+        try:
+            until_s, said, url = self._vault.reveal(token).split(" ", 2)
+        except WrongKey:
+            raise Problem(problems.NOT_FOUND) from None
+        if self._clock.now() >= int(until_s, 16) * SECOND:
+            raise Problem(problems.NOT_FOUND)
+        if self._under_way >= MOST_AT_ONCE:
+            raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
+        self._under_way += 1
+        try:
+            return await self._fetch(Medium(url, said))
+        finally:
+            self._under_way -= 1
+
+    async def _fetch(self, medium: Medium) -> Fetched:
+        try:
+            answer = await self._http.fetch(medium.url, most_bytes=MOST_BYTES, total_s=DEADLINE_S)
+        except HttpError as error:
+            raise _unavailable(error.kind.value) from None
+        if answer.status != 200:
+            raise _unavailable(f"it answers {answer.status}")
+        content_type = read_type(answer.content_type)
+        if content_type in _UNSAID:
+            content_type = medium.known_type
+        if not _PASSED_ON.fullmatch(content_type):
+            raise _unavailable(f"{content_type} is not passed on")
+        return Fetched(content_type, answer.body)
+
+
+def _unavailable(why: str) -> Problem:
+    _log.info("media.unavailable", why=why)
+    return Problem(problems.MEDIUM_UNAVAILABLE, why)

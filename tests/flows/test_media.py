@@ -1,0 +1,273 @@
+"""Media on their way: as they are, as links to what a carrier brought, as links in a text."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maskline.domain import problems
+from maskline.domain.media import Medium, with_links
+from maskline.domain.model import Participant
+from maskline.domain.problems import Problem
+from maskline.domain.text import MOST_BODY
+from maskline.flows.media import LINK_LIFE_US, MOST_AT_ONCE, MOST_BYTES
+from maskline.net import HttpClient
+from maskline.vault import Vault
+from tests.support.carrier import THROTTLED, UNCERTAIN
+from tests.support.clock import FakeClock
+from tests.support.house import HOME, House
+from tests.support.peer import Behaviour, Peer, Talk, stalls
+from tests.support.until import until
+
+CAT, DOG = "https://example.com/cat.jpg", "https://example.com/dog.jpg"
+FAIL = '{"mms_fallback": "fail"}'
+
+
+async def without_mms(house: House, settings: str = "{}") -> tuple[Participant, Participant]:
+    """Two people of a Service whose numbers carry no media."""
+    service = await house.service(2, settings=settings)
+    _, ann, ben = await house.pair(service)
+    await house.store.write(lambda tx: tx.execute("UPDATE numbers SET mms = 0") and None)
+    return ann, ben
+
+
+def token_of(link: str) -> str:
+    assert link.startswith(f"{HOME}/media/")
+    return link.removeprefix(f"{HOME}/media/")
+
+
+# What the carrier is handed
+
+
+async def test_what_the_api_sends_goes_as_it_is(house: House) -> None:
+    _, ann, _ = await house.pair()
+    async with house.working():
+        await house.say(ann, "look", media=(CAT, DOG))
+        await house.quiet()
+    (sent,) = house.carrier.sent
+    assert (sent.body, sent.media, sent.sid[:2]) == ("look", (CAT, DOG), "MM")
+
+
+async def test_of_what_a_carrier_brought_nobody_learns_where_it_was(house: House) -> None:
+    _, ann, _ = await house.pair()
+    async with house.working():
+        await house.hear(ann, body="look", media=(Medium(CAT), Medium(DOG, "image/webp")))
+        await house.quiet()
+    (sent,) = house.carrier.sent
+    assert sent.body == "look"
+    assert len({token_of(link) for link in sent.media}) == 2
+    assert "//example.com" not in str(sent)
+
+
+async def test_a_link_is_the_same_at_each_hand_over(house: House) -> None:
+    _, ann, ben = await house.pair()
+    house.carrier.script(ben.identifier, THROTTLED)
+    async with house.working():
+        await house.hear(ann, media=(Medium(CAT),))
+        await house.quiet()
+        await house.pass_time(1)
+    first, second = house.carrier.sent
+    assert first == second
+
+
+# Where the number carries none
+
+
+async def test_links_stand_below_the_text(house: House) -> None:
+    ann, ben = await without_mms(house)
+    async with house.working():
+        await house.say(ann, "look", media=(CAT, DOG))
+        await house.hear(ann, body="", media=(Medium(CAT),))
+        await house.quiet()
+    (made,) = [sent for sent in house.carrier.sent if sent.to == ann.identifier]
+    (relayed,) = [sent for sent in house.carrier.sent if sent.to == ben.identifier]
+    assert (made.body, made.media) == (f"look\n{CAT}\n{DOG}", ())
+    assert token_of(relayed.body)
+    assert relayed.media == ()
+    assert await house.events() == []
+
+
+async def test_a_link_that_has_no_room_is_told_of_and_the_text_is_whole(house: House) -> None:
+    ann, _ = await without_mms(house)
+    body = "x" * (MOST_BODY - 1 - len(DOG))
+    async with house.working():
+        message = await house.say(ann, body, media=(CAT + "?long", DOG))
+        await house.quiet()
+    (sent,) = house.carrier.sent
+    assert sent.body == f"{body}\n{DOG}"
+    assert await house.status(message) == "sent"
+    assert await house.events() == [problems.MEDIA_LEFT_OUT.number]
+
+
+async def test_it_is_told_once_however_often_it_is_tried(house: House) -> None:
+    ann, _ = await without_mms(house)
+    house.carrier.script(ann.identifier, THROTTLED, UNCERTAIN)
+    async with house.working():
+        await house.say(ann, "x" * MOST_BODY, media=(CAT,))
+        await house.quiet()
+        await house.pass_time(1)
+    assert len(house.carrier.sent) == 2
+    expected = [problems.DELIVERY_UNKNOWN.number, problems.MEDIA_LEFT_OUT.number]
+    assert sorted(await house.events()) == sorted(expected)
+
+
+async def test_where_nothing_can_be_sent_it_fails_and_says_why(house: House) -> None:
+    ann, _ = await without_mms(house)
+    async with house.working():
+        message = await house.say(ann, "", media=("https://example.com/".ljust(2000, "x"),))
+        later = await house.say(ann, "after it")
+        await house.quiet()
+    assert [await house.status(one) for one in (message, later)] == ["failed", "sent"]
+    assert house.carrier.bodies(ann.identifier) == ["after it"]
+    assert await house.events() == [problems.MEDIA_NOT_CARRIED.number]
+
+
+async def test_a_service_can_have_it_fail(house: House) -> None:
+    ann, _ = await without_mms(house, FAIL)
+    async with house.working():
+        message = await house.say(ann, "look", media=(CAT,))
+        await house.hear(ann, media=(Medium(CAT),))
+        plain = await house.say(ann, "plain")
+        await house.quiet()
+    assert [await house.status(one) for one in (message, plain)] == ["failed", "sent"]
+    assert [sent.body for sent in house.carrier.sent] == ["plain"]
+    assert await house.events() == [problems.MEDIA_NOT_CARRIED.number] * 2
+
+
+async def test_that_setting_is_nothing_to_a_number_that_carries_media(house: House) -> None:
+    _, ann, _ = await house.pair(await house.service(settings=FAIL))
+    async with house.working():
+        await house.say(ann, "look", media=(CAT,))
+        await house.quiet()
+    assert [sent.media for sent in house.carrier.sent] == [(CAT,)]
+
+
+@given(
+    st.text(max_size=60), st.lists(st.text("ab", min_size=1, max_size=30), max_size=10), st.integers(60, 100)
+)
+def test_links_fill_the_room_that_there_is(body: str, links: list[str], most: int) -> None:
+    text, left_out = with_links(body, links, most)
+    assert len(text) <= most
+    assert text.startswith(body)
+    added = text[len(body) :].removeprefix("\n").split("\n") if len(text) > len(body) else []
+    assert len(added) + left_out == len(links)
+    rest = iter(links)
+    assert all(link in rest for link in added)  # in their order
+    assert left_out == 0 or all(len(text) + 1 + len(link) > most for link in set(links) - set(added))
+
+
+# What a link leads to
+
+
+def origin(status: int = 200, body: bytes = b"meow", content_type: str = "image/jpeg") -> Behaviour:
+    async def behave(talk: Talk) -> None:
+        while True:
+            await talk.request()
+            await talk.answer(status, body, content_type)
+
+    return behave
+
+
+@pytest.fixture
+async def web(house: House) -> Any:
+    await house.http.open()
+    yield house
+    await house.http.close()
+
+
+def link_to(house: House, url: str, content_type: str = "") -> str:
+    return token_of(house.relay.link(Medium(url, content_type), house.clock.now()))
+
+
+async def refusal(house: House, token: str) -> Problem:
+    with pytest.raises(Problem) as caught:
+        await house.relay.fetch(token)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("origins", "said", "shown"),
+    [
+        ("image/jpeg", "", "image/jpeg"),
+        ("Image/PNG; x=y", "image/jpeg", "image/png"),
+        ("application/octet-stream", "video/mp4", "video/mp4"),
+        ("binary/octet-stream", "", "audio/amr"),  # by its name
+        ("", "text/vcard", "text/vcard"),
+        ("text/plain; charset=utf-8", "", "text/plain"),
+        ("application/pdf", "", "application/pdf"),
+    ],
+)
+async def test_the_medium_comes_through_as_what_it_is(
+    web: House, origins: str, said: str, shown: str
+) -> None:
+    async with Peer(origin(content_type=origins)) as peer:
+        fetched = await web.relay.fetch(link_to(web, f"{peer.url}/note.amr", said))
+    assert (fetched.content, fetched.content_type) == (b"meow", shown)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/html", "image/svg+xml", "application/xhtml+xml", "application/javascript", "text/xml", ""],
+)
+async def test_what_people_do_not_send_each_other_is_not_passed_on(web: House, content_type: str) -> None:
+    async with Peer(origin(content_type=content_type)) as peer:
+        problem = await refusal(web, link_to(web, f"{peer.url}/page"))
+    assert problem.code is problems.MEDIUM_UNAVAILABLE
+
+
+@pytest.mark.parametrize("status", [204, 206, 304, 401, 404, 500])
+async def test_what_is_not_there_cannot_be_had(web: House, status: int) -> None:
+    async with Peer(origin(status, b"")) as peer:
+        problem = await refusal(web, link_to(web, peer.url))
+    assert problem.code is problems.MEDIUM_UNAVAILABLE
+    assert peer.url not in problem.message
+
+
+async def test_the_largest_comes_through_and_one_byte_more_does_not(web: House) -> None:
+    async with Peer(origin(body=b"x" * MOST_BYTES)) as peer:
+        assert len((await web.relay.fetch(link_to(web, peer.url))).content) == MOST_BYTES
+    async with Peer(origin(body=b"x" * (MOST_BYTES + 1))) as peer:
+        assert (await refusal(web, link_to(web, peer.url))).code is problems.MEDIUM_UNAVAILABLE
+
+
+async def test_a_link_into_our_own_network_leads_nowhere(web: House) -> None:
+    guarded = await HttpClient().open()
+    web.relay._http = guarded
+    async with Peer(origin()) as peer:
+        problem = await refusal(web, link_to(web, peer.url))
+    await guarded.close()
+    assert problem.code is problems.MEDIUM_UNAVAILABLE
+    assert peer.requests == []
+
+
+async def test_a_link_is_good_for_a_while(web: House, clock: FakeClock) -> None:
+    async with Peer(origin()) as peer:
+        token = link_to(web, peer.url)
+        clock.advance(LINK_LIFE_US / 1_000_000 - 1)
+        await web.relay.fetch(token)
+        clock.advance(1)
+        assert (await refusal(web, token)).code is problems.NOT_FOUND
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "cat.jpg", "\u00fc", "A" * 200, "." * 40])
+async def test_a_link_that_nobody_made_is_not_found(web: House, token: str) -> None:
+    assert (await refusal(web, token)).code is problems.NOT_FOUND
+    other = Vault("77" * 32).conceal("ffffffff image/png http://127.0.0.1/")
+    assert (await refusal(web, other)).code is problems.NOT_FOUND
+
+
+async def test_only_so_many_are_fetched_at_once(web: House) -> None:
+    async with Peer(stalls) as peer:
+        fetching = [asyncio.create_task(web.relay.fetch(link_to(web, peer.url))) for _ in range(MOST_AT_ONCE)]
+        await until(lambda: len(peer.requests) == MOST_AT_ONCE)
+        assert (await refusal(web, link_to(web, peer.url))).code is problems.UNAVAILABLE
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
+    async with Peer(origin()) as peer:
+        await web.relay.fetch(link_to(web, peer.url))
