@@ -30,6 +30,10 @@ from maskline.store.engine import Batched
 _WORKED: dict[str, Callable[[Any], bool]] = {
     "start_sends": lambda results: any(getattr(starts, "started", None) for starts in results),
     "take_orphans": bool,
+    **dict.fromkeys(
+        ("claim_callbacks", "claim_intercepts", "claim_strangers"),
+        lambda results: any(getattr(claimed, "work", None) for claimed in results),
+    ),
 }
 
 

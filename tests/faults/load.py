@@ -255,7 +255,8 @@ def wait_until_finished(data: Path) -> None:
     def finished() -> bool:
         ((unsent, unbrought, unmerged),) = look(
             data,
-            "SELECT (SELECT count(*) FROM outbox WHERE topic = 'send'), (SELECT count(*) FROM sandbox_todo),"
+            "SELECT (SELECT count(*) FROM outbox WHERE topic IN ('send', 'intercept', 'out_of_session')),"
+            " (SELECT count(*) FROM sandbox_todo),"
             " (SELECT count(*) FROM outbox o JOIN interactions i ON i.carrier_id = o.order_key"
             " WHERE o.topic = 'receipt')",
         )
