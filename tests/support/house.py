@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -103,6 +103,7 @@ class House:
         wait_s: float = 0,
         deadline_s: float = 10.0,
         carrier: ScriptedCarrier | None = None,
+        may_reach: Callable[[str], bool] = anywhere,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -110,7 +111,7 @@ class House:
         self.carrier = carrier or ScriptedCarrier()
         self.options = SendOptions(wait_s, VALIDITY_S * SECOND)
         self.vault = VAULT
-        self.http = HttpClient(may_reach=anywhere)
+        self.http = HttpClient(may_reach=may_reach)
         self.relay = MediaRelay(clock, self.vault, self.http, HOME)
         self.messages = Messages(
             store,
