@@ -27,7 +27,7 @@ from maskline.domain.model import GeoMatchLevel, Mode, NumberSelectionBehavior, 
 from maskline.domain.optout import Source
 from maskline.domain.problems import Code
 from maskline.domain.sandbox import CallAnswer, Outcome
-from maskline.domain.service_settings import SETTINGS, Choice, Text, Texts, Whole
+from maskline.domain.service_settings import SETTINGS, Choice, Text, Texts, Url, Whole
 from maskline.domain.text import MOST_BODY
 
 Json = dict[str, Any]
@@ -758,6 +758,8 @@ def settings_of() -> tuple[Json, Json]:
                 form = {"type": "string", "pattern": "^[0-9]{0,9}$"}
             case Texts(_, most) | Text(most):
                 schema = form = {"type": "string", "maxLength": most}
+            case Url():
+                schema, form = {"type": "string"}, schema_of("callback")
             case other:
                 raise AssertionError(other)
         shown["properties"][setting.name] = {**schema, "description": setting.sentence}

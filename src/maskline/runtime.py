@@ -39,6 +39,7 @@ from maskline.flows.handsets import Handsets
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions
+from maskline.flows.optout_notices import OptOutNotices
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.flows.strangers import Strangers
@@ -231,6 +232,7 @@ class Server:
                     Callbacks(store, clock, mint, customers),
                     Intercepts(store, clock, mint, customers),
                     Strangers(store, clock, mint, customers, options.validity_us),
+                    OptOutNotices(store, clock, mint, customers),
                     Alerts(store, clock, mint, customers),
                 ],
                 run=mint.sid("RN"),

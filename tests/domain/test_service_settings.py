@@ -53,7 +53,25 @@ def test_what_is_no_setting_and_no_choice_is_refused_by_name(form: dict[str, lis
     assert named in caught.value.message
 
 
+def test_a_url_is_one_that_can_be_sent_to_and_not_this_server() -> None:
+    good = "https://shop.example/opted?x=1#rc=2"
+    kept = change_settings("{}", {"OptoutCallbackUrl": [good]}, "https://masked.example")
+    assert read_settings(kept)["optout_callback_url"] == good
+    assert read_settings(change_settings(kept, {"OptoutCallbackUrl": [""]}))["optout_callback_url"] == ""
+    for text, why in (
+        ("shop.example", "absolute http or https URL"),
+        ("ftp://shop.example/", "absolute http or https URL"),
+        ("https://shop.example/" + "x" * 4000, "at most 4000 characters"),
+        ("https://masked.example/x", "leads to this server itself"),
+    ):
+        with pytest.raises(Problem) as caught:
+            change_settings("{}", {"OptoutCallbackUrl": [text]}, "https://masked.example")
+        assert caught.value.code is problems.PARAMETER_INVALID
+        assert why in caught.value.message
+
+
 def test_every_setting_has_a_sentence_and_a_default_that_it_may_be() -> None:
     for setting in SETTINGS:
-        assert setting.read(str(setting.default)) == setting.default
+        # An empty one is none: it is never read, but restored.
+        assert setting.default == "" or setting.read(str(setting.default)) == setting.default
         assert setting.sentence.endswith(".")

@@ -67,6 +67,7 @@ from maskline.store.numbers import (
     rename_number,
     set_reserved,
 )
+from maskline.store.optout_notices import Told, claim_notices, settle_notices
 from maskline.store.optouts import delete_optout, find_optout, list_optouts, load_optout
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
@@ -152,6 +153,7 @@ class World:
             event_sid=self.mint.sid("NO"),
             carrier_id=carrier_id,
             delay_us=10**9,
+            optout_sid=self.mint.sid("OO"),
         )
 
 
@@ -183,12 +185,19 @@ def receive(tx: Tx, w: World) -> None:
 
 
 def opt_out(tx: Tx, w: World) -> None:
-    """By a word, and what is not sent by it; by what a carrier says; and back in."""
+    """By a word, and what is not sent by it; by what a carrier says; and back in; and the customer is told."""
+    w.house.open_account(tx)
+    url = '{"optout_callback_url": "https://shop.example/"}'
+    tx.execute("UPDATE services SET settings = ? WHERE sid = ?", (url, w.service_sid))
     receive_messages.fn(tx, [w.inbound(w.ann.identifier_key, "stop")])
     rows = w.started(tx)
     assert len(rows) == 1
     record_outcomes.fn(tx, [w.outcome(rows[0], Fate.OPTED_OUT)])
-    found, _ = list_optouts(tx, w.service_sid, SIZE).rows
+    _, found = list_optouts(tx, w.service_sid, SIZE).rows
+    (claimed,) = claim_notices.fn(tx, [LaneClaim("RN", 0, 64, 64, {})])
+    for one, failure in zip(claimed.work, ("", "500"), strict=True):  # type: ignore[union-attr]
+        told = Told(one.id, "RN", one.sid, 1, ACCOUNT, w.service_sid, failure, w.mint.sid("NO"))
+        settle_notices.fn(tx, [told])
     assert load_optout(tx, w.service_sid, found.sid) == found
     assert find_optout(tx, w.service_sid, w.ann.identifier_key, found.proxy_number) == found
     delete_optout(tx, w.service_sid, found.sid)

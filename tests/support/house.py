@@ -47,6 +47,7 @@ from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions, encode_data
 from maskline.flows.numbers import add_number, new_entry, new_number
+from maskline.flows.optout_notices import OptOutNotices
 from maskline.flows.retention import Sweeper
 from maskline.flows.services import create_service
 from maskline.flows.sessions import (
@@ -128,6 +129,7 @@ class House:
         self.callbacks = Callbacks(store, clock, self.mint, self.customers)
         self.intercepts = Intercepts(store, clock, self.mint, self.customers)
         self.strangers = Strangers(store, clock, self.mint, self.customers, self.options.validity_us)
+        self.notices = OptOutNotices(store, clock, self.mint, self.customers)
         self.alerts = Alerts(store, clock, self.mint, self.customers)
         self.calls = Calls(store, clock, self.mint, self.customers)
         self._proxies = count(1)
@@ -370,7 +372,7 @@ class House:
             self.mint,
             self.messages,
             self.sweeper,
-            [self.callbacks, self.intercepts, self.strangers, self.alerts],
+            [self.callbacks, self.intercepts, self.strangers, self.notices, self.alerts],
             run=run or self.mint.sid("RN"),
             slots=slots,
         )

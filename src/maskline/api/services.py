@@ -128,7 +128,7 @@ class Services:
     async def update_settings(self, request: Request) -> Answer:
         def change(tx: Tx) -> Service:
             service = load_service(tx, request.account_sid, request.sids["service"])
-            settings = change_settings(service.settings, request.params.all())
+            settings = change_settings(service.settings, request.params.all(), self._c.render.url(""))
             return change_service(tx, request.account_sid, service.sid, {"settings": settings})
 
         service = await self._c.store.write(change)

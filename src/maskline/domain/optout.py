@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from maskline.domain.callback import CALLBACK_PREFIX
+from maskline.domain.dates import iso_date
+from maskline.domain.model import Instant
 from maskline.domain.service_settings import MOST_WORD, read_settings
 
 MOST_DECOMPOSED = 3 * MOST_WORD
@@ -69,6 +72,8 @@ class Rules:
     scope: Scope
     opt_out_reply: str = ""
     opt_in_reply: str = ""
+    tells: bool = False
+    """Whether the customer wants to be told of opt-outs and opt-ins."""
 
     def ask_of(self, word: str) -> Ask | None:
         """What a word of `word_of` asks for. A word of both lists is an opt-out."""
@@ -94,6 +99,42 @@ class Rules:
         return bool(numbers) if self.scope is Scope.SERVICE else number in numbers or "" in numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """That an opt-out has begun or ended, as the customer is told of it: by SIDs, its own and those of the Session and
+    the participant that the person is on this number, if they are one; never by who they are.
+    """
+
+    optout_sid: str
+    ask: Ask
+    number: str
+    at: Instant
+    session_sid: str | None
+    participant_sid: str | None
+
+    @property
+    def sid(self) -> str:
+        """Its own: an opt-out begins once, and ends once, under the SID that `mint` gives to nothing else."""
+        last = int(self.optout_sid[-1], 16)
+        return (
+            f"{CALLBACK_PREFIX}{self.optout_sid[2:-1]}{last if self.ask is Ask.OPT_OUT else last & 0b1110:x}"
+        )
+
+    def form(self, account_sid: str, service_sid: str) -> dict[str, str]:
+        """What is posted. Of a stranger there are no keys of a Session and a participant."""
+        form = {
+            "optOutSid": self.optout_sid,
+            "optOutType": self.ask.value,
+            "optOutServiceSid": service_sid,
+            "optOutAccountSid": account_sid,
+            "optOutProxyIdentifier": self.number,
+            "optOutDate": iso_date(self.at),
+        }
+        if self.session_sid is not None and self.participant_sid is not None:
+            form |= {"optOutSessionSid": self.session_sid, "optOutParticipantSid": self.participant_sid}
+        return form
+
+
 OBEYS_NOTHING = Rules(frozenset(), frozenset(), Scope.NUMBER)
 
 
@@ -108,4 +149,5 @@ def rules_of(stored: str) -> Rules:
         frozenset(map(word_of, settings[name].split(","))) - {""}
         for name in ("stop_word_list", "start_word_list")
     )
-    return Rules(stop, start | {UNSTOP}, scope, settings["optout_reply"], settings["optin_reply"])
+    replies = settings["optout_reply"], settings["optin_reply"]
+    return Rules(stop, start | {UNSTOP}, scope, *replies, tells=bool(settings["optout_callback_url"]))

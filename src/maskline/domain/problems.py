@@ -241,7 +241,7 @@ CALL_NOT_OPEN = _warning(
     80906, None, "A carrier reported a second, other end of a call that had ended; the higher status counts."
 )
 CALLBACK_FAILED = _warning(
-    80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then kept for dead."
+    80908, None, "A callback was not answered with 2xx; it is sent again for an hour, then given up."
 )
 OUT_OF_SESSION_FAILED = _error(
     80913, None, "The OutOfSessionCallbackUrl could not be reached or did not answer with 2xx."

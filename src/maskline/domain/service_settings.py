@@ -12,6 +12,7 @@ from maskline.domain import problems
 from maskline.domain.model import SECOND, OnUncertain, StoreBodies
 from maskline.domain.problems import Problem
 from maskline.domain.text import MOST_BODY
+from maskline.domain.webhook_url import is_url, leads_to
 
 
 class Kind(Protocol):
@@ -87,6 +88,20 @@ class Text:
 
     def read(self, text: str) -> str | None:
         return text if len(text) <= self.most else None
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """The address of a customer's server."""
+
+    most: int = 4000
+
+    @property
+    def wanted(self) -> str:
+        return f"an absolute http or https URL of at most {self.most} characters"
+
+    def read(self, text: str) -> str | None:
+        return text if len(text) <= self.most and is_url(text) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +275,13 @@ SETTINGS = (
         Text(MOST_BODY),
         "What somebody is answered who ends an opt-out by a word.",
     ),
+    Setting(
+        "optout_callback_url",
+        "OptoutCallbackUrl",
+        "",
+        Url(),
+        "Told when somebody opts out by a word, or at a carrier, and when they opt in again.",
+    ),
 )
 
 
@@ -291,8 +313,11 @@ def cooldown_us(stored: str) -> int:
     return int(read_settings(stored)["number_cooldown_s"]) * SECOND
 
 
-def change_settings(stored: str, form: dict[str, list[str]]) -> str:
-    """What the Service keeps after a form has been posted; an empty value restores the default. Raises 80701."""
+def change_settings(stored: str, form: dict[str, list[str]], home: str = "") -> str:
+    """What the Service keeps after a form has been posted; an empty value restores the default. Raises 80701.
+
+    A URL that leads to `home`, this server, could call itself for ever.
+    """
     kept = json.loads(stored)
     by_parameter = {setting.parameter: setting for setting in SETTINGS}
     for parameter, values in form.items():
@@ -302,6 +327,8 @@ def change_settings(stored: str, form: dict[str, list[str]]) -> str:
             raise Problem(problems.PARAMETER_INVALID, f"There is no such setting (there are: {known})")
         if value := values[-1]:
             kept[setting.name] = setting.read(value)
+            if isinstance(setting.kind, Url) and home and leads_to(value, home):
+                raise Problem(problems.PARAMETER_INVALID, f"{parameter} (it leads to this server itself)")
         else:
             kept.pop(setting.name, None)
     return json.dumps(kept, sort_keys=True)

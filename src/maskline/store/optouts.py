@@ -15,6 +15,7 @@ from maskline.domain.model import Instant
 from maskline.domain.optout import Ask, Rules, Scope, Source, is_dropped
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
+from maskline.store.optout_notices import insert_notices
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.telling import wants_of
 
@@ -68,7 +69,9 @@ def note_refusal(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str,
     """
     rules = wants_of(tx, service_sid).optouts
     if rules.obeys:
-        insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.CARRIER)
+        begun = _begin(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.CARRIER)
+        if rules.tells and begun:
+            insert_notices(tx, account_sid, service_sid, key, number, Ask.OPT_OUT, begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +93,31 @@ def obey_word(
     if ask is None:
         return Obeyed()
     if ask is Ask.OPT_OUT:
-        changed = insert_optout(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.WORD)
+        changed = _begin(tx, sid, account_sid, service_sid, key, rules.asked_from(number), Source.WORD)
     else:
-        changed = _lift(tx, service_sid, key, number, rules.scope)
+        changed = _end(tx, service_sid, key, number, rules.scope)
+    if rules.tells and changed:
+        insert_notices(tx, account_sid, service_sid, key, number, ask, changed)
     return Obeyed(is_dropped(word, ask), rules.reply_to(ask) if changed else "")
 
 
-def _lift(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> bool:
+def _begin(
+    tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str, source: Source
+) -> list[tuple[str, str]]:
+    """Write an opt-out down. Returns what has begun by it: SID and proxy number, or nothing."""
+    begun = insert_optout(tx, sid, account_sid, service_sid, key, number, source)
+    return [(sid, number)] if begun else []
+
+
+def _end(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> list[tuple[str, str]]:
     """The person takes messages again: from this number, or by the scope from all. What is from all ends either way.
 
-    Returns whether anything ended.
+    Returns what has ended: SIDs and proxy numbers.
     """
-    where, numbers = _DELETE, [tx.pseudonym(key)]
+    where, params = _DELETE, [service_sid, tx.pseudonym(key)]
     if scope is Scope.NUMBER:
-        where, numbers = f"{_DELETE} AND proxy_number IN (?, '')", [*numbers, number]
-    return tx.execute(where, (service_sid, *numbers)).rowcount > 0
+        where, params = f"{_DELETE} AND proxy_number IN (?, '')", [*params, number]
+    return tx.execute(f"{where} RETURNING sid, proxy_number", params).fetchall()
 
 
 def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) -> bool:

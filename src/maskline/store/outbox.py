@@ -17,7 +17,7 @@ _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE i
 _NEXT = """
 SELECT id, state, topic FROM outbox WHERE order_key = ? AND state <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
 _RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
-_WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS}
+_WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS, "optout": Wake.CALLBACKS}
 
 # Dead rows, which stay for long, and those whose time is not over are passed over where it costs least; but however
 # many they are, one step of the walk is no longer than another.
