@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import parse_qsl
 
 import pytest
 from twilio.request_validator import RequestValidator
@@ -355,6 +356,22 @@ async def test_a_redirect_is_followed_with_the_same_question(
     assert second.path == "/next?a=1&b=2"
     assert second.form == first.form
     assert second.headers["i-twilio-idempotency-token"] != first.headers["i-twilio-idempotency-token"]
+
+
+async def test_a_redirect_by_get_has_the_question_in_its_query(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    receiver.answers = [twiml('<Redirect method="GET">/next?a=1</Redirect>'), twiml("<Message>two</Message>")]
+    async with house.working():
+        await shop.write("a b&c")
+        await until(lambda: len(house.carrier.sent) == 1)
+        await house.quiet()
+    first, second = receiver.posts
+    path, _, query = second.path.partition("?")
+    assert path == "/next"
+    assert dict(parse_qsl(query, keep_blank_values=True)) == {"a": "1", **first.form}
+    url = receiver.url.removesuffix("/calls?customer=7") + second.path
+    assert RequestValidator(AUTH_TOKEN).validate(url, {}, second.headers["x-twilio-signature"])
 
 
 async def test_redirects_in_a_circle_end(house: House, receiver: Receiver, shop: Shop) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlencode
 
 from maskline.domain.callback import token_of
 from maskline.domain.signature import HEADER, sign
@@ -46,6 +47,14 @@ class Customers:
 
     async def post(self, asked: Asked, form: Mapping[str, str]) -> Answer:
         """Send one request. Raises HttpError."""
+        return await self._http.post_form(asked.url, form, headers=self._headers(asked, asked.url, form))
+
+    async def get(self, asked: Asked, form: Mapping[str, str]) -> Answer:
+        """Send one request with the form in its query. Raises HttpError."""
+        url, _, fragment = asked.url.partition("#")
+        url = f"{url}{'&' if '?' in url else '?'}{urlencode(form)}"
+        return await self._http.get(f"{url}#{fragment}", headers=self._headers(asked, url, {}))
+
+    def _headers(self, asked: Asked, url: str, form: Mapping[str, str]) -> dict[str, str]:
         token = self._vault.open(asked.token_sealed, asked.account_sid)
-        headers = {HEADER: sign(token, asked.url, form.items()), TOKEN_HEADER: token_of(asked.sid)}
-        return await self._http.post_form(asked.url, form, headers=headers)
+        return {HEADER: sign(token, url, form.items()), TOKEN_HEADER: token_of(asked.sid)}

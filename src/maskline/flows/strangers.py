@@ -128,19 +128,20 @@ class Strangers:
             stranger.data,
             stranger.last,
         )
-        url: str | None = stranger.url
+        to: Redirect | None = Redirect(stranger.url)
         for number in range(MOST_REQUESTS):
-            if url is None:
+            if to is None:
                 return outcome
             sid = stranger.sid if number == 0 else f"{stranger.sid} {number}"
-            ask = Ask(sid, stranger.account_sid, url, stranger.token_sealed)
+            ask = Ask(sid, stranger.account_sid, to.url, stranger.token_sealed)
             try:
-                answer = await self._customers.post(ask, form)
+                send = self._customers.get if to.method == "GET" else self._customers.post
+                answer = await send(ask, form)
             except HttpError as error:
-                return self._failed(outcome, url, str(error))
+                return self._failed(outcome, to.url, str(error))
             if not 200 <= answer.status < 300:
-                return self._failed(outcome, url, str(answer.status))
-            url = await self._do(stranger, outcome, url, answer)
+                return self._failed(outcome, to.url, str(answer.status))
+            to = await self._do(stranger, outcome, to.url, answer)
         outcome.events.append((problems.TWIML_INVALID, f"more than {MOST_REQUESTS} redirects"))
         return outcome
 
@@ -149,8 +150,8 @@ class Strangers:
         outcome.answered = False
         return outcome
 
-    async def _do(self, stranger: Stranger, outcome: Outcome, url: str, answer: Answer) -> str | None:
-        """Carry an answer out as far as it goes. Returns the address that it leads on to, if it does."""
+    async def _do(self, stranger: Stranger, outcome: Outcome, url: str, answer: Answer) -> Redirect | None:
+        """Carry an answer out as far as it goes. Returns where it leads on to, if it does."""
         try:
             wanted = read_answer(answer.content_type, answer.body)
             if isinstance(wanted, AutoCreate):
@@ -165,16 +166,18 @@ class Strangers:
             outcome.events += [(problem.code, problem.detail), (stranger.code, "")]
         return None
 
-    async def _run(self, stranger: Stranger, outcome: Outcome, url: str, verbs: Sequence[Verb]) -> str | None:
+    async def _run(
+        self, stranger: Stranger, outcome: Outcome, url: str, verbs: Sequence[Verb]
+    ) -> Redirect | None:
         for verb in verbs:
             match verb:
                 case Message():
                     self._reply(stranger, outcome, verb)
-                case Redirect(method="POST"):
+                case Redirect():
                     own = self._customers.webhook_url(stranger.account_sid, stranger.service_sid, "Message")
                     if verb.url == own:
                         return await self._hand_back(stranger, outcome)
-                    return verb.url or url
+                    return Redirect(verb.url or url, verb.method)
                 case _:
                     name = type(verb).__name__
                     outcome.events.append(
@@ -216,12 +219,12 @@ class Strangers:
             modes=(Mode.VOICE_AND_MESSAGE, Mode.MESSAGE_ONLY),
         )
 
-    async def _hand_back(self, stranger: Stranger, outcome: Outcome) -> str | None:
+    async def _hand_back(self, stranger: Stranger, outcome: Outcome) -> Redirect | None:
         """The message enters afresh, as if it came only now: a Session takes it by now, or it is asked about again."""
         outcome.route = await self._store.read(
             is_routed, stranger.service_sid, stranger.number, stranger.sender
         )
-        return None if outcome.route else stranger.url
+        return None if outcome.route else Redirect(stranger.url)
 
 
 async def auto_create(
