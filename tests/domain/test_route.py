@@ -51,6 +51,20 @@ def a_match(partner: Participant | None = BEN, **fields: Any) -> Match:
     return Match(Session(**{**values, **fields}), ANN, partner)
 
 
+def test_a_call_is_routed_like_a_message_by_its_own_modes_and_codes() -> None:
+    for mode in (Mode.VOICE_AND_MESSAGE, Mode.VOICE_ONLY):
+        match = a_match(mode=mode)
+        assert incoming(match, NOW, 0, call=True) == Route(match.session, ANN, BEN)
+    message_only = a_match(mode=Mode.MESSAGE_ONLY)
+    refused = Refused(problems.CALL_TO_MESSAGE_ONLY, message_only.session)
+    assert incoming(message_only, NOW, 0, call=True) == refused
+    assert incoming(None, NOW, 0, call=True) == OutOfSession(problems.NO_ACTIVE_SESSION)
+    ended = a_match(status=SessionStatus.CLOSED)
+    assert incoming(ended, NOW, 0, call=True) == OutOfSession(problems.SESSION_EXPIRED)
+    alone = a_match(partner=None)
+    assert incoming(alone, NOW, 0, call=True) == Refused(problems.NO_PARTNER, alone.session)
+
+
 def test_a_pair_in_an_active_session_is_relayed_to_the_partner() -> None:
     for status in (SessionStatus.OPEN, SessionStatus.IN_PROGRESS):
         for mode in (Mode.VOICE_AND_MESSAGE, Mode.MESSAGE_ONLY):
