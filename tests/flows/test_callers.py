@@ -18,6 +18,7 @@ from tests.support.house import ACCOUNT, AUTH_TOKEN, House, person
 from tests.support.line import Line
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
+from tests.wire.facts import samples
 
 STRANGER, PARTNER = person(1), person(2)
 REJECT = [Reject()]
@@ -113,6 +114,9 @@ async def test_the_last_session_of_the_pair_is_told_with_both_sides(
     async with house.working():
         assert await shop.line.ring(ann) == REJECT
     (post,) = receiver.posts
+    sample = set(samples()["webhooks"]["webhook.out_of_session_callback_url.call.documented.json"])
+    names = {f"{side}ParticipantFriendlyName" for side in ("inbound", "outbound")}
+    assert set(post.form) | names == sample | {"ttl"}
     told = {name: value for name, value in post.form.items() if name.startswith("session")}
     assert (told["sessionSid"], told["sessionMode"], told["sessionClosedReason"]) == (
         session.sid,

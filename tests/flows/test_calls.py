@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from maskline.domain.call import SILENCE_S
-from maskline.domain.interaction import CALL_WORDS
+from maskline.domain.interaction import CALL_WORDS, CallStatus
 from maskline.domain.model import Mode, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.twiml import Dial, Gather, Hangup, Reject, Verb, render_twiml
@@ -22,6 +23,7 @@ from tests.support.house import ACCOUNT, AUTH_TOKEN, House
 from tests.support.line import Line, a_line
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
+from tests.wire.facts import samples
 
 AGAIN, REJECT, BUSY = [Hangup()], [Reject()], [Reject("busy")]
 
@@ -38,11 +40,9 @@ async def receiver():
 async def test_the_partner_is_dialled_and_sees_their_own_proxy_number(house: House) -> None:
     line, session, ann, ben = await a_line(house)
     call = await line.dial(ann)
-    assert (call.number.number, call.dial.caller_id, call.dial.timeout_s) == (
-        ben.identifier,
-        ben.proxy_identifier,
-        30,
-    )
+    assert (call.number.number, call.dial.caller_id) == (ben.identifier, ben.proxy_identifier)
+    assert (call.dial.timeout_s, call.dial.time_limit_s) == (30, 14_400)
+    assert b'timeout="30"' in render_twiml([call.dial])
     assert ann.identifier not in render_twiml([call.dial]).decode()
     one = await line.one(session)
     assert (one.type, one.data) == ("voice", "")
@@ -211,6 +211,46 @@ async def test_the_caller_may_hang_up_first(
     assert await line.ring(ann) == AGAIN
 
 
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_said_statuses_rise_and_the_call_ends(
+    house: House, clock: FakeClock, seed: int
+) -> None:
+    """A carrier that says anything at any time: nothing goes back, nothing is dialled twice, nothing stays open."""
+    rng = random.Random(seed)
+    accept = rng.choice(["off", "keypress"])
+    line, session, ann, _ = await a_line(house, settings={"call_accept": accept})
+    call = await line.dial(ann)
+    address = str(call.dial.action)
+    before = (0, 0)
+    for _ in range(25):
+        clock.advance(rng.choice([0, 1, 60]))
+        word = rng.choice(["initiated", "ringing", "in-progress", "completed", "busy", "canceled", "x"])
+        match rng.randrange(6):
+            case 0 | 1:
+                await call.tell(word, CallDuration=rng.choice(["", "5", "x"]))
+            case 2:
+                assert await call.over(word) == AGAIN
+            case 3:
+                keys = {"Digits": rng.choice(["", "1", "2"])}
+                await line.ask(address.replace("dialled", rng.choice(["accept", "whisper", "?"])), keys)
+            case 4:
+                await line.ring(ann, CallStatus=rng.choice(["completed", "in-progress"]))
+            case 5:
+                verbs = await line.ring(ann)
+                fresh = (await line.one(session)).outbound
+                assert verbs == AGAIN or (fresh is not None and fresh.status == CallStatus.INITIATED)
+        one = await line.one(session)
+        assert one.inbound is not None and one.outbound is not None
+        now = (one.inbound.status, one.outbound.status)
+        assert now >= before and now[1] >= before[1]
+        assert (now[0] == CallStatus.COMPLETED) == (now[1] >= CallStatus.CANCELED)
+        assert bool(one.data) == (now[0] == CallStatus.COMPLETED)
+        before = now
+    clock.advance(SILENCE_S)
+    await house.sweeper.sweep()
+    assert (await line.statuses(session))[0] == "completed"
+
+
 # The customer
 
 
@@ -238,7 +278,6 @@ async def test_the_callback_url_is_told_the_start_and_each_status(house: House, 
         "interactionData": "",
         "interactionDateCreated": "2027-01-15T08:00:00Z",
         "interactionDateUpdated": "2027-01-15T08:00:00Z",
-        "interactionNumMedia": "0",
         "interactionServiceSid": session.service_sid,
         "interactionSessionSid": session.sid,
         "interactionSid": one.sid,
@@ -249,6 +288,8 @@ async def test_the_callback_url_is_told_the_start_and_each_status(house: House, 
         "outboundResourceType": "call",
         "outboundResourceUrl": f"{calls}/{one.outbound.resource_sid}.json",
     }
+    sample = samples()["webhooks"]["webhook.callback_url.call.documented.json"]
+    assert sorted(receiver.posts[0].form) == sample
     assert [
         (form["inboundResourceStatus"], form["outboundResourceStatus"], form["interactionData"])
         for form in (post.form for post in receiver.posts)
@@ -287,13 +328,14 @@ async def test_the_customer_is_asked_before_anybody_is_dialled(house: House, rec
         "interactionData": "",
         "interactionDateCreated": "2027-01-15T08:00:00Z",
         "interactionDateUpdated": "2027-01-15T08:00:00Z",
-        "interactionNumMedia": "0",
         "interactionServiceSid": session.service_sid,
         "interactionSessionSid": session.sid,
         "interactionSid": one.sid,
         "interactionType": "Voice",
         "outboundParticipantSid": ben.sid,
     }
+    sample = samples()["webhooks"]["webhook.intercept_callback_url.call.documented.json"]
+    assert sorted(asked.form) == sorted([*sample, "outboundParticipantSid"])
     assert told.form["outboundResourceStatus"] == "initiated"
     assert RequestValidator(AUTH_TOKEN).validate(
         receiver.url, asked.form, asked.headers["x-twilio-signature"]

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from maskline.domain.call import LONGEST_S
 from maskline.domain.sandbox import CallAnswer, HandsetCall
 from maskline.domain.twiml import (
     Dial,
@@ -27,6 +28,7 @@ from maskline.domain.twiml import (
 )
 from maskline.mint import Mint
 
+RINGS_S = 30
 PICKS_UP_S, IS_BUSY_S, PLAYS_S, CHARACTERS_A_SECOND = 3, 1, 5, 15
 MOST_REQUESTS, MOST_NUMBERS = 30, 10
 
@@ -234,12 +236,13 @@ class HandsetCalling:
                 leg.status = status
                 await self._tell(leg, number, status, {})
         first, answer = legs[0], self.script.answer
-        if answer is CallAnswer.ANSWER and dial.timeout_s < PICKS_UP_S:
+        rings_s = dial.timeout_s or RINGS_S
+        if answer is CallAnswer.ANSWER and rings_s < PICKS_UP_S:
             answer = CallAnswer.NO_ANSWER
         self._s += {
             CallAnswer.ANSWER: PICKS_UP_S,
             CallAnswer.BUSY: IS_BUSY_S,
-            CallAnswer.NO_ANSWER: dial.timeout_s,
+            CallAnswer.NO_ANSWER: rings_s,
             CallAnswer.FAIL: 0,
         }[answer]
         bridged = False
@@ -271,7 +274,7 @@ class HandsetCalling:
         except (_Over, Unanswered):
             bridged = False
         if bridged:
-            self._s += min(self.script.duration_s, dial.time_limit_s)
+            self._s += min(self.script.duration_s, dial.time_limit_s or LONGEST_S)
         leg.duration_s = self._s - began
         return bridged
 

@@ -19,7 +19,7 @@ from maskline.domain.twiml import Dial, Gather, Hangup, Number, Say, Verb
 MOST_ENTRIES = 10
 """How often one call may come in: each Gather and Redirect that hands it back is one more."""
 LONGEST_S = 14_400
-"""How long two people may be joined, which is as long as a Dial takes by itself."""
+"""How long two people may be joined, which is how long Twilio joins them by itself."""
 SILENCE_S = LONGEST_S + 900
 """How long a call may be without news: as long as it may ring and take, and some minutes."""
 
@@ -128,7 +128,8 @@ def dial(address: Address, to: str, caller_id: str, ring_s: int, *, must_accept:
         status_callback=address.of(Event.STATUS),
         status_callback_event=("initiated", "ringing", "answered", "completed"),
     )
-    return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, action=address.of(Event.DIALLED))]
+    action = address.of(Event.DIALLED)
+    return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, time_limit_s=LONGEST_S, action=action)]
 
 
 def whisper(address: Address) -> list[Verb]:

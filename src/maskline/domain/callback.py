@@ -48,12 +48,11 @@ def token_of(sid: str) -> str:
 def render_form(interaction: Interaction, account_sid: str, told: Told, account_url: str) -> dict[str, str]:
     """The form. A leg that is not there has no keys. The account's messages and calls are under `account_url`."""
     # The seconds that a call took are known at its end, and none of what was told before.
-    still = interaction.type == "voice" and (told.outbound or told.inbound or 0) < CallStatus.CANCELED
-    text = "" if still else interaction.data
+    message = interaction.type == "message"
+    known = message or (told.outbound or told.inbound or 0) >= CallStatus.CANCELED
+    text = interaction.data if known else ""
     media = media_of(json.loads(text or "{}"))
-    kind, resource, resources = (
-        ("Message", "message", "Messages") if interaction.type == "message" else ("Voice", "call", "Calls")
-    )
+    kind, resource, resources = ("Message", "message", "Messages") if message else ("Voice", "call", "Calls")
     form = {
         "interactionSid": interaction.sid,
         "interactionSessionSid": interaction.session_sid,
@@ -61,10 +60,11 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
         "interactionAccountSid": account_sid,
         "interactionType": kind,
         "interactionData": text,
-        "interactionNumMedia": str(len(media)),
         "interactionDateCreated": iso_date(interaction.created_at),
         "interactionDateUpdated": iso_date(told.at),
     }
+    if message:
+        form["interactionNumMedia"] = str(len(media))
     for number, medium in enumerate(media):
         form[f"interactionMediaUrl{number}"] = form[f"MediaUrl{number}"] = medium.url
         form[f"MediaContentType{number}"] = medium.known_type

@@ -149,14 +149,14 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Call all of `numbers` at once and join the first who answers."""
+    """Call all of `numbers` at once and join the first who answers. What is not said the carrier decides."""
 
     numbers: tuple[Number, ...]
     caller_id: str | None = _attribute("callerId")
-    timeout_s: int = _attribute("timeout", 30, _whole(range(1, 601)))
+    timeout_s: int | None = _attribute("timeout", None, _whole(range(1, 601)))
     action: str | None = _attribute("action", url=True)
     method: str = _attribute("method", "POST", _METHOD)
-    time_limit_s: int = _attribute("timeLimit", 14_400, _whole(range(1, 86_401)))
+    time_limit_s: int | None = _attribute("timeLimit", None, _whole(range(1, 86_401)))
     hangup_on_star: bool = _attribute("hangupOnStar", False, _flag)
     answer_on_bridge: bool = _attribute("answerOnBridge", False, _flag)
 
