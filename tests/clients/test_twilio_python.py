@@ -347,7 +347,7 @@ def test_errors_carry_code_status_and_a_message(client: Client) -> None:
         (lambda: session.participants.create(identifier=participant.identifier), 400, 80103),
         (lambda: participant.message_interactions.create(body=""), 400, 80701),
         (lambda: participant.message_interactions.create(body="x" * 1601), 400, 21617),
-        (lambda: participant.message_interactions.create(media_url=["https://example.com/"]), 400, 80701),
+        (lambda: participant.message_interactions.create(media_url=["ftp://example.com/"]), 400, 80701),
         (lambda: service.sessions.create(participants=[{"Identifier": fresh_number()}] * 3), 400, 80609),
     ]
     for call, status, code in cases:
