@@ -12,6 +12,7 @@ from maskline.mint import Mint
 from maskline.store.sqlite import SqliteStore
 from tests.support.clock import FakeClock
 from tests.support.house import VAULT
+from tests.support.private import LOG, check_private, note_exception, private
 from tests.support.server import Api, RealServer
 
 settings.register_profile("ci", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,7 +21,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-structlog.configure(processors=[structlog.testing.LogCapture()])
+structlog.configure(processors=[note_exception, LOG])
 
 
 @pytest.fixture
@@ -37,7 +38,8 @@ def mint(clock: FakeClock) -> Mint:
 async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
     """A real database, opened as a server opens it, under the test's clock."""
     store = await SqliteStore(tmp_path / "data" / "maskline.db", clock, pseudonym=VAULT.pseudonym).open()
-    yield store
+    with private(store.path):
+        yield store
     await store.close()
 
 
@@ -47,6 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     server = RealServer(tmp_path_factory.mktemp("server") / "data").start()
     yield server
     assert server.stop() == 0, server.log()
+    check_private(server.data / "maskline.db", server.log().splitlines())
 
 
 @pytest.fixture

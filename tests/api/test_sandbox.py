@@ -247,7 +247,7 @@ def begun(server: RealServer, another: Callable[[], CheckedApi]) -> dict[str, Be
         elif more:
             api.make("/sandbox/behaviour", more)
         script(api, pair.first, outcome, Times=1)
-        all_begun[name] = Begun(api, pair, pair.send(pair.first, name))
+        all_begun[name] = Begun(api, pair, pair.send(pair.first, f"this one is {name}"))
     return all_begun
 
 

@@ -251,7 +251,7 @@ async def test_a_slot_is_free_again_only_when_the_outcome_is_stored(house: House
             await turns(50)
             assert house.carrier.bodies(ben.identifier) == []
         await house.quiet()
-        assert house.carrier.bodies(ben.identifier) == ["hello"]
+        assert house.carrier.bodies(ben.identifier) == ["hello there"]
 
 
 async def test_a_number_with_a_long_queue_does_not_hold_up_another(house: House) -> None:
@@ -396,4 +396,4 @@ async def test_a_defect_of_one_message_does_not_stop_the_worker(house: House) ->
         await house.quiet()
         assert worker.is_running
     assert await house.status(broken) == "delivery-unknown"
-    assert house.carrier.bodies(ben.identifier) == ["hello"]
+    assert house.carrier.bodies(ben.identifier) == ["hello there"]

@@ -65,7 +65,7 @@ class Desk:
         name = event.body if isinstance(event, Inbound) else event.number
         if name in self.refused:
             self.tries += 1
-            raise StoreUnavailable(name)
+            raise StoreUnavailable
         self.brought.append(event)
 
     def texts(self) -> list[str]:

@@ -73,6 +73,7 @@ from maskline.vault import Vault
 from maskline.worker import Worker
 from tests.support.carrier import ScriptedCarrier
 from tests.support.clock import FakeClock
+from tests.support.private import note, private
 from tests.support.until import turns, until
 
 ACCOUNT = AccountSid("AC" + "c3" * 16)
@@ -287,9 +288,10 @@ class House:
     # Traffic
 
     async def say(
-        self, to: Participant, body: str = "hello", key: Key | None = None, media: tuple[str, ...] = ()
+        self, to: Participant, body: str = "hello there", key: Key | None = None, media: tuple[str, ...] = ()
     ) -> Interaction:
         """A message from the API to a participant."""
+        note(to.identifier, body)
         made = await self.messages.create(ACCOUNT, to.service_sid, to.session_sid, to.sid, body, key, media)
         return made.interaction
 
@@ -297,7 +299,7 @@ class House:
         self,
         from_: str | Participant,
         to: str | None = None,
-        body: str = "hi",
+        body: str = "hi to you",
         carrier_id: str | None = None,
         media: tuple[Medium, ...] = (),
     ) -> Received:
@@ -306,6 +308,7 @@ class House:
             from_, to = from_.identifier, to or from_.proxy_identifier
         assert to is not None
         carrier_id = carrier_id or f"in-{next(self._carrier_ids)}"
+        note(from_, body)
         message = Inbound(self.carrier.name, carrier_id, to, from_, body, media)
         return await inbound.receive(self.store, self.mint, self.options, message)
 
@@ -468,6 +471,7 @@ async def opened(directory: Any, clock: FakeClock, **options: Any) -> AsyncItera
     """A store over a database in this directory, for tests that cannot use the fixture."""
     store = await SqliteStore(directory / "maskline.db", clock, pseudonym=VAULT.pseudonym, **options).open()
     try:
-        yield store
+        with private(store.path):
+            yield store
     finally:
         await store.close()

@@ -16,6 +16,7 @@ from maskline.store.engine import Tx
 from tests.support.checked import check_reply
 from tests.support.clock import FakeClock
 from tests.support.house import fingerprint
+from tests.support.private import private
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Api, Form, Reply
 from tests.support.until import turns
 
@@ -45,6 +46,8 @@ class Inside:
     async def __aenter__(self) -> Self:
         await self._server.start()
         self.store = self._server._store
+        self._leaving = private(self.store.path)
+        self._leaving.__enter__()
         self._app = self._server._https[0].config.app
         return self
 
@@ -52,6 +55,7 @@ class Inside:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._server.stop()
+        self._leaving.__exit__(kind, error, trace)
 
     async def request(
         self, method: str, path: str, form: Form | None = None, headers: Mapping[bytes, bytes] | None = None
