@@ -29,6 +29,7 @@ from maskline.domain.problems import Code
 from maskline.domain.sandbox import CallAnswer, Outcome
 from maskline.domain.service_settings import SETTINGS, Choice, Text, Texts, Url, Whole
 from maskline.domain.text import MOST_BODY
+from maskline.flows.people import MOST_IDENTIFIER
 
 Json = dict[str, Any]
 
@@ -370,6 +371,18 @@ request_headers            text?       Not kept.
 request_variables          text?       Not kept.
 response_body              text?       Not kept.
 response_headers           text?       Not kept.""",
+    "Person": f"""
+{_OWNERS}
+identifier                 text        The number or channel address that the person is known by.
+participants               int         How many Participants the person is or was.
+active_sessions            int         In how many active Sessions.
+interactions               int         How many messages and calls are kept of them, both ways.
+texts                      int         How many of the messages still have their text.
+messages_waiting           int         How many wait to be sent, to them or from them.
+proxy_numbers              int         How many proxy numbers it is known that they had.
+opt_outs                   int         How many opt-outs of theirs are kept; they outlive an erasure.
+erasing                    bool        Whether the person is being erased.
+url                        url         Its address.""",
     "Meta": """
 page                       int         Counts the pages as the client walks.
 page_size                  int         The most rows of a page.
@@ -421,6 +434,7 @@ PARTICIPANTS = SESSION + "/Participants"
 MESSAGES = PARTICIPANTS + "/{ParticipantSid}/MessageInteractions"
 INTERACTIONS = SESSION + "/Interactions"
 NUMBERS = SERVICE + "/PhoneNumbers"
+PERSON = SERVICE + "/People/{Identifier}"
 SHORT_CODES = SERVICE + "/ShortCodes"
 OPT_OUTS = SERVICE + "/OptOuts"
 ACCOUNT = "/2010-04-01/Accounts/{AccountSid}"
@@ -460,7 +474,8 @@ KINDS = {
     "Alerts": "NO",
 }
 
-# Method, path, name, sentence, and what success answers: `status resource`, or `status key:resource` of a list.
+# Method, path, name, sentence, and what success answers: `status resource`, or `status key:resource` of a list; several
+# with `; ` between them.
 # fmt: off
 OPERATIONS: list[tuple[str, str, str, str, str]] = [
     ("GET", SERVICES, "ListService", "List the account's Services.", "200 services:Service"),
@@ -502,6 +517,8 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
     ("POST", OPT_OUTS, "CreateOptOut", "Write down that somebody gets no messages; once is enough.", "200 OptOut"),
     ("GET", OPT_OUTS + "/{Sid}", "FetchOptOut", "Fetch an opt-out.", "200 OptOut"),
     ("DELETE", OPT_OUTS + "/{Sid}", "DeleteOptOut", "End an opt-out.", "204"),
+    ("GET", PERSON, "FetchPerson", "Say in numbers what is held of a person.", "200 Person"),
+    ("DELETE", PERSON, "DeletePerson", "Erase a person; 202: it is going on.", "204; 202 Person"),
     ("GET", SERVICE + "/Callbacks", "ListCallback", "List the callbacks that were given up.",
      "200 callbacks:Callback"),
     ("GET", SERVICE + "/Callbacks/{Sid}", "FetchCallback", "Fetch a callback that was given up.", "200 Callback"),
@@ -797,6 +814,13 @@ def path_parameters(path: str) -> list[Json]:
                 {"name": name, "in": "path", "required": True, "schema": schema, "description": said}
             )
             continue
+        if name == "Identifier":
+            said = "The person's number (E.164) or channel address, percent-encoded."
+            schema = {"type": "string", "minLength": 1, "maxLength": MOST_IDENTIFIER}
+            found.append(
+                {"name": name, "in": "path", "required": True, "schema": schema, "description": said}
+            )
+            continue
         prefix = SIDS.get(name) or KINDS[path.split("/")[-2]]
         by_name = path in NAMED and name == "Sid"
         schema = {"type": "string", "minLength": 1} if by_name else schema_of(prefix)
@@ -806,15 +830,18 @@ def path_parameters(path: str) -> list[Json]:
 
 
 def operation_of(method: str, path: str, name: str, said: str, success: str) -> Json:
-    status, _, shown = success.partition(" ")
-    key, _, resource = shown.rpartition(":")
-    answer: Json = {"description": "Done." if status == "204" else said, "headers": dict(HEADERS)}
-    if name in KEYED:
-        answer["headers"]["Idempotent-Replayed"] = {"$ref": "#/components/headers/Idempotent-Replayed"}
-    if shown:
-        schema = page_of(path, key, resource) if key else {"$ref": f"#/components/schemas/{resource}"}
-        kind = {"Twiml": "text/xml", "Bytes": "*/*"}.get(resource, "application/json")
-        answer["content"] = {kind: {"schema": schema}}
+    answers: Json = {}
+    for one in success.split("; "):
+        status, _, shown = one.partition(" ")
+        key, _, resource = shown.rpartition(":")
+        answer: Json = {"description": "Done." if status == "204" else said, "headers": dict(HEADERS)}
+        if name in KEYED:
+            answer["headers"]["Idempotent-Replayed"] = {"$ref": "#/components/headers/Idempotent-Replayed"}
+        if shown:
+            schema = page_of(path, key, resource) if key else {"$ref": f"#/components/schemas/{resource}"}
+            kind = {"Twiml": "text/xml", "Bytes": "*/*"}.get(resource, "application/json")
+            answer["content"] = {kind: {"schema": schema}}
+        answers[status] = answer
     refusals = [
         *_ALWAYS,
         *(
@@ -834,7 +861,7 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
         "tags": [tag_of(path)],
         "parameters": path_parameters(path),
         "responses": {
-            status: answer,
+            **answers,
             **{str(code): {"$ref": f"#/components/responses/{code}"} for code in sorted(refusals)},
         },
     }

@@ -31,6 +31,7 @@ from maskline.cli_database import (
 from maskline.cli_events import events
 from maskline.cli_numbers import numbers
 from maskline.cli_optouts import optouts
+from maskline.cli_people import people
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.model import DAY
@@ -150,6 +151,7 @@ main.add_command(accounts)
 main.add_command(keys)
 main.add_command(callbacks)
 main.add_command(events)
+main.add_command(people)
 main.add_command(numbers)
 main.add_command(optouts)
 

@@ -62,7 +62,8 @@ def test_it_says_what_every_path_and_method_of_the_server_is(api: CheckedApi) ->
     """A method that the file does not have is 405, one that it has is not."""
     sids = {name: f"{prefix}{'0' * 32}" for name, prefix in make_openapi.SIDS.items()}
     for path, operations in DOCUMENT["paths"].items():
-        where = path.format(**{**sids, "Sid": "x", "AccountSid": ACCOUNT_SID})
+        other = dict.fromkeys(("Sid", "Identifier", "Token"), "x")
+        where = path.format(**{**sids, **other, "AccountSid": ACCOUNT_SID})
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             status = api.request(method, where).status
             assert (status == 405) == (method.lower() not in operations), (method, path, status)
@@ -129,6 +130,7 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "SessionSid": pair.session["sid"],
         "ParticipantSid": pair.first["sid"],
         "InteractionSid": message["sid"],
+        "Identifier": "+12125550123",  # erased, then nobody
         "Services": pair.service["sid"],
         "Sessions": pair.session["sid"],
         "Participants": pair.second["sid"],

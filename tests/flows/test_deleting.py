@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,9 +15,9 @@ from maskline.flows.receipts import report
 from maskline.flows.retention import STEP
 from maskline.flows.services import remove_service
 from maskline.flows.sessions import remove_interaction, remove_session
-from maskline.store.engine import Tx
 from maskline.store.purge import LOOK, purge_step
 from tests.support.carrier import THROTTLED, UNCERTAIN
+from tests.support.counted import Work, counted
 from tests.support.house import ACCOUNT, House, person
 
 DELIVERED = MessageStatus.DELIVERED
@@ -344,51 +343,6 @@ async def mentions(house: House, text: str) -> set[str]:
 
 
 # Short transactions
-
-
-@dataclass
-class Work:
-    """What one transaction did."""
-
-    statements: int = 0
-    written: int = 0
-
-
-async def counted(house: House, fn: Callable[..., Any], *args: Any) -> tuple[Any, Work]:
-    """Run a transaction and count what it does."""
-    work = Work()
-
-    def run(tx: Tx) -> Any:
-        def execute(sql: str, params: Any = ()) -> Any:
-            work.statements += 1
-            cursor = tx.execute(sql, params)
-            if "RETURNING" in sql:
-                rows = cursor.fetchall()
-                work.written += len(rows)
-                return Rows(rows)
-            work.written += max(cursor.rowcount, 0)
-            return cursor
-
-        def executemany(sql: str, many: list[Any]) -> Any:
-            work.statements += 1
-            cursor = tx.executemany(sql, many)
-            work.written += max(cursor.rowcount, 0)
-            return cursor
-
-        return fn(Tx(execute, executemany, tx.now, tx.idle_close_us, tx.pseudonym), *args)
-
-    return await house.store.write(run), work
-
-
-class Rows:
-    """Rows that have been fetched already."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-        self.rowcount = len(rows)
-
-    def fetchall(self) -> list[Any]:
-        return self._rows
 
 
 async def many_sessions(house: House, service_sid: str, count: int) -> None:

@@ -52,7 +52,9 @@ from maskline.store.calls import (
 from maskline.store.calls import Verdict as CallVerdict
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.engine import Tx
+from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
+from maskline.store.held import find_held
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
@@ -84,7 +86,7 @@ from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
 from maskline.store.relay import NewInbound, find_match
-from maskline.store.services import list_services, load_service_by_name
+from maskline.store.services import find_owner, list_services, load_service_by_name
 from maskline.store.sessions import (
     SessionStatus,
     as_of_now,
@@ -430,6 +432,21 @@ def sweep(tx: Tx, w: World) -> None:
     erase_people(tx, 10)
 
 
+def erase(tx: Tx, w: World) -> None:
+    """Of what waits and what is under way, and of what was made under a key."""
+    key = Key(f"{ACCOUNT}/{w.service_sid}", "k", "POST", "h")
+    accept_messages.fn(tx, [w.house.message(w.ann, key=key)])
+    w.started(tx)
+    accept_messages.fn(tx, [w.house.message(w.ben)])
+    receive_messages.fn(tx, [w.inbound(w.ann.identifier_key)])
+    assert find_held(tx, w.service_sid, w.ann.identifier_key)
+    ask_erasure(tx, ACCOUNT, w.service_sid, w.ann.identifier_key)
+    while erase_step(tx, 10) >= 10:
+        pass
+    assert not find_held(tx, w.service_sid, w.ann.identifier_key)
+    assert find_owner(tx, w.service_sid) == ACCOUNT
+
+
 def tell(tx: Tx, w: World) -> None:
     """Callbacks: one that arrives, one that does not, one that is given up."""
     w.house.open_account(tx)
@@ -535,6 +552,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     delete,
     delete_all,
     sweep,
+    erase,
     tell,
     intercept,
     events,
@@ -542,8 +560,9 @@ WORK: list[Callable[[Tx, World], None]] = [
     strangers,
 ]
 
-# Small by their nature: what is being deleted, what the sandbox has yet to bring, what has ended and is not yet swept.
-SMALL = {"purges", "sandbox_todo", "ended", "CONSTANT"}
+# Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not
+# yet swept.
+SMALL = {"purges", "erasures", "sandbox_todo", "ended", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
 PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes")
 # Asked once, at the start of a server, whether an earlier run left anything.

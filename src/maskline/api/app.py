@@ -20,6 +20,7 @@ from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops, load_contract
 from maskline.api.optouts import OptOuts
 from maskline.api.participants import Participants
+from maskline.api.people import People
 from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
 from maskline.api.services import Services
@@ -46,6 +47,7 @@ def build_app(
     services, optouts = Services(context), OptOuts(context)
     inventory, message_legs, calls = Inventory(context), Messages(context), Calls(context)
     callbacks, webhooks, alerts = Callbacks(context), Webhooks(context), Alerts(context, docs_url)
+    people = People(context)
     ops = Ops(context.store, checks, details=False)
     service = "/v1/Services/{service}"
     session = service + "/Sessions/{session}"
@@ -56,6 +58,7 @@ def build_app(
         session + "/Participants": Resource(auth, post=participants.create, get=participants.list),
         session + "/Participants/{sid}": Resource(auth, get=participants.fetch, delete=participants.delete),
         session + "/Interactions/{interaction}/Callbacks": Resource(auth, get=callbacks.attempts),
+        service + "/People/{person}": Resource(auth, get=people.fetch, delete=people.delete),
         service + "/Callbacks": Resource(auth, get=callbacks.list),
         service + "/Callbacks/{sid}": Resource(auth, get=callbacks.fetch, post=callbacks.again),
         session + "/Interactions": Resource(auth, get=interactions.list),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -10,6 +11,7 @@ from maskline.domain import problems
 from maskline.domain.dates import iso_date
 from maskline.domain.interaction import WORDS, words_of
 from maskline.domain.model import Interaction, Leg, Participant, ProxyNumber, Service, Session
+from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
 
 Json = dict[str, Any]
@@ -24,13 +26,19 @@ def render_problem(problem: Problem, path: str, docs_url: str) -> Json:
     """An error body. What was not found is named by its path, without host and version."""
     message = problem.message
     if problem.code is problems.NOT_FOUND:
-        message = f"The requested resource {path.removeprefix('/v1')} {problem.code.sentence}"
+        message = f"The requested resource {_shown(path)} {problem.code.sentence}"
     return {
         "code": problem.code.number,
         "message": message,
         "more_info": f"{docs_url}{problem.code.number}",
         "status": problem.status,
     }
+
+
+def _shown(path: str) -> str:
+    """A path as an error shows it. What stands for a person names one."""
+    before, people, person = path.removeprefix("/v1").partition("/People/")
+    return f"{before}{people}{mask(unquote(person))}" if people else before
 
 
 class MessageInteraction(msgspec.Struct, kw_only=True, gc=False):

@@ -16,6 +16,7 @@ from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import bury_expired
 from maskline.store.calls import end_silent_calls, find_silent_calls
 from maskline.store.engine import Store, Tx
+from maskline.store.erasure import erase_step
 from maskline.store.events import delete_old_events
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.outbox import find_expired
@@ -105,6 +106,7 @@ class Sweeper:
         await self._repeat(partial(delete_old_sessions, retention_us=self._retention_us), SESSIONS)
         await self._repeat(partial(delete_old_strangers, retention_us=self._retention_us))
         await self._repeat(purge_step)
+        await self._repeat(erase_step)
         for _ in range(KEY_STEPS):
             self._key = await self._store.write(delete_expired_keys, self._key, STEP)
             if self._key == ("", ""):

@@ -318,7 +318,9 @@ def _again(tx: Tx, call: NewCall, place: Place, state: State) -> Step:
     if outbound is None or outbound.status > INITIATED:
         return Ended()
     partner = find_participant(tx, place.service_sid, place.session_sid, outbound.participant_sid)
-    return (_dialling(tx, place, partner) if partner is not None else None) or Ended()
+    if partner is None or partner.deleted_at is not None:
+        return Ended()
+    return _dialling(tx, place, partner) or Ended()
 
 
 def hear_of_call(tx: Tx, account_sid: str, place: Place, news: News, event_sid: str) -> None:

@@ -167,3 +167,16 @@ def delete_optout(tx: Tx, service_sid: str, sid: str) -> None:
     """Their person takes messages again. Raises 20404."""
     if not tx.execute("DELETE FROM optouts WHERE service_sid = ? AND sid = ?", (service_sid, sid)).rowcount:
         raise Problem(problems.NOT_FOUND)
+
+
+def count_optouts(tx: Tx, service_sid: str, key: str) -> int:
+    """How many opt-outs of this person are kept."""
+    return len(tx.execute(_NUMBERS, (service_sid, tx.pseudonym(key))).fetchall())
+
+
+def unname_optouts(tx: Tx, service_sid: str, key: str) -> None:
+    """The person is erased: what they asked for still counts, and shows nobody."""
+    tx.execute(
+        "UPDATE optouts SET identifier = NULL WHERE service_sid = ? AND identifier_hash = ?",
+        (service_sid, tx.pseudonym(key)),
+    )

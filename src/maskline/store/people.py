@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from maskline.domain.model import DAY
 from maskline.domain.service_settings import cooldown_us
@@ -51,6 +52,35 @@ def forget_participants(tx: Tx, service_sid: str, keys: Iterable[str]) -> None:
         " erase_at = CASE WHEN participants <= 1 THEN ? END WHERE service_sid = ? AND identifier_key = ?",
         [(tx.now + PEOPLE_LIFE_US, service_sid, key) for key in keys],
     )
+
+
+class Part(NamedTuple):
+    """A Participant that a person is or was; of no Session (an empty `session_sid`): of one message as a stranger."""
+
+    sid: str
+    session_sid: str
+    proxy_identifier: str
+    active: int
+    deleted_at: int | None
+
+
+# Each has an index of its own, which the order makes sure of.
+_PARTS = [
+    "SELECT sid, session_sid, proxy_identifier, active, deleted_at FROM participants"
+    f" WHERE service_sid = ? AND identifier_key = ? AND {which} AND created_at <= ?"
+    " ORDER BY proxy_identifier, sid LIMIT ?"
+    for which in ("active = 1", "active = 0 AND session_sid <> ''", "session_sid = ''")
+]
+
+
+def list_parts(tx: Tx, service_sid: str, key: str, until: int, most: int = -1) -> list[Part]:
+    """Up to `most` (-1: all) Participants that this person became until then."""
+    parts: list[Part] = []
+    for select in _PARTS:
+        room = most if most < 0 else most - len(parts)
+        rows = tx.execute(select, (service_sid, key, until, room)).fetchall()
+        parts += [Part(*row) for row in rows]
+    return parts
 
 
 def erase_people(tx: Tx, most: int) -> int:

@@ -193,7 +193,7 @@ def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:
     _, _, expires_at, uncertain, number, recipient = row
     if item.fate is Fate.UNCERTAIN:
         return _decide(tx, item, expires_at)
-    if item.fate is Fate.OPTED_OUT:
+    if item.fate is Fate.OPTED_OUT and recipient:  # else whoever it was has been erased meanwhile
         note_refusal(tx, item.optout_sid, item.account_sid, item.service_sid, recipient, number)
     if item.fate in (Fate.REJECTED, Fate.OPTED_OUT) and uncertain:
         return Fate.UNCERTAIN  # this time it was refused; the time before it may have been taken

@@ -6,6 +6,7 @@ It stands for somebody else's computer, so nothing here is joined with the table
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from maskline.domain.phone import identifier_key, mobile_form
@@ -247,3 +248,56 @@ def list_handset_calls(tx: Tx, account_sid: str, seek: Seek, filters: dict[str, 
         return HandsetCall(*values)
 
     return fetch_page(fetch, ["sid"], seek, read)
+
+
+_LAST = "SELECT sid FROM {table} WHERE account_sid = ? AND sid > ? ORDER BY sid LIMIT 1 OFFSET ?"
+_WITHIN = "account_sid = :account AND sid > :after AND sid <= :last"
+# Another Service of the account may know the same person, by numbers of its own.
+_NOT_THEIRS = (
+    "NOT EXISTS (SELECT 1 FROM numbers n WHERE n.phone_number = {number} AND n.service_sid <> :service)"
+)
+_OURS = "CASE direction WHEN 'to_handset' THEN from_number ELSE to_number END"
+_FORGET = f"""
+DELETE FROM sandbox_messages WHERE {_WITHIN}
+AND :handset = CASE direction WHEN 'to_handset' THEN to_number ELSE from_number END
+AND {_NOT_THEIRS.format(number=_OURS)}"""
+_FORGET_CALLS = f"""
+DELETE FROM sandbox_calls WHERE {_WITHIN}
+AND (from_number = :handset OR instr(legs, :handset) > 0 OR instr(verbs, :handset) > 0)
+AND {_NOT_THEIRS.format(number="to_number")}"""
+
+
+def forget_handset(
+    tx: Tx, account_sid: str, service_sid: str, handset: str, after: str, most: int
+) -> str | None:
+    """Walk `most` messages onward from `after` and take those of this handset out of the books, and its script; except
+    what went over numbers of another Service. Returns where the walk stopped; None: at the end.
+    """
+    tx.execute(
+        "DELETE FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?", (account_sid, handset)
+    )
+    return _walk(tx, "sandbox_messages", _FORGET, account_sid, service_sid, handset, after, most)
+
+
+def forget_handset_calls(
+    tx: Tx, account_sid: str, service_sid: str, handset: str, after: str, most: int
+) -> str | None:
+    """The same of the calls that this handset made or got."""
+    return _walk(tx, "sandbox_calls", _FORGET_CALLS, account_sid, service_sid, handset, after, most)
+
+
+def _walk(
+    tx: Tx, table: str, forget: str, account_sid: str, service_sid: str, handset: str, after: str, most: int
+) -> str | None:
+    last = tx.execute(_LAST.format(table=table), (account_sid, after, most - 1)).fetchone()
+    within = {"account": account_sid, "service": service_sid, "handset": handset, "after": after}
+    tx.execute(forget, {**within, "last": last[0] if last else "~"})
+    return last[0] if last else None
+
+
+def forget_texts(tx: Tx, account_sid: str, references: Iterable[str]) -> None:
+    """Blank what these messages said, whoever has them."""
+    tx.executemany(
+        "UPDATE sandbox_messages SET body = '', media = '[]' WHERE account_sid = ? AND reference = ?",
+        [(account_sid, reference) for reference in references],
+    )

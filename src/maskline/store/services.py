@@ -36,6 +36,12 @@ def find_service(tx: Tx, account_sid: str, sid: str) -> Service | None:
     return _service(row) if row else None
 
 
+def find_owner(tx: Tx, sid: str) -> str | None:
+    """The account that has this Service."""
+    row = tx.execute("SELECT account_sid FROM services WHERE sid = ?", (sid,)).fetchone()
+    return str(row[0]) if row else None
+
+
 def load_service(tx: Tx, account_sid: str, sid: str) -> Service:
     """The Service with this SID. Raises 20404 if there is none of this account."""
     service = find_service(tx, account_sid, canonical(sid)) if is_sid(sid, "KS") else None

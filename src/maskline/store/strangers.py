@@ -33,6 +33,8 @@ from maskline.store.telling import wants_of
 
 TOPIC = "out_of_session"
 NO_SESSION = ""
+REPLY = "reply "
+"""What the order keys of automatic answers begin with."""
 
 MOST_REPLIES, REPLIES_WITHIN_US = 15, 30 * SECOND
 """So many automatic answers to one person from one number, and no more, are sent within this time: two machines that
@@ -86,6 +88,17 @@ def _order_key(service_sid: str, number: str, sender: str) -> str:
 def _participant_of(interaction_sid: str) -> str:
     """The SID of the participant that a message outside any Session has."""
     return f"KP{interaction_sid[2:]}"
+
+
+def lines_of(service_sid: str, number: str, sender: str) -> tuple[str, str, str]:
+    """The order keys of what this sender wrote to this number, of answers to it, and of what confirms an opt-out."""
+    order_key = _order_key(service_sid, number, sender)
+    return order_key, f"{REPLY}{order_key}", f"{CONFIRMATION}{order_key}"
+
+
+def message_of(participant_sid: str) -> str:
+    """The SID of the message that this participant, of no Session, is of."""
+    return f"KI{participant_sid[2:]}"
 
 
 def is_waiting(tx: Tx, service_sid: str, number: str, sender: str) -> bool:
@@ -364,7 +377,7 @@ def insert_reply(tx: Tx, account_sid: str, service_sid: str, reply: Reply, valid
     tx.execute(
         INSERT_SEND,
         (
-            f"{CONFIRMATION if reply.confirms else 'reply '}{_order_key(service_sid, reply.from_, reply.to)}",
+            f"{CONFIRMATION if reply.confirms else REPLY}{_order_key(service_sid, reply.from_, reply.to)}",
             place,
             reply.from_,
             tx.now,

@@ -103,3 +103,18 @@ CREATE TABLE sandbox_calls (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (account_sid, sid)
 ) /*WITHOUT ROWID*/;
+
+-- People who are being erased (`store/erasure.py`): a row for the person, and one for each Participant that they were; how
+-- far each is, and where its walk stopped.
+CREATE TABLE erasures (
+    service_sid TEXT NOT NULL,
+    identifier_key TEXT NOT NULL,
+    session_sid TEXT NOT NULL,
+    participant_sid TEXT NOT NULL,
+    account_sid TEXT NOT NULL,
+    asked_at BIGINT NOT NULL,
+    stage SMALLINT NOT NULL,
+    after TEXT NOT NULL,
+    PRIMARY KEY (service_sid, identifier_key, session_sid, participant_sid)
+) /*WITHOUT ROWID*/;
+CREATE INDEX erasures_next ON erasures (stage, service_sid);
