@@ -134,6 +134,13 @@ def test_only_numbers_of_ones_own_pools_can_be_called(api: CheckedApi, another: 
         assert api.post("/sandbox/calls", {**form, "To": to}).status == 404
 
 
+def test_a_number_without_voice_cannot_be_called(api: CheckedApi, carry: Any) -> None:
+    service, number = make_service(api, 0), fresh_number()
+    sid = carry(number, voice=False)
+    api.make(service["links"]["phone_numbers"], {"Sid": sid})
+    assert api.post("/sandbox/calls", {"From": fresh_number(), "To": number}).status == 404
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [

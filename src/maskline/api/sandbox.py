@@ -142,7 +142,7 @@ class Sandbox:
                 problems.PARAMETER_INVALID, f"Digits (keys of a telephone, at most {MOST_DIGITS} times)"
             )
         number = await self._c.store.read(_own, request.account_sid, to)
-        if number is None or number.service_sid is None or scheme_of(to):
+        if number is None or number.service_sid is None or not number.voice:
             raise Problem(problems.NOT_FOUND)
         call = await self._c.handsets.call(number.service_sid, script)
         return Answer(_render_call(call), 201)

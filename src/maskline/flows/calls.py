@@ -46,6 +46,7 @@ from maskline.mint import Mint
 from maskline.net import HttpError
 from maskline.store.calls import (
     Asking,
+    Caller,
     Dialling,
     Ended,
     NewCall,
@@ -62,7 +63,7 @@ from maskline.store.calls import (
     route_call,
     turn_away,
 )
-from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.engine import Store
 
 TOTAL_S, INTERCEPT_S = 12.0, 8.0
 
@@ -83,6 +84,27 @@ class CallRequest:
     def is_first(self) -> bool:
         """Whether it is about a call to one of our numbers, and not about one that was dialled for it."""
         return "Event" not in self.query
+
+
+class _Unusable(Exception):
+    """Nothing can be done with what a customer's server said. `no_session`: it wanted a Session, which is not made."""
+
+    def __init__(self, code: Code, detail: str, *, no_session: bool = False) -> None:
+        super().__init__(code.number, detail)
+        self.code = code
+        self.detail = detail
+        self._no_session = no_session
+
+    def more(self, code: Code) -> list[tuple[Code, str]]:
+        """What the call ends as besides, which is `code` where no Session is made."""
+        return [(code, "")] if self._no_session else []
+
+
+def _of_a_call(verbs: list[Verb]) -> list[Verb]:
+    """The verbs, if a call can do them. Raises TwimlError."""
+    if any(isinstance(verb, Message) for verb in verbs):
+        raise TwimlError(problems.TWIML_INVALID, "<Message> is not carried out for a call")
+    return verbs
 
 
 class Calls:
@@ -170,44 +192,40 @@ class Calls:
         caller = await self._store.read(find_caller, call)
         if caller is None:
             return await self._turn_away(call, (code, ""))
-        where = redact(caller.url)
         try:
-            form = render_call_form(call.account_sid, call.sender, call.to, request.form, caller.last)
+            wanted = await self._wanted(request, call, caller, ends_at)
+        except _Unusable as unusable:
+            return await self._turn_away(call, (unusable.code, unusable.detail), *unusable.more(code))
+        return await self._create(call, code, wanted) if isinstance(wanted, AutoCreate) else wanted
+
+    async def _wanted(
+        self, request: CallRequest, call: NewCall, caller: Caller, ends_at: float
+    ) -> list[Verb] | AutoCreate:
+        """What the customer's server says. Raises _Unusable."""
+        where, failed = redact(caller.url), problems.OUT_OF_SESSION_FAILED
+        form = render_call_form(call.account_sid, call.sender, call.to, request.form, caller.last)
+        try:
             async with asyncio.timeout(ends_at - self._clock.uptime()):
                 answer = await self._customers.post(caller, form)
             if not 200 <= answer.status < 300:
-                return await self._turn_away(
-                    call, (problems.OUT_OF_SESSION_FAILED, f"{where} ({answer.status})")
-                )
+                raise _Unusable(failed, f"{where} ({answer.status})")
             wanted = read_answer(answer.content_type, answer.body)
-            if isinstance(wanted, AutoCreate):
-                return await self._create(call, code, wanted)
             if wanted is None:
-                return await self._turn_away(
-                    call, (problems.UNKNOWN_SCENARIO, f"{where} did not say what to do")
-                )
-            return self._of_calls(resolve(wanted, caller.url))
+                raise _Unusable(problems.UNKNOWN_SCENARIO, f"{where} did not say what to do")
+            return wanted if isinstance(wanted, AutoCreate) else _of_a_call(resolve(wanted, caller.url))
         except TimeoutError:
-            return await self._turn_away(
-                call, (problems.OUT_OF_SESSION_FAILED, f"{where} (timeout: took too long)")
-            )
+            raise _Unusable(failed, f"{where} (timeout: took too long)") from None
         except HttpError as error:
-            return await self._turn_away(call, (problems.OUT_OF_SESSION_FAILED, f"{where} ({error})"))
+            raise _Unusable(failed, f"{where} ({error})") from None
         except TwimlError as error:
-            return await self._turn_away(call, (error.code, f"{where}, {error.detail}"))
+            raise _Unusable(error.code, f"{where}, {error.detail}") from None
         except Problem as problem:
-            return await self._turn_away(call, (problem.code, problem.detail), (code, ""))
-        except StoreUnavailable:
+            raise _Unusable(problem.code, problem.detail, no_session=True) from None
+        except _Unusable:
             raise
         except Exception:
             _log.exception("caller.defect", call=call.inbound_sid)
-            return await self._turn_away(call, (problems.OUT_OF_SESSION_FAILED, "defect"))
-
-    def _of_calls(self, verbs: list[Verb]) -> list[Verb]:
-        """The verbs, if a call can do them. Raises TwimlError."""
-        if any(isinstance(verb, Message) for verb in verbs):
-            raise TwimlError(problems.TWIML_INVALID, "<Message> is not carried out for a call")
-        return verbs
+            raise _Unusable(failed, "defect") from None
 
     async def _create(self, call: NewCall, code: Code, wanted: AutoCreate) -> Step:
         """Make a Session for the call, and have it take it. Where it cannot be made, another may be there by now."""
@@ -248,11 +266,9 @@ class Calls:
             case Dialling(place, to, caller_id, ring_s, must_accept):
                 address = Address(self.webhook(request.account_sid, request.service_sid), place)
                 return dial(address, to, caller_id, ring_s, must_accept=must_accept)
+            case TurnedAway() if request.form.get("CallStatus") == "in-progress":
+                return [Hangup()]  # what has been answered cannot be refused
             case TurnedAway(busy):
-                if (
-                    request.form.get("CallStatus") == "in-progress"
-                ):  # what has been answered cannot be refused
-                    return [Hangup()]
                 return [Reject("busy" if busy else "rejected")]
             case Ended() | Asking() | Strange():
                 return [Hangup()]
