@@ -477,6 +477,35 @@ async def test_a_call_that_comes_in_again_is_no_new_one(house: House) -> None:
     assert len(await line.interactions(session)) == 1
 
 
+@pytest.mark.parametrize("change", ["close", "remove", "delete"])
+async def test_a_call_that_comes_in_again_after_its_session_dials_nobody(house: House, change: str) -> None:
+    line, session, ann, ben = await a_line(house)
+    call = await line.dial(ann)
+    assert await line.ring(ann) == [call.dial]
+    await getattr(house, change)(ben if change == "remove" else session)
+    assert await line.ring(ann) == AGAIN
+
+
+async def test_a_call_that_nobody_wants_to_be_asked_about_any_more_goes_on(
+    house: House, receiver: Receiver
+) -> None:
+    line, session, ann, _ = await a_line(house, intercept_callback_url=receiver.url)
+    receiver.stalled.clear()
+    async with house.working():
+        ringing = asyncio.create_task(line.ring(ann))
+        await until(lambda: len(receiver.posts) == 1)
+        await house.store.write(
+            lambda tx: tx.execute("UPDATE services SET intercept_callback_url = NULL") and None
+        )
+        assert [type(verb) for verb in await line.ring(ann)] == [Dial]
+        receiver.answers = [403]
+        receiver.stalled.set()
+        # The first to decide has decided.
+        assert [type(verb) for verb in await ringing] == [Dial]
+    assert await line.statuses(session) == ("in-progress", "initiated", "")
+    assert await house.events() == []
+
+
 async def test_one_who_plays_the_request_again_later_learns_nothing(house: House, clock: FakeClock) -> None:
     line, _, ann, _ = await a_line(house)
     call = await line.dial(ann)

@@ -33,7 +33,6 @@ from maskline.domain.stranger import Last
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
-from maskline.store.participants import find_participant
 from maskline.store.relay import find_match
 from maskline.store.sessions import find_session, use_session
 from maskline.store.strangers import find_last
@@ -226,10 +225,8 @@ def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
     interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
     if row is None or row[3] != State.ASKING or interaction is None:
         return Ended() if row is None else _again(tx, call, place, State(row[3]))
-    if (
-        find_session(tx, place.service_sid, place.session_sid) is None
-    ):  # deleted, and nothing of it is to be kept
-        _end(tx, call.carrier_key)
+    if find_session(tx, place.service_sid, place.session_sid) is None:
+        _end(tx, call.carrier_key)  # deleted, and nothing of it is to be kept
         return TurnedAway()
     where = {"session_sid": place.session_sid, "interaction_sid": place.sid}
     if not verdict.passes:
@@ -239,24 +236,26 @@ def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
         return TurnedAway(busy=True)
     if verdict.failure:
         _event(tx, call, problems.INTERCEPT_FAILED, verdict.failure, **where)
-    route = incoming(_match(tx, call), tx.now, tx.idle_close_us, call=True)
-    same = (
-        isinstance(route, Route)
-        and interaction.outbound is not None
-        and (route.session.sid, route.partner.sid)
-        == (place.session_sid, interaction.outbound.participant_sid)
-    )
-    if not same:  # closed, or somebody gone, while the customer thought
+    partner = _partner(tx, call, interaction)
+    if partner is None:  # closed, or somebody gone, while the customer thought
         _leave_one_sided(tx, place)
         _event(tx, call, problems.SESSION_EXPIRED, **where)
         _end(tx, call.carrier_key)
         return TurnedAway()
-    assert isinstance(route, Route)
-    return _dial(tx, call, place, route.partner)
+    return _dial(tx, call, place, partner)
 
 
 def _match(tx: Tx, call: NewCall) -> Match | None:
     return find_match(tx, call.service_sid, call.to, call.sender)
+
+
+def _partner(tx: Tx, call: NewCall, interaction: Interaction) -> Participant | None:
+    """Whom a call that is bound to a Session still reaches by it; None: it has ended, or somebody has left it."""
+    route = incoming(_match(tx, call), tx.now, tx.idle_close_us, call=True)
+    if not isinstance(route, Route) or interaction.outbound is None:
+        return None
+    bound = (interaction.session_sid, interaction.outbound.participant_sid)
+    return route.partner if (route.session.sid, route.partner.sid) == bound else None
 
 
 def _bind(tx: Tx, call: NewCall, route: Route) -> Step:
@@ -281,18 +280,20 @@ def _ask(tx: Tx, call: NewCall, place: Place) -> Step:
     if interaction is None or interaction.inbound is None or asked is None:
         return Ended()
     url, settings, token_sealed = asked
+    if url is None:  # there was one when the call came in
+        return judge_call(tx, call, place, Verdict(passes=True, failure=""))
     sid = interaction.inbound.resource_sid
-    return Asking(sid, call.account_sid, interaction, url or "", token_sealed, blocks_on_failure(settings))
+    return Asking(sid, call.account_sid, interaction, url, token_sealed, blocks_on_failure(settings))
 
 
 def _dial(tx: Tx, call: NewCall, place: Place, partner: Participant) -> Step:
     """From now on the Session has been used, and the customer is told."""
-    session = find_session(tx, place.service_sid, place.session_sid)
-    if session is not None:
-        use_session(tx, session)
     dialling = _dialling(tx, place, partner)
     if dialling is None:
         return Ended()
+    session = find_session(tx, place.service_sid, place.session_sid)
+    if session is not None:
+        use_session(tx, session)
     _set(tx, call.carrier_key, place, State.DIALLED, accepts=dialling.must_accept)
     if wants_of(tx, place.service_sid).callbacks:
         told = Told(IN_PROGRESS, INITIATED, tx.now)
@@ -314,11 +315,10 @@ def _again(tx: Tx, call: NewCall, place: Place, state: State) -> Step:
     if state is State.ASKING:
         return _ask(tx, call, place)
     interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
-    outbound = interaction.outbound if interaction is not None and state is State.DIALLED else None
-    if outbound is None or outbound.status > INITIATED:
+    if interaction is None or interaction.outbound is None or state is not State.DIALLED:
         return Ended()
-    partner = find_participant(tx, place.service_sid, place.session_sid, outbound.participant_sid)
-    if partner is None or partner.deleted_at is not None:
+    partner = _partner(tx, call, interaction)
+    if partner is None or interaction.outbound.status > INITIATED:
         return Ended()
     return _dialling(tx, place, partner) or Ended()
 
