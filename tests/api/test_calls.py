@@ -1,4 +1,4 @@
-"""Calls, end to end: handsets of the sandbox call each other, and a carrier that speaks as Twilio does brings one."""
+"""Checklist, item 9: calls end to end. The sandbox's handsets call each other, and a carrier like Twilio brings one."""
 
 import json
 from typing import Any

@@ -449,10 +449,39 @@ def test_the_legs_of_an_interaction_are_read_as_at_twilio(client: Client) -> Non
     listed = client.messages.list(page_size=2, limit=3, date_sent_after=datetime.now(UTC) - timedelta(days=1))
     assert [row.body for row in listed] == ["hello 2", "hello 1", "hello 0"]
     assert client.messages.list(date_sent_before=datetime.now(UTC) - timedelta(days=1)) == []
-    assert client.calls.list() == []
     with pytest.raises(TwilioRestException) as caught:
         client.messages(sid).delete()
     assert (caught.value.status, caught.value.code) == (405, 20004)
+
+
+def test_a_masked_call_is_read_as_at_twilio(client: Client, server: RealServer) -> None:
+    service = new_service(client, 2)
+    proxies = [number.phone_number for number in service.phone_numbers.list()]
+    session = service.sessions.create()
+    caller, partner = [
+        session.participants.create(identifier=fresh_number("212"), proxy_identifier=proxy)
+        for proxy in proxies
+    ]
+    form = {"From": caller.identifier, "To": caller.proxy_identifier, "Duration": "12"}
+    server.api.make("/sandbox/calls", form)
+
+    (interaction,) = session.interactions.list()
+    assert (interaction.type, interaction.data) == ("voice", '{"duration":"12"}')
+    assert (interaction.inbound_resource_status, interaction.outbound_resource_status) == (
+        "completed",
+        "completed",
+    )
+    outbound, inbound = client.calls.list(page_size=2, limit=2)
+    assert (inbound.sid, outbound.sid) == (
+        interaction.inbound_resource_sid,
+        interaction.outbound_resource_sid,
+    )
+    assert (outbound._from, outbound.to) == (partner.proxy_identifier, partner.identifier)
+    call = client.calls(inbound.sid).fetch()
+    assert (call._from, call.to) == (caller.identifier, caller.proxy_identifier)
+    assert (call.status, call.direction, call.duration) == ("completed", "inbound", "12")
+    assert outbound.parent_call_sid == call.sid
+    assert isinstance(call.start_time, datetime)
 
 
 def test_events_are_read_as_alerts_of_the_monitor(client: Client, server: RealServer) -> None:

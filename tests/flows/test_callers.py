@@ -1,4 +1,4 @@
-"""OutOfSessionCallbackUrl for calls: every row of what may be answered, within the time that a caller waits."""
+"""Checklist, item 10, for calls: every row of what OutOfSessionCallbackUrl may answer, while the caller waits."""
 
 from __future__ import annotations
 
