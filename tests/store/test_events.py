@@ -141,3 +141,38 @@ def test_the_resource_is_the_narrowest_that_an_event_is_about(
 ) -> None:
     put(tx, sid("NO", 0), where)
     assert load_event(tx, where["account_sid"], sid("NO", 0)).resource_sid == resource
+
+
+def test_a_page_takes_as_many_steps_however_many_events_there_are() -> None:
+    """Steps of SQLite's machine; what stands in a plan as a search may still walk over all rows of a kind."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection.execute, Instant(START))
+    tx = Tx(connection.execute, connection.executemany, Instant(START), 0)
+    where = PLACES[3]
+    asked = [Wanted(**where, level=level) for level in (None, "ERROR", "WARNING")]
+    asked += [
+        Wanted(where["account_sid"], code=80902),
+        Wanted(sid("AC", 1), session_sid=where["session_sid"]),
+    ]
+    seeks = [Seek(5), Seek(5, (sid("NO", 50),)), Seek(5, (sid("NO", 50),), True)]
+
+    def steps() -> int:
+        count = 0
+
+        def step() -> None:
+            nonlocal count
+            count += 1
+
+        connection.set_progress_handler(step, 1)
+        for wanted in asked:
+            for seek in seeks:
+                list_events(tx, wanted, seek)
+        connection.set_progress_handler(None, 1)
+        return count
+
+    few = 0
+    for i in range(5000):
+        put(tx, sid("NO", i), where, CODES[i % 4] if i < 100 else problems.SESSION_EXPIRED)
+        few = few or (steps() if i == 100 else 0)
+    assert steps() < 1.1 * few
+    connection.close()

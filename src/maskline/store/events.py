@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.ids import instant_of
@@ -59,7 +58,8 @@ class Wanted:
 
 COLUMNS = "sid, account_sid, service_sid, session_sid, interaction_sid, code, level, message, created_at"
 # From the widest to the narrowest; each has an index. What has one of them has the same of the wider ones, always.
-_OWNERS = {"account_sid": 1, "service_sid": 2, "session_sid": 3, "interaction_sid": 4}
+_OWNERS = ("account_sid", "service_sid", "session_sid", "interaction_sid")
+_BY_SID = f"SELECT {COLUMNS} FROM events WHERE sid = ?"
 
 # An event of a subaccount that has no webhook goes to its parent's.
 _INSERT = f"""
@@ -100,7 +100,7 @@ def insert_event(
 
 def load_event(tx: Tx, account_sid: str, sid: str) -> Event:
     """The account's event with this SID. Raises 20404."""
-    row = tx.execute(f"SELECT {COLUMNS} FROM events WHERE sid = ?", (sid,)).fetchone()
+    row = tx.execute(_BY_SID, (sid,)).fetchone()
     if row is None or row[1] != account_sid:
         raise Problem(problems.NOT_FOUND)
     return Event(*row)
@@ -123,34 +123,40 @@ def list_events(tx: Tx, wanted: Wanted, seek: Seek) -> Page[Event]:
         low, high = (max(low, key), high) if back else (low, min(high, key))
     owners = {name: value for name in _OWNERS if (value := getattr(wanted, name)) is not None}
     column, owner = list(owners.items())[-1]
-    rows: list[Any] = []
+    sids: list[str] = []
     for level, code in _kinds(tx, column, owner):
         if wanted.level in (None, level) and wanted.code in (None, code):
-            rows += tx.execute(
-                f"SELECT {COLUMNS} FROM events WHERE {column} = ? AND level = ? AND code = ? AND sid > ? AND sid < ?"
+            rows = tx.execute(
+                f"SELECT sid FROM events WHERE {column} = ? AND level = ? AND code = ? AND sid > ? AND sid < ?"
                 f" ORDER BY sid {'ASC' if back else 'DESC'} LIMIT ?",
                 (owner, level, code, low, high, seek.size + 1),
-            ).fetchall()
+            )
+            sids += [sid for (sid,) in rows]
+    sids.sort(reverse=not back)
+    page, more = [_load(tx, sid) for sid in sids[: seek.size]], len(sids) > seek.size
     # Either all of them are of the wider ones that were given, too, or none is.
-    rows = [row for row in rows if all(row[_OWNERS[name]] == value for name, value in owners.items())]
-    rows.sort(reverse=not back)
-    page, more = [Event(*row) for row in rows[: seek.size]], len(rows) > seek.size
+    if not all(getattr(event, name) == value for event in page for name, value in owners.items()):
+        page, more = [], False
     if back:
         return Page(page[::-1], newer=more, older=True)
     return Page(page, newer=key is not None, older=more)
 
 
+def _load(tx: Tx, sid: str) -> Event:
+    return Event(*tx.execute(_BY_SID, (sid,)).fetchone())
+
+
 def _kinds(tx: Tx, column: str, owner: str) -> Iterator[tuple[str, int]]:
     """(level, code) of each kind that there is of one owner's events: a few dozen at most, each found by one look."""
-    kind: Any = ("", 0)
-    while kind is not None:
-        kind = tx.execute(
-            f"SELECT level, code FROM events WHERE {column} = ? AND (level, code) > (?, ?)"
-            " ORDER BY level, code LIMIT 1",
-            (owner, *kind),
-        ).fetchone()
-        if kind is not None:
-            yield kind
+    # Both in one comparison would be simpler, but SQLite then walks over all rows of a kind to find the next one.
+    next_level = f"SELECT level FROM events WHERE {column} = ? AND level > ? ORDER BY level LIMIT 1"
+    next_code = f"SELECT code FROM events WHERE {column} = ? AND level = ? AND code > ? ORDER BY code LIMIT 1"
+    level = ""
+    while (row := tx.execute(next_level, (owner, level)).fetchone()) is not None:
+        level, code = row[0], -1
+        while (row := tx.execute(next_code, (owner, level, code)).fetchone()) is not None:
+            code = row[0]
+            yield level, code
 
 
 def delete_old_events(tx: Tx, most: int, retention_us: int) -> int:
