@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 from twilio.request_validator import RequestValidator
 
 from maskline.datadir import new_account
@@ -19,6 +18,7 @@ from maskline.store.accounts import insert_account, set_events_url
 from maskline.store.alerts import DROP
 from maskline.store.events import insert_event
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
+from tests.support.private import logged
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 
@@ -143,7 +143,7 @@ async def test_what_fails_is_sent_again_in_its_order_under_the_same_token_and_ra
     receiver.answers = [500, None, 404]
     await send_to(house, receiver.url)
     expected = [await happen(house) for _ in range(3)]
-    with capture_logs() as logs:
+    with logged() as logs:
         async with house.working():
             assert await come(house, receiver, 6) == [expected[0]] * 3 + expected
     tokens = [post.headers["i-twilio-idempotency-token"] for post in receiver.posts]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from maskline.carriers.base import Accepted, CarrierError, CarrierEvent, Inbound, Kind, Outgoing
 from maskline.carriers.sandbox import MOST_AT_ONCE, SandboxCarrier
@@ -23,6 +22,7 @@ from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House
+from tests.support.private import logged
 from tests.support.server import Api
 from tests.support.until import turns, until
 
@@ -143,7 +143,7 @@ async def test_what_arrived_of_a_page_is_not_brought_again_with_the_rest(desk: D
     desk.refused.add("poison")
     for body in ("one", "poison", "two"):
         await desk.add(body)
-    with capture_logs() as logs:
+    with logged() as logs:
         async with desk.running():
             await until(lambda: desk.tries == 1)
             for tries in (2, 3):

@@ -52,6 +52,15 @@ def note_exception(_logger: Any, _method: str, line: dict[str, Any]) -> dict[str
     return {**line, "said": said} if said else line
 
 
+@contextmanager
+def logged() -> Iterator[list[Any]]:
+    """The lines that are logged meanwhile, once it is over. They are looked at as any other."""
+    lines: list[Any] = []
+    begin = len(LOG.entries)
+    yield lines
+    lines += LOG.entries[begin:]
+
+
 def _own_words(message: str) -> str:
     """An event's text without the sentence of the catalogue, which may have words of anybody's."""
     for code in vars(problems).values():
