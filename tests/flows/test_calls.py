@@ -16,7 +16,7 @@ from maskline.domain.call import SILENCE_S
 from maskline.domain.interaction import CALL_WORDS, CallStatus
 from maskline.domain.model import Mode, SessionStatus
 from maskline.domain.problems import Problem
-from maskline.domain.twiml import Dial, Gather, Hangup, Reject, Verb, render_twiml
+from maskline.domain.twiml import Dial, Gather, Hangup, Reject, Say, Verb, render_twiml
 from maskline.flows.sessions import remove_interaction
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
@@ -450,6 +450,14 @@ async def test_the_partner_has_to_press_a_key_where_the_service_says_so(house: H
     await call.tell("completed", CallDuration="30")
     assert await line.statuses(session) == ("completed", "completed", '{"duration":"30"}')
     assert await line.ask(gather.action, {"Digits": "1"}) == AGAIN
+
+
+async def test_what_the_partner_hears_is_a_setting(house: House) -> None:
+    words = {"call_accept_prompt": "Tiene una llamada. Oprima 1.", "call_accept_language": "es-AR"}
+    line, _, ann, _ = await a_line(house, settings={"call_accept": "keypress", **words})
+    gather, _ = await (await line.dial(ann)).answered()
+    assert isinstance(gather, Gather)
+    assert gather.prompts == (Say("Tiene una llamada. Oprima 1.", language="es-AR"),)
 
 
 async def test_a_voicemail_that_answers_is_no_answer(house: House) -> None:

@@ -132,8 +132,9 @@ def dial(address: Address, to: str, caller_id: str, ring_s: int, *, must_accept:
     return [Dial((number,), caller_id=caller_id, timeout_s=ring_s, time_limit_s=LONGEST_S, action=action)]
 
 
-def whisper(address: Address) -> list[Verb]:
-    """What the partner hears, alone, before the two are joined."""
-    prompt = Say(f"You have a call. Press {ACCEPT_KEY} to take it.")
+def whisper(address: Address, stored: str) -> list[Verb]:
+    """What the partner hears, alone, before the two are joined, by what a Service keeps as its settings."""
+    settings = read_settings(stored)
+    prompt = Say(settings["call_accept_prompt"], language=settings["call_accept_language"] or None)
     gather = Gather((prompt,), action=address.of(Event.ACCEPT), timeout_s=ACCEPT_S, num_digits=1)
     return [gather, Hangup()]

@@ -156,6 +156,20 @@ SETTINGS = (
         "Whether whoever answers a call has to press 1 before the two are joined, so that no voicemail takes it.",
     ),
     Setting(
+        "call_accept_prompt",
+        "CallAcceptPrompt",
+        "You have a call. Press 1 to take it.",
+        Text(500),
+        "What is said to whoever has to press a key.",
+    ),
+    Setting(
+        "call_accept_language",
+        "CallAcceptLanguage",
+        "",
+        Text(20),
+        "The language in which that is said, such as es-AR; empty: the carrier's own.",
+    ),
+    Setting(
         "geo_fallback",
         "GeoFallback",
         "off",

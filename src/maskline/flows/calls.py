@@ -57,6 +57,7 @@ from maskline.store.calls import (
     accept_call,
     enter_call,
     find_caller,
+    find_settings,
     hang_up_call,
     hear_of_call,
     judge_call,
@@ -154,7 +155,9 @@ class Calls:
                 await self._hear(request, place, form.get("DialCallStatus", ""), duration)
                 return [Hangup()]
             case Event.WHISPER:
-                return whisper(Address(self.webhook(request.account_sid, request.service_sid), place))
+                settings = await self._store.read(find_settings, request.service_sid)
+                address = Address(self.webhook(request.account_sid, request.service_sid), place)
+                return whisper(address, settings) if settings is not None else [Hangup()]
             case Event.ACCEPT if form.get("Digits") == ACCEPT_KEY:
                 sid = self._mint.sid("NO")
                 goes_on = await self._store.write(accept_call, request.account_sid, place, sid)

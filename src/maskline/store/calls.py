@@ -155,6 +155,7 @@ WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 _MERGE = """
 UPDATE interactions SET inbound_status = ?, outbound_status = ?, data = ?, updated_at = max(updated_at, ?)
 WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
+_SETTINGS = "SELECT settings FROM services WHERE sid = ?"
 _ASKED = """
 SELECT v.intercept_callback_url, v.settings, a.token_sealed FROM services v
 CROSS JOIN accounts a ON a.sid = v.account_sid WHERE v.sid = ?"""
@@ -303,11 +304,11 @@ def _dial(tx: Tx, call: NewCall, place: Place, partner: Participant) -> Step:
 
 
 def _dialling(tx: Tx, place: Place, partner: Participant) -> Dialling | None:
-    row = tx.execute("SELECT settings FROM services WHERE sid = ?", (place.service_sid,)).fetchone()
-    if row is None:
+    settings = find_settings(tx, place.service_sid)
+    if settings is None:
         return None
-    to, caller_id = dial_form(partner.identifier_key, "voice", row[0]), partner.proxy_identifier
-    return Dialling(place, to, caller_id, rings_for_s(row[0]), must_accept(row[0]))
+    to, caller_id = dial_form(partner.identifier_key, "voice", settings), partner.proxy_identifier
+    return Dialling(place, to, caller_id, rings_for_s(settings), must_accept(settings))
 
 
 def _again(tx: Tx, call: NewCall, place: Place, state: State) -> Step:
@@ -368,6 +369,12 @@ def hang_up_call(tx: Tx, call: NewCall) -> None:
         was_joined = interaction.outbound.status == IN_PROGRESS
         news = News(COMPLETED if was_joined else CallStatus.CANCELED)
         hear_of_call(tx, call.account_sid, place, news, call.event_sid)
+
+
+def find_settings(tx: Tx, service_sid: str) -> str | None:
+    """What the Service keeps as its settings; None if it is gone."""
+    row = tx.execute(_SETTINGS, (service_sid,)).fetchone()
+    return row[0] if row is not None else None
 
 
 def find_silent_calls(tx: Tx, most: int) -> list[str]:
