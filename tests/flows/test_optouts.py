@@ -11,6 +11,7 @@ from maskline.domain.model import Participant, Service
 from maskline.flows import inbound
 from maskline.flows.services import remove_service
 from maskline.store.legs import list_legs, load_leg
+from maskline.store.optouts import unname_optouts
 from maskline.store.pages import Seek
 from maskline.store.purge import purge_step
 from maskline.store.strangers import MOST_REPLIES
@@ -323,6 +324,17 @@ async def test_an_opt_out_is_not_kept_under_the_number_nor_under_a_hash_that_any
     assert ann.identifier not in row
     async with house.working():
         assert await write(house, ann, "x") == ("failed", 21610)
+
+
+async def test_somebody_who_was_erased_and_says_so_again_is_shown_again(house: House) -> None:
+    _, ann, _ = await house.pair()
+    await house.hear(ann, body="STOP")
+    before = await house.one("SELECT sid FROM optouts")
+    await house.store.write(unname_optouts, ann.service_sid, ann.identifier_key)
+    assert await optouts(house) == [(None, ann.proxy_identifier, "word")]
+    await house.hear(ann, body="STOP")
+    assert await optouts(house) == [(ann.identifier, ann.proxy_identifier, "word")]
+    assert await house.one("SELECT sid FROM optouts") == before
 
 
 REPLIES = {"optout_reply": "You get no more texts. Äöü €", "optin_reply": "Welcome back."}

@@ -43,8 +43,10 @@ _COLUMNS = "sid, account_sid, service_sid, identifier, proxy_number, source, cre
 
 _INSERT = """
 INSERT INTO optouts (service_sid, identifier_hash, proxy_number, sid, account_sid, identifier, source, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (service_sid, identifier_hash, proxy_number)
-DO UPDATE SET identifier = excluded.identifier WHERE optouts.identifier IS NULL RETURNING sid"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
+_NAME = """
+UPDATE optouts SET identifier = ?
+WHERE service_sid = ? AND identifier_hash = ? AND proxy_number = ? AND identifier IS NULL"""
 
 _DELETE = "DELETE FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
 _NUMBERS = "SELECT proxy_number FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
@@ -57,9 +59,11 @@ def insert_optout(
 
     Of somebody who was erased and is named again the identifier is shown again.
     """
-    row = (service_sid, tx.pseudonym(key), number, sid, account_sid, key, source.value, tx.now)
-    written = tx.execute(_INSERT, row).fetchone()
-    return written is not None and written[0] == sid
+    place = (service_sid, tx.pseudonym(key), number)
+    if tx.execute(_INSERT, (*place, sid, account_sid, key, source.value, tx.now)).rowcount:
+        return True
+    tx.execute(_NAME, (key, *place))
+    return False
 
 
 def note_refusal(tx: Tx, sid: str, account_sid: str, service_sid: str, key: str, number: str) -> None:
