@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -158,6 +159,7 @@ async def test_another_service_and_everybody_else_stay_as_they_are(house: House)
     await house.session(service, person(3), BEN)
     before = await house.store.read(everything)
     assert await erased(house, service)
+    await house.sweeper.sweep()
     assert await house.store.read(everything) == before
 
 
@@ -547,6 +549,28 @@ async def test_erasing_again_and_erasing_nobody_is_done(house: House) -> None:
     with pytest.raises(Problem) as caught:
         await erase(house.store, house.clock, ACCOUNT, "KS" + "0" * 32, ANN)
     assert caught.value.code is problems.NOT_FOUND
+
+
+async def test_the_log_of_the_database_is_cut_off(house: House) -> None:
+    """Also where somebody reads meanwhile: it is tried again."""
+    service = await house.service(1)
+    await couple(house, service)
+
+    def raw() -> bytes:
+        return b"".join(file.read_bytes() for file in house.store.path.parent.glob("maskline.db*"))
+
+    assert await erased(house, service)
+    assert ANN.encode() in raw()
+    reader = sqlite3.connect(house.store.path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT 1 FROM meta").fetchone()
+    await house.sweeper.sweep()
+    assert ANN.encode() in raw()
+    reader.close()
+    await house.sweeper.sweep()
+    assert ANN.encode() not in raw()
+    await house.sweeper.sweep()
+    assert await house.rows("SELECT value FROM meta WHERE name = 'erased_at'") == []
 
 
 # What is held

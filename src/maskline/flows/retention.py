@@ -16,7 +16,7 @@ from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import bury_expired
 from maskline.store.calls import end_silent_calls, find_silent_calls
 from maskline.store.engine import Store, Tx
-from maskline.store.erasure import erase_step
+from maskline.store.erasure import erase_step, find_traces, forget_traces
 from maskline.store.events import delete_old_events
 from maskline.store.idempotency import delete_expired_keys
 from maskline.store.outbox import find_expired
@@ -107,6 +107,8 @@ class Sweeper:
         await self._repeat(partial(delete_old_strangers, retention_us=self._retention_us))
         await self._repeat(purge_step)
         await self._repeat(erase_step)
+        if (last := await self._store.read(find_traces)) is not None and await self._store.cut_log():
+            await self._store.write(forget_traces, last)
         for _ in range(KEY_STEPS):
             self._key = await self._store.write(delete_expired_keys, self._key, STEP)
             if self._key == ("", ""):

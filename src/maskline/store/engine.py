@@ -154,5 +154,8 @@ class Store(Protocol):
     def subscribe(self, wake: Wake) -> asyncio.Event:
         """An event that is set after each commit that asked for this to be woken."""
 
+    async def cut_log(self) -> bool:
+        """Leave nothing of what has been overwritten in the log either. False: others kept it busy; ask again."""
+
     def overloaded(self) -> bool:
         """Whether so many accepts wait that a further one would be refused."""

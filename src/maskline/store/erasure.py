@@ -16,6 +16,7 @@ from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.session import close
+from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
 from maskline.store.optouts import unname_optouts
 from maskline.store.outbox import finish
@@ -27,6 +28,9 @@ from maskline.store.strangers import lines_of, message_of
 
 ERASED = "erased"
 """The identifier of a Participant who was erased. What it is matched by is its own SID, which is nobody's address."""
+
+LAST = "erased_at"
+"""The note of when the last erasure ended, until the log has been cut."""
 
 LOOK = 10
 """What one Participant weighs, in rows: to unname them takes about that many statements."""
@@ -164,6 +168,16 @@ def is_being_erased(tx: Tx, service_sid: str, identifier_key: str) -> bool:
     return row is not None
 
 
+def find_traces(tx: Tx) -> str | None:
+    """What names the erasure that ended last, if the database's log may still hold something of it."""
+    return find_meta(tx, LAST)
+
+
+def forget_traces(tx: Tx, last: str) -> None:
+    """The log has been cut, after this erasure had ended."""
+    tx.execute("DELETE FROM meta WHERE name = ? AND value = ?", (LAST, last))
+
+
 def erase_step(tx: Tx, most: int) -> int:
     """Go through about `most` rows of what is to be erased. Less than that: there is nothing left."""
     done = 0
@@ -186,6 +200,7 @@ def _go_on(tx: Tx, erasure: Erasure, after: str | None) -> None:
         after, stage = "", _FOLLOWING.get(Stage(erasure.stage))
     if stage is None:
         tx.execute(f"DELETE FROM erasures WHERE {_OF}", of)
+        put_meta(tx, LAST, str(tx.now))
     else:
         tx.execute(f"UPDATE erasures SET stage = ?, after = ? WHERE {_OF}", (stage, after, *of))
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Concatenate
 
@@ -46,6 +47,8 @@ READERS = 3
 READ_LIMIT_S = 1.0
 CHECKPOINT_BYTES = 8 << 20
 RESTART_BYTES = 64 << 20
+CUT_MS = 50
+"""How long the log's end may be waited for, which holds up whoever writes."""
 
 # The database itself has a problem, not one item of a batch: nothing of the round may be acknowledged.
 _ENVIRONMENT = {
@@ -257,6 +260,24 @@ class SqliteStore:
         future: asyncio.Future[ResultT] = self._loop.create_future()
         self._rounds.put((batched, item, future))
         return await future
+
+    async def cut_log(self) -> bool:
+        return await asyncio.to_thread(self._cut_log)
+
+    def _cut_log(self) -> bool:
+        """The log keeps pages as they were until it is written over, and its tail for long. What is left of it after a
+        checkpoint that waits for nobody is little, so writers are held up for a moment only.
+        """
+        try:
+            with closing(_connect(self.path)) as connection:
+                _checkpoint(connection)
+                connection.execute(f"PRAGMA busy_timeout={CUT_MS}")
+                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+                _die(error)
+            return False
+        return not busy
 
     def overloaded(self) -> bool:
         return self._accepts_waiting >= MOST_WAITING
