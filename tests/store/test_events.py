@@ -132,6 +132,13 @@ def test_a_page_token_of_another_list_is_refused(tx: Tx, key: tuple[Any, ...]) -
         list_events(tx, Wanted(sid("AC", 0)), Seek(5, key))
 
 
+def test_an_interaction_of_no_session_has_events_of_none(tx: Tx) -> None:
+    where = {**PLACES[3], "session_sid": ""}
+    put(tx, sid("NO", 0), where)
+    event = load_event(tx, where["account_sid"], sid("NO", 0))
+    assert (event.session_sid, event.resource_sid) == (None, where["interaction_sid"])
+
+
 @pytest.mark.parametrize(
     ("where", "resource"),
     [(PLACES[0], None), *((PLACES[i], list(PLACES[i].values())[-1]) for i in (1, 2, 3))],

@@ -81,14 +81,14 @@ def insert_event(
     session_sid: str | None = None,
     interaction_sid: str | None = None,
 ) -> None:
-    """Write an event down."""
+    """Write an event down. An Interaction of no Session has an empty `session_sid`."""
     tx.execute(
         _INSERT,
         (
             sid,
             account_sid,
             service_sid,
-            session_sid,
+            session_sid or None,
             interaction_sid,
             code.number,
             code.level,
