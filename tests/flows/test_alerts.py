@@ -17,8 +17,8 @@ from maskline.flows.lanes import SLOTS_EACH, Lanes
 from maskline.store.accounts import insert_account, set_events_url
 from maskline.store.alerts import DROP
 from maskline.store.events import insert_event
-from tests.support.house import ACCOUNT, AUTH_TOKEN, House
-from tests.support.private import logged
+from tests.support.house import ACCOUNT, AUTH_TOKEN, House, locked_out
+from tests.support.private import LOG, logged
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 
@@ -210,6 +210,24 @@ async def test_what_is_committed_later_under_a_lesser_sid_is_sent_too(
         await house.pass_time(60)
         await house.store.write(insert_event, early, ACCOUNT, problems.SESSION_EXPIRED)
         assert await come(house, receiver, 2) == [later, early]
+
+
+async def test_what_was_received_but_could_not_be_noted_is_noted_later_and_not_sent_again(
+    house: House, receiver: Receiver
+) -> None:
+    await send_to(house, receiver.url)
+    sid = await happen(house)
+    receiver.stalled.clear()
+    begin = len(LOG.entries)
+    async with house.working():
+        await pass_time_until(house, lambda: receiver.posts)
+        async with locked_out(house.store):
+            receiver.stalled.set()
+            await until(lambda: "alert.record_failed" in [line["event"] for line in LOG.entries[begin:]])
+        await house.pass_time(1)
+        await house.pass_time(1)
+        assert await waiting(house) == 0
+    assert sids(receiver) == [sid]
 
 
 async def test_a_restart_loses_none(house: House, receiver: Receiver) -> None:
