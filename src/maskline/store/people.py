@@ -69,7 +69,7 @@ _PARTS = [
     "SELECT sid, session_sid, proxy_identifier, active, deleted_at FROM participants"
     f" WHERE service_sid = ? AND identifier_key = ? AND {which} AND created_at <= ?"
     " ORDER BY proxy_identifier, sid LIMIT ?"
-    for which in ("active = 1", "active = 0 AND session_sid <> ''", "session_sid = ''")
+    for which in ("active = 1", "active = 0 AND session_sid <> ''", "length(session_sid) = 0")
 ]
 
 

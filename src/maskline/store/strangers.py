@@ -78,7 +78,7 @@ _REPLIES = """
 SELECT count(*) FROM participants p
 CROSS JOIN interactions i ON i.service_sid = p.service_sid AND i.session_sid = '' AND i.sid = 'KI' || substr(p.sid, 3)
 WHERE p.service_sid = ? AND p.identifier_key = ? AND p.proxy_identifier = ? AND p.sid > ?
-AND p.session_sid = '' AND i.outbound_participant_sid IS NOT NULL"""
+AND length(p.session_sid) = 0 AND i.outbound_participant_sid IS NOT NULL"""
 
 
 def _order_key(service_sid: str, number: str, sender: str) -> str:
@@ -434,7 +434,7 @@ def delete_old_strangers(tx: Tx, most: int, retention_us: int) -> int:
         return 0
     before = f"KI{max(0, tx.now - retention_us) // 1000:012x}"
     rows = tx.execute(
-        "SELECT service_sid, sid FROM interactions WHERE session_sid = '' AND sid < ? ORDER BY sid LIMIT ?",
+        "SELECT service_sid, sid FROM interactions WHERE length(session_sid) = 0 AND sid < ? ORDER BY sid LIMIT ?",
         (before, most),
     ).fetchall()
     _delete(tx, rows)

@@ -66,11 +66,13 @@ ALTER TABLE interactions ADD COLUMN error_code INTEGER;
 
 -- A stranger's message and the answers to it belong to no Session: their session_sid is empty, and so is that of the one
 -- participant that each has. The first index finds the Sessions that somebody was in on a number, the second those messages.
+-- The last two ask for its length: SQLite holds `session_sid = ''` against `session_sid = ?`, and would compile each
+-- statement that says so anew for each value that it is given, which takes several times as long as to run it.
 CREATE INDEX participants_past ON participants (service_sid, identifier_key, proxy_identifier, sid)
     WHERE active = 0 AND session_sid <> '';
 CREATE INDEX participants_loose ON participants (service_sid, identifier_key, proxy_identifier, sid)
-    WHERE session_sid = '';
-CREATE INDEX interactions_loose ON interactions (sid) WHERE session_sid = '';
+    WHERE length(session_sid) = 0;
+CREATE INDEX interactions_loose ON interactions (sid) WHERE length(session_sid) = 0;
 
 -- Calls by their carrier's name for them, while they run and for a week after: one that comes in again is no new one.
 -- state: 0 not routed (yet), 1 its Interaction waits for a verdict, 2 the partner is dialled, 3 ended. accepts: 1 while
