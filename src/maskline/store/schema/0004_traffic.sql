@@ -89,7 +89,7 @@ CREATE TABLE calls (
     answered_at BIGINT,
     due_at BIGINT NOT NULL
 ) /*WITHOUT ROWID*/;
-CREATE INDEX calls_interaction ON calls (service_sid, interaction_sid) WHERE interaction_sid <> '';
+CREATE INDEX calls_interaction ON calls (service_sid, interaction_sid);
 CREATE INDEX calls_due ON calls (due_at);
 
 -- The sandbox's books of calls: legs and verbs are JSON.
