@@ -154,6 +154,22 @@ async def test_who_hears_something_else_first_may_hang_up(mint: Mint, whisper: s
 # Over the wire
 
 
+async def test_the_webhooks_of_other_accounts_are_not_asked(house: House, clock: FakeClock) -> None:
+    handsets = Handsets(house.store, clock, house.mint, house.vault, house.http, house.calls)
+    theirs, form = await house.service(), {"CallSid": "CA1"}
+    another, whisper = "AC" + "0" * 32, "?Event=whisper"
+    own = house.calls.webhook(ACCOUNT, theirs.sid) + whisper
+    assert await handsets._ask(ACCOUNT, own, "POST", form)
+    for account, url in (
+        (another, own),
+        (ACCOUNT, house.calls.webhook(another, theirs.sid) + whisper),
+        (another, house.calls.webhook(another, theirs.sid) + whisper),
+        (ACCOUNT, house.calls.webhook(ACCOUNT, "KS" + "0" * 32) + whisper),
+    ):
+        with pytest.raises(Unanswered, match="HTTP 403"):
+            await handsets._ask(account, url, "POST", form)
+
+
 async def test_customers_are_asked_as_a_carrier_would(house: House, clock: FakeClock) -> None:
     answers = iter(
         [

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from maskline.carriers.sandbox import NAME
 from maskline.carriers.sandbox_calls import CallScript, HandsetCalling, Unanswered
 from maskline.clock import Clock
+from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandsetCall
 from maskline.domain.signature import HEADER, sign
 from maskline.domain.twiml import TwimlError, Verb, parse_twiml, resolve
@@ -18,6 +19,7 @@ from maskline.net import Answer, HttpClient, HttpError, encode_form
 from maskline.store.accounts import find_account
 from maskline.store.engine import Store
 from maskline.store.sandbox import note_call
+from maskline.store.services import load_service
 from maskline.vault import Vault
 
 
@@ -48,7 +50,13 @@ class Handsets:
 
     async def _ask(self, account_sid: str, url: str, method: str, form: Mapping[str, str]) -> list[Verb]:
         request = self._calls.read_address(url, NAME, form)
-        if request is not None and request.account_sid == account_sid:
+        if request is not None:
+            try:
+                await self._store.read(load_service, account_sid, request.service_sid)
+            except Problem:
+                raise Unanswered("HTTP 403") from None
+            if request.account_sid != account_sid:
+                raise Unanswered("HTTP 403")
             return await self._calls.answer(request)
         try:
             answer = await self._fetch(account_sid, url, method, form)
