@@ -486,7 +486,7 @@ async def test_each_step_is_short_and_the_first_takes_the_name(house: House) -> 
         assert work.written <= 2 * STEP + LOOK
         steps += 1
         assert await house.one("SELECT count(*) FROM participants WHERE identifier = ?", ANN) == 0
-        assert done <= STEP + LOOK
+        assert done <= STEP + 2 * LOOK
     assert 4 < steps < 10
     assert not await written(house, SECRET)
 
@@ -496,10 +496,12 @@ async def test_many_sessions_are_ended_in_steps_and_nobody_is_missed(house: Hous
     for _ in range(120):
         await house.session(service, ANN)
     await house.store.write(ask_erasure, ACCOUNT, service.sid, ANN)
-    _, work = await counted(house, erase_step, STEP)
-    assert work.statements < 2 * STEP
-    assert 0 < await house.one("SELECT count(*) FROM participants WHERE active = 1") < 120
-    assert await erased(house, service)
+    left = [120]
+    while await house.store.read(is_being_erased, service.sid, ANN):
+        _, work = await counted(house, erase_step, STEP)
+        assert work.statements < 2 * STEP
+        left.append(await house.one("SELECT count(*) FROM participants WHERE active = 1"))
+    assert left[0] > left[1] > left[2] > left[3] == 0
     assert await house.rows("SELECT DISTINCT status FROM sessions") == [("closed",)]
     assert await held(house, service) is None
 

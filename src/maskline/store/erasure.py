@@ -33,7 +33,7 @@ LAST = "erased_at"
 """The note of when the last erasure ended, until the log has been cut."""
 
 LOOK = 10
-"""What one Participant weighs, in rows: to unname them takes about that many statements."""
+"""What one Participant weighs at each stage, in rows: it takes about that many statements where there is nothing."""
 
 STARTED = 4
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
@@ -188,7 +188,7 @@ def erase_step(tx: Tx, most: int) -> int:
         erasure = Erasure(*row)
         after, looked = _STEPS[Stage(erasure.stage)](tx, erasure, most - done)
         _go_on(tx, erasure, after)
-        done += looked + 1
+        done += looked + LOOK
     return done
 
 
