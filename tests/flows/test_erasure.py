@@ -21,7 +21,7 @@ from maskline.store.erasure import ERASED, LOOK, ask_erasure, erase_step, is_bei
 from maskline.store.held import Held, find_held
 from maskline.store.idempotency import Key
 from maskline.store.participants import find_participant
-from tests.support.carrier import THROTTLED, UNCERTAIN, UNREACHABLE
+from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN, UNREACHABLE
 from tests.support.counted import counted
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import Receiver, receiving
@@ -184,6 +184,21 @@ async def test_what_they_wrote_and_were_written_is_blanked_and_nothing_else(hous
     assert await house.statuses() == ["sent"] * 5
 
 
+async def test_what_the_customer_did_not_let_on_to_them_is_blanked_too(
+    house: House, receiver: Receiver
+) -> None:
+    service = await house.service(1, intercept_callback_url=receiver.url)
+    _, _, ben = await couple(house, service)
+    receiver.answers = [403]
+    async with house.working():
+        await house.hear(ben, body=SECRET)
+        await house.quiet()
+    assert await house.events() == [80909]
+    assert await written(house, SECRET)
+    assert await erased(house, service)
+    assert not await written(house, SECRET)
+
+
 async def test_how_long_they_talked_is_kept(house: House) -> None:
     service = await house.service(1)
     session, ann, ben = await couple(house, service)
@@ -261,6 +276,22 @@ async def test_what_is_under_way_is_sent_once_and_not_again(house: House, answer
     assert len(house.carrier.sent) == 1
     assert await house.status(message) == status
     assert await house.outbox() == 0
+
+
+async def test_a_refusal_that_comes_meanwhile_names_nobody(house: House) -> None:
+    """It comes between two steps, while the message still stands under their number."""
+    service = await house.service(1)
+    _, ann, _ = await couple(house, service)
+    gate = house.carrier.gate(ANN)
+    async with house.working():
+        await house.say(ann, SECRET)
+        await until(lambda: house.carrier.in_flight == 1)
+        await house.store.write(ask_erasure, ACCOUNT, service.sid, ANN)
+        gate.release(OPTED_OUT)
+        await house.quiet()
+        assert await house.rows("SELECT identifier, source FROM optouts") == [(ANN, "carrier")]
+        await house.store.write(erase_step, STEP)
+    assert await house.rows("SELECT identifier, source FROM optouts") == [(None, "carrier")]
 
 
 async def test_what_a_carrier_may_have_taken_is_unknown(house: House) -> None:

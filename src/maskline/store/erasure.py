@@ -105,8 +105,9 @@ _END = 2**63 - 1
 _LAST = """
 SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session AND sid > :after
 ORDER BY sid LIMIT 1 OFFSET :skip"""
+# What was not let on to them does not name them any more: of that, all in the Session is theirs.
 _THEIRS = """service_sid = :service AND session_sid = :session AND sid > :after AND sid <= :last
-    AND :participant IN (inbound_participant_sid, outbound_participant_sid)"""
+    AND (:participant IN (inbound_participant_sid, outbound_participant_sid) OR outbound_participant_sid IS NULL)"""
 _BLANK = f"UPDATE interactions SET data = :no_body WHERE {_THEIRS} AND type = 'message'"
 _GIVEN_UP = f"""
 DELETE FROM outbox WHERE state <> 0 AND state = 6 AND order_key IN (SELECT sid FROM interactions WHERE {_THEIRS})"""
@@ -201,6 +202,8 @@ def _go_on(tx: Tx, erasure: Erasure, after: str | None) -> None:
     if stage is None:
         tx.execute(f"DELETE FROM erasures WHERE {_OF}", of)
         put_meta(tx, LAST, str(tx.now))
+        # A carrier may have refused meanwhile what was under way to them, because they had opted out there.
+        unname_optouts(tx, erasure.service_sid, erasure.identifier_key)
     else:
         tx.execute(f"UPDATE erasures SET stage = ?, after = ? WHERE {_OF}", (stage, after, *of))
 
