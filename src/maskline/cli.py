@@ -36,6 +36,7 @@ from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.model import DAY
 from maskline.flows.retention import prune
+from maskline.play.client import StepFailed
 from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.engine import StoreUnavailable
@@ -67,7 +68,7 @@ class _Commands(click.Group):
             WrongDatabase,
             StoreUnavailable,
             CannotListen,
-            demo.DemoFailed,
+            StepFailed,
         ) as error:
             raise click.ClickException(str(error)) from None
         except OSError as error:

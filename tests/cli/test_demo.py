@@ -12,7 +12,10 @@ import pytest
 from click.testing import Result
 
 from maskline import demo
-from maskline.demo import Bubble, Conversation, DemoFailed, Handset, Style, draw, play
+from maskline.demo import play
+from maskline.play.client import StepFailed
+from maskline.play.conversation import Bubble, Handset
+from maskline.play.picture import Style, draw
 from tests.cli.conftest import Process
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, RealServer
 
@@ -83,10 +86,10 @@ def test_a_step_that_is_not_seen_is_named(server: RealServer) -> None:
     for (name, number), steps in ((demo.BOB, 3), (demo.ALICE, 2)):
         server.api.make("/sandbox/behaviour", {"To": number, "Outcome": "uncertain-lost"})
         told: list[str] = []
-        with pytest.raises(DemoFailed, match=f"from .* was not seen on {name}'s handset"):
+        with pytest.raises(StepFailed, match=f"from .* was not seen on {name}'s handset"):
             play(server.url, ACCOUNT_SID, AUTH_TOKEN, told.append, patience_s=0.2)
         assert len(told) == steps
-    with pytest.raises(DemoFailed, match="the server answered 401"):
+    with pytest.raises(StepFailed, match="the server answered 401"):
         play(server.url, ACCOUNT_SID, "wrong", told.append)
 
 
@@ -100,7 +103,7 @@ def test_the_handsets_stand_side_by_side(
     monkeypatch.delenv("NO_COLOR", raising=False)
     alice, bob = Handset("Alice", "+12125550110"), Handset("Bob", "+16465550120")
     row = (Bubble(True, "+14155550100", "one " * 30), Bubble(False, "+14155550101", "one " * 30))
-    drawn = draw(Conversation(alice, bob, "", [row, (None, row[1])]), Style.of(terminal, encoding))
+    drawn = draw((alice, bob), [row, (None, row[1])], Style.of(terminal, encoding))
     assert ("\x1b[" in drawn) is colours
     assert corner in drawn
     plain = re.sub(r"\x1b\[\d+m", "", drawn).splitlines()
