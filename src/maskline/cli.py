@@ -32,6 +32,7 @@ from maskline.cli_events import events
 from maskline.cli_numbers import numbers
 from maskline.cli_optouts import optouts
 from maskline.cli_people import people
+from maskline.cli_play import play_scene
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.model import DAY
@@ -148,6 +149,7 @@ def play_demo(once: bool, host: str, port: int | None, data: str | None) -> None
     demo.run(host, port, data, once=once)
 
 
+main.add_command(play_scene)
 main.add_command(accounts)
 main.add_command(keys)
 main.add_command(callbacks)

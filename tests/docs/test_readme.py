@@ -1,4 +1,4 @@
-"""What the README and the how-to for clients tell a reader to paste does work, block by block, in one shell.
+"""What the README and the how-tos tell a reader to paste does work, block by block, in one shell.
 
 Two things are replaced before: `127.0.0.1:8080` is the address of a server that this test starts, and `maskline-data`
 its data directory. `make` lines are only looked at with `make -n`. Blocks that are indented, and those in other
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.server import RealServer
+from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, RealServer
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -79,6 +79,29 @@ def test_the_clients_work_when_pasted(server: RealServer) -> None:
         capture_output=True,
     )
     assert run("docs/how-to/point-official-clients.md", server).count("here") == 2
+
+
+SCENE = re.compile(r"^```sh\nmaskline (play \S+)\n```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_the_scenes_look_as_they_are_shown(tmp_path: Path) -> None:
+    """But for the numbers, which are new each time."""
+    environment = {"MASKLINE_ALLOW_PRIVATE_WEBHOOKS": "true"}
+    server = RealServer(tmp_path / "data", environment=environment).start()
+    scenes = SCENE.findall((ROOT / "docs/how-to/try-it-out.md").read_text())
+    assert len(scenes) == 2
+    for command, shown in scenes:
+        done = subprocess.run(
+            [sys.executable, "-m", "maskline", *command.split(), "--url", server.url],
+            env={**os.environ, "MASKLINE_ACCOUNT_SID": ACCOUNT_SID, "MASKLINE_AUTH_TOKEN": AUTH_TOKEN},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        said, wanted = (re.sub(r"\+1\d{10}", "NUMBER", text) for text in (done.stdout, shown))
+        assert said.strip() == wanted.strip()
+    assert server.stop() == 0, server.log()
 
 
 @pytest.mark.parametrize("line", [text.strip() for _, text in blocks("README.md") if is_make(text)])

@@ -1,5 +1,5 @@
-"""Scenes played through the real HTTP API, as an official client would play them.
+"""Scenes played through the real HTTP API: people with virtual handsets, and a customer's server beside them.
 
-`client` talks to the server, `conversation` is what people with virtual handsets do, `picture` how their handsets look.
-It is a client: nothing here knows how the server works.
+`client` talks to the server, `conversation` is what the people do, `picture` how their handsets look, `customer` the
+customer's server, `scenes` what is played. It is a client: nothing here knows how the server works.
 """
