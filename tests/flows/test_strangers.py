@@ -553,6 +553,23 @@ async def test_they_go_by_retention_and_with_their_service(
     assert await house.outbox() == 0
 
 
+async def test_a_report_on_an_answer_that_went_with_its_service_is_dropped(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    """It waits for nothing, and nobody is told that it was not known."""
+    receiver.answers = [twiml("<Message>hello</Message>")]
+    async with house.working():
+        await shop.write()
+        await until(lambda: len(house.carrier.sent) == 1)
+        await house.quiet()
+        await house.store.write(remove_service, ACCOUNT, shop.service.sid)
+        await house.sweeper.sweep()
+        carrier_id = house.carrier.id_of(house.carrier.sent[0].sid)
+        await house.report_of(carrier_id, "delivered", shop.number)
+        assert await house.outbox() == 0
+    assert await house.events() == []
+
+
 async def test_a_session_that_refuses_is_told_as_before(house: House, receiver: Receiver, shop: Shop) -> None:
     session = await house.session(shop.service, mode=Mode.VOICE_ONLY)
     await house.add(session, STRANGER, shop.number)

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND
-from maskline.domain.retry import RECEIPT_LIFE_S
 from maskline.store.engine import Tx
 from maskline.store.people import forget_participants
 from maskline.store.strangers import delete_strangers
-from maskline.store.tombstones import bury
+from maskline.store.tombstones import bury_deleted
 
 LOOK = 9
 """What looking at one deleted thing weighs, in rows: each takes that many statements."""
@@ -74,15 +71,7 @@ def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
         first = {**key, "most": most - gone}
         gone += tx.execute(_CALLBACKS, first).rowcount + tx.execute(_ATTEMPTS, first).rowcount
         rows = tx.execute(_INTERACTIONS, first).fetchall()
-        recent = tx.now - RECEIPT_LIFE_S * SECOND
-        bury(
-            tx,
-            [
-                carrier_id
-                for carrier_id, status, updated_at in rows
-                if carrier_id is not None and (status < MessageStatus.FAILED or updated_at > recent)
-            ],
-        )
+        bury_deleted(tx, rows)
         gone += len(rows)
     if gone < most:
         rows = tx.execute(_PARTICIPANTS, {**key, "most": most - gone}).fetchall()

@@ -30,6 +30,7 @@ from maskline.store.outbox import finish
 from maskline.store.relay import PARTICIPANT_COLUMNS, NewInbound, find_match, relay
 from maskline.store.sessions import find_session
 from maskline.store.telling import wants_of
+from maskline.store.tombstones import bury_deleted
 
 TOPIC = "out_of_session"
 NO_SESSION = ""
@@ -79,6 +80,10 @@ SELECT count(*) FROM participants p
 CROSS JOIN interactions i ON i.service_sid = p.service_sid AND i.session_sid = '' AND i.sid = 'KI' || substr(p.sid, 3)
 WHERE p.service_sid = ? AND p.identifier_key = ? AND p.proxy_identifier = ? AND p.sid > ?
 AND length(p.session_sid) = 0 AND i.outbound_participant_sid IS NOT NULL"""
+
+_DELETE = """
+DELETE FROM interactions WHERE service_sid = ? AND session_sid = '' AND sid = ?
+RETURNING carrier_id, outbound_status, updated_at"""
 
 
 def _order_key(service_sid: str, number: str, sender: str) -> str:
@@ -452,7 +457,8 @@ def delete_strangers(tx: Tx, service_sid: str, most: int) -> int:
 
 
 def _delete(tx: Tx, rows: Sequence[Any]) -> None:
-    tx.executemany("DELETE FROM interactions WHERE service_sid = ? AND session_sid = '' AND sid = ?", rows)
+    for row in rows:
+        bury_deleted(tx, tx.execute(_DELETE, row).fetchall())
     tx.executemany(
         "DELETE FROM participants WHERE service_sid = ? AND session_sid = '' AND sid = ?",
         [(service_sid, _participant_of(sid)) for service_sid, sid in rows],

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from maskline.domain.model import SECOND
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import SECOND, Instant
 from maskline.domain.retry import RECEIPT_LIFE_S
 from maskline.store.engine import Tx
 
@@ -18,6 +19,21 @@ def bury(tx: Tx, carrier_ids: Iterable[str]) -> None:
     tx.executemany(
         "INSERT INTO tombstones (carrier_id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(carrier_id, until) for carrier_id in carrier_ids],
+    )
+
+
+def bury_deleted(tx: Tx, rows: Iterable[tuple[str | None, int | None, Instant]]) -> None:
+    """Leave one for each deleted message that a report may still come on: its carrier's id, the status of its outbound
+    leg, and when it moved last. What no carrier has taken has no id.
+    """
+    recent = tx.now - RECEIPT_LIFE_S * SECOND
+    bury(
+        tx,
+        [
+            carrier_id
+            for carrier_id, status, updated_at in rows
+            if carrier_id is not None and ((status or 0) < MessageStatus.FAILED or updated_at > recent)
+        ],
     )
 
 
