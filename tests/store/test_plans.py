@@ -562,7 +562,7 @@ WORK: list[Callable[[Tx, World], None]] = [
 
 # Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not
 # yet swept.
-SMALL = {"purges", "erasures", "sandbox_todo", "ended", "CONSTANT"}
+SMALL = {"purges", "erasures", "sandbox_todo", "ended", "wanted", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
 PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes")
 # Asked once, at the start of a server, whether an earlier run left anything.
@@ -581,7 +581,7 @@ A_FEW = re.compile(
 
 def reads_all(step: str) -> bool:
     """Whether this step of a plan reads a table from its beginning."""
-    scanned = re.match(r"SCAN (?:TABLE )?(\w+)", step)
+    scanned = re.match(r"SCAN (?:TABLE |\d+ )?(\w+)", step)
     return scanned is not None and scanned[1] not in SMALL and not step.endswith(PARTIAL)
 
 

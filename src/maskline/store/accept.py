@@ -53,13 +53,18 @@ class Accepted:
     replayed: bool = False
 
 
-_LOOK = """
+_AT_ONCE = 16
+
+# To look for many at once costs half of one by one. Places that no message takes hold NULLs, and nothing is found.
+_LOOK = f"""
+WITH wanted (place, service, session, participant, account)
+AS (VALUES {", ".join(f"({place}, ?, ?, ?, ?)" for place in range(_AT_ONCE))})
 SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
-       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL, v.settings
-FROM services v
-CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
-CROSS JOIN participants p ON p.service_sid = v.sid AND p.sid = ?3 AND p.session_sid = ?2
-WHERE v.sid = ?1 AND v.account_sid = ?4"""
+       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL, v.settings, place
+FROM wanted
+CROSS JOIN services v ON v.sid = service AND v.account_sid = account
+CROSS JOIN sessions s ON s.service_sid = service AND s.sid = session
+CROSS JOIN participants p ON p.service_sid = service AND p.session_sid = session AND p.sid = participant"""
 
 TOUCH_SESSION = """
 UPDATE sessions SET seq = ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
@@ -87,6 +92,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     """Accept each message or answer why not: 20404, 80607, 80910, 20409."""
     made: dict[int, Accepted | Exception] = {}
     _claim_keys(tx, items, range(len(items)), made)
+    rows = _look(tx, items)
     seqs: dict[str, int] = {}
     touches: list[tuple[Any, ...]] = []
     starts: list[tuple[Any, ...]] = []
@@ -99,9 +105,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     for i, item in enumerate(items):
         result: Accepted | Exception | None = made.get(i) if made else None
         if result is None:
-            row = tx.execute(
-                _LOOK, (item.service_sid, item.session_sid, item.participant_sid, item.account_sid)
-            ).fetchone()
+            row = rows[i]
             result = _why_not(tx, row)
             if result is None:
                 seq = seqs.get(item.session_sid, row[6]) + 1
@@ -166,6 +170,19 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     if sends:
         tx.wake |= Wake.SENDS
     return results
+
+
+def _look(tx: Tx, items: list[NewMessage]) -> list[Any]:
+    """Each message's row of `_LOOK`; None where there is none."""
+    rows: list[Any] = [None] * len(items)
+    for first in range(0, len(items), _AT_ONCE):
+        wanted: list[str | None] = []
+        for item in items[first : first + _AT_ONCE]:
+            wanted += (item.service_sid, item.session_sid, item.participant_sid, item.account_sid)
+        wanted += [None] * (4 * _AT_ONCE - len(wanted))
+        for row in tx.execute(_LOOK, wanted):
+            rows[first + row[-1]] = row
+    return rows
 
 
 def _same_key(one: Key | None, other: Key) -> bool:
