@@ -175,6 +175,51 @@ async def test_a_connection_may_rest_between_requests(house: House) -> None:
     assert (await peer.answer())[0] == 201
 
 
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the server has looked whether a connection still has a client; it keeps one that rests for 0.2 s."""
+    event = asyncio.Event()
+    look, made = Wire.timeout_keep_alive_handler, Wire.connection_made
+
+    def connection_made(self: Wire, transport: asyncio.BaseTransport) -> None:
+        self.timeout_keep_alive = 0.2  # type: ignore[assignment]
+        made(self, transport)
+
+    def timeout_keep_alive_handler(self: Wire) -> None:
+        look(self)
+        event.set()
+
+    monkeypatch.setattr(Wire, "deadline_s", 10.0)
+    monkeypatch.setattr(Wire, "connection_made", connection_made)
+    monkeypatch.setattr(Wire, "timeout_keep_alive_handler", timeout_keep_alive_handler)
+    return event
+
+
+async def test_a_connection_that_rests_too_long_is_closed(house: House, looked: asyncio.Event) -> None:
+    peer = await house.connect()
+    loop = asyncio.get_running_loop()
+    for name in (b"one", b"two", b"three"):
+        await peer.write(create(name))
+        assert (await peer.answer())[0] == 201
+        answered = loop.time()
+    assert await peer.reader.read() == b""
+    assert loop.time() - answered > 0.19
+
+
+async def test_a_connection_is_not_closed_in_the_middle_of_a_request(
+    house: House, looked: asyncio.Event
+) -> None:
+    peer = await house.connect()
+    await peer.write(create(b"one"))
+    assert (await peer.answer())[0] == 201
+    request = create(b"two")
+    await peer.write(request[:-3])
+    await looked.wait()
+    await peer.write(request[-3:])
+    assert (await peer.answer())[0] == 201
+    assert await peer.reader.read() == b""
+
+
 async def test_pipelined_requests_are_answered_in_their_order(house: House) -> None:
     peer = await house.connect()
     await peer.write(*[create(b"p%d" % i) for i in range(5)])

@@ -129,6 +129,7 @@ class Wire(HttpToolsProtocol):
         self.url = b""
         self._refused = False
         self._refusal = b""
+        self._idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -139,12 +140,12 @@ class Wire(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        self._unset_keepalive_if_required()
         self._segment = len(data)
         self._feed(data)
         if self._arriving:
@@ -281,10 +282,33 @@ class Wire(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def on_response_complete(self) -> None:
-        if self._refusal and not self.pipeline and not self.transport.is_closing():
-            self._hang_up(self._refusal)
+        if self.transport.is_closing():
             return
-        super().on_response_complete()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal:
+            self._hang_up(self._refusal)
+        else:
+            self._idle_since = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._keep_alive(self.timeout_keep_alive)
+
+    def _keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close if nothing has come since the last answer. One timer goes on through all of a connection: to cancel it
+        and set another for each answer would cost a fiftieth of a request.
+        """
+        self.timeout_keep_alive_task = None
+        if self._arriving or self._is_busy():
+            return  # the next answer sets it again
+        left_s = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._keep_alive(left_s)
+        else:
+            super().timeout_keep_alive_handler()
 
     # What cannot be handed on
 
