@@ -18,7 +18,7 @@ from maskline.api.http import Answer, Request, Resource
 from maskline.api.limits import RateLimit
 from maskline.api.render import render_problem
 from maskline.api.routing import Router
-from maskline.api.wire import Exchange, Headers
+from maskline.api.wire import Exchange, Reply
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
@@ -28,6 +28,8 @@ MOST_KEY = 255
 
 # What of a path is logged: words and SIDs. Names are the caller's, and may be anything.
 _SHOWN = re.compile(r"([A-Za-z]*|v1|2010-04-01|[A-Z]{2}[0-9a-fA-F]{32})(\.json)?")
+
+_LINES = b"Twilio-Request-Id: %b\r\nTwilio-Request-Duration: %.3f\r\nTwilio-Concurrent-Requests: %d\r\n"
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -55,7 +57,7 @@ class Edge:
         self._run = os.urandom(8).hex()
         self._count = count()
 
-    async def __call__(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
+    async def __call__(self, exchange: Exchange) -> Reply:
         began = time.perf_counter()
         request_id = self._next_id()
         self._concurrent += 1
@@ -85,7 +87,7 @@ class Edge:
         """The most that a body may have which is sent here."""
         return MOST_SIGNED_BYTES if path.startswith(SIGNED_PATHS) else MOST_BYTES
 
-    def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
+    def refusal(self, code: Code) -> Reply:
         """The answer to what never became a request."""
         answer, request_id = self._refuse(Problem(code), ""), self._next_id()
         if self._access_log:
@@ -95,21 +97,17 @@ class Edge:
     def _next_id(self) -> str:
         return f"RQ{self._run}{next(self._count):016x}"
 
-    def _render(self, answer: Answer, request_id: str, duration_s: float) -> tuple[int, Headers, bytes]:
-        headers = [
-            (b"Twilio-Request-Id", request_id.encode()),
-            (b"Twilio-Request-Duration", b"%.3f" % duration_s),
-            (b"Twilio-Concurrent-Requests", b"%d" % (self._concurrent + 1)),
-        ]
+    def _render(self, answer: Answer, request_id: str, duration_s: float) -> Reply:
+        lines = _LINES % (request_id.encode(), duration_s, self._concurrent + 1)
         body = b""
         if isinstance(answer.content, bytes):
             body = answer.content
         elif answer.content is not None:
             body = _encode(answer.content)
-            headers.append((b"Content-Type", b"application/json"))
+            lines += b"Content-Type: application/json\r\n"
         for name, value in answer.headers.items():
-            headers.append((name.encode("latin-1"), value.encode("latin-1")))
-        return answer.status, headers, body
+            lines += f"{name}: {value}\r\n".encode("latin-1")
+        return answer.status, lines, body
 
     async def _answer(self, exchange: Exchange) -> Answer:
         path, method, headers = exchange.path, exchange.method, exchange.headers

@@ -25,7 +25,8 @@ MOST_RAW_BYTES = RAW * MOST_BYTES  # of a request
 MOST_CONNECTIONS = 10_000
 DEADLINE_S = 10.0
 
-Headers = list[tuple[bytes, bytes]]
+Reply = tuple[int, bytes, bytes]
+"""Status, header lines as they are written, body."""
 
 
 class Exchange:
@@ -61,17 +62,16 @@ class Exchange:
     async def run_asgi(self, app: Application) -> None:
         """Have the application answer, and write the answer."""
         connection = self._connection
-        status, headers, body = await app(self)
+        status, lines, body = await app(self)
         if connection.flow.write_paused and not self.disconnected:
             await connection.flow.drain()
         self.response_complete = True
         if connection.transport.is_closing():
             return
         parts = [STATUS_LINE[status], app.always]
-        for name, value in (*connection.server_state.default_headers, *headers):
-            if name == b"Connection" and value == b"close":
-                self.keep_alive = False
+        for name, value in connection.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
+        parts.append(lines)
         if status != 204:
             parts.append(b"Content-Length: %d\r\n" % len(body))
         parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
@@ -84,14 +84,14 @@ class Exchange:
 
 
 class Application(Protocol):
-    """What answers requests. `always`: header lines of every answer, as they are written."""
+    """What answers requests. `always`: header lines of every answer."""
 
     always: bytes
 
-    async def __call__(self, exchange: Exchange) -> tuple[int, Headers, bytes]:
-        """Status, headers and body of the answer. Raises nothing."""
+    async def __call__(self, exchange: Exchange) -> Reply:
+        """The answer. Raises nothing."""
 
-    def refusal(self, code: Code) -> tuple[int, Headers, bytes]:
+    def refusal(self, code: Code) -> Reply:
         """The answer to what is no request that could be handed on."""
 
     def most_bytes(self, path: str) -> int:
@@ -237,15 +237,13 @@ class Wire(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._refused or not self._in_head:
             return
-        exchange = self._exchange
-        exchange.method = self.parser.get_method().decode("ascii")
-        url = httptools.parse_url(self.url)
-        exchange.path = url.path.decode("latin-1")
-        exchange.query = url.query or b""
-        exchange.keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        exchange, parser = self._exchange, self.parser
+        exchange.method = parser.get_method().decode("ascii")
+        exchange.path, exchange.query = _split_url(self.url)
+        exchange.keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         self._in_head = False
         self._size = 0
-        if self.parser.should_upgrade():
+        if parser.should_upgrade():
             # The parser takes what follows for another protocol: it will be told again that a body does.
             framing = (b"content-length", b"transfer-encoding")
             self._framing = b"".join(
@@ -319,12 +317,11 @@ class Wire(HttpToolsProtocol):
         self._refused = True
         self._arriving = False
         self._unwatch()
-        status, headers, body = self._application.refusal(code)
+        status, lines, body = self._application.refusal(code)
         parts = [STATUS_LINE[status], self._application.always]
-        for name, value in (*self.server_state.default_headers, *headers):
+        for name, value in self.server_state.default_headers:
             parts += (name, b": ", value, b"\r\n")
-        parts.append(b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body))
-        parts.append(body)
+        parts += (lines, b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body), body)
         if self._is_busy():
             self._refusal = b"".join(parts)
         else:
@@ -340,3 +337,12 @@ class Wire(HttpToolsProtocol):
             self._deadline = self.loop.call_later(self.deadline_s, self.transport.abort)
         else:
             self.transport.close()
+
+
+def _split_url(url: bytes) -> tuple[str, bytes]:
+    """Path and query of a request's URL, which is absolute only where a proxy is spoken to."""
+    if url.startswith(b"/") and b"#" not in url:
+        path, _, query = url.partition(b"?")
+        return path.decode("latin-1"), query
+    parsed = httptools.parse_url(url)
+    return parsed.path.decode("latin-1"), parsed.query or b""
