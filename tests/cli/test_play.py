@@ -18,6 +18,7 @@ from maskline.domain.signature import HEADER, sign
 from maskline.play.client import Api, StepFailed
 from maskline.play.customer import TOKEN_HEADER, Reply, serving
 from maskline.play.scenes import SCENES, fresh_number, play_conversation, staged
+from tests.cli.conftest import write_certificate
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, RealServer
 
 Invoke = Callable[..., Result]
@@ -258,6 +259,20 @@ def test_what_is_no_server_is_told(invoke: Invoke) -> None:
             refused = invoke("play", "call", "--url", url, **account)
     assert refused.exit_code == 1
     assert f"what answers at {url} is no maskline server" in refused.output
+
+
+def test_a_server_with_tls_has_to_be_trusted(tmp_path: Path, invoke: Invoke) -> None:
+    write_certificate()
+    server = RealServer(
+        tmp_path / "data",
+        ["--tls-cert", "cert.pem", "--tls-key", "key.pem"],
+        {**MADE_ITSELF, "MASKLINE_ALLOW_PRIVATE_WEBHOOKS": "true"},
+    ).start()
+    arguments = ["play", "call", "--url", server.url.replace("127.0.0.1", "localhost"), "--data", "data"]
+    refused = invoke(*arguments)
+    assert (refused.exit_code, "certificate verify failed" in refused.output) == (1, True), refused.output
+    assert invoke(*arguments, SSL_CERT_FILE="cert.pem").exit_code == 0
+    assert server.stop() == 0
 
 
 def test_who_may_not_ask_is_told(server: RealServer, invoke: Invoke) -> None:

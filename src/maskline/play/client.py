@@ -41,10 +41,10 @@ class Api:
             answer = connection.getresponse()
             raw = answer.read()
             return answer.status, json.loads(raw) if raw else None
+        except OSError as error:  # before ValueError: a certificate that is not trusted is both
+            raise StepFailed(f"no server can be reached at {self._url}: {error}") from None
         except (http.client.HTTPException, ValueError):
             raise StepFailed(f"what answers at {self._url} is no maskline server") from None
-        except OSError as error:
-            raise StepFailed(f"no server can be reached at {self._url}: {error}") from None
         finally:
             connection.close()
 
