@@ -150,25 +150,39 @@ class HttpClient:
         await self._session.close()
 
     async def post_form(
-        self, url: str, form: Mapping[str, str], *, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        form: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        within_s: float | None = None,
     ) -> Answer:
         """Post `form` to a customer's URL, as often and as long as its fragment allows. Raises HttpError.
 
-        Redirects are answers like any other. The last try decides what is returned or raised.
+        `within_s`: how long there is for it, whatever the fragment allows. Redirects are answers like any other. The
+        last try decides what is returned or raised.
         """
         return await self._call(
-            "POST", url, encode_form(form).encode(), {"Content-Type": _FORM, **(headers or {})}
+            "POST", url, encode_form(form).encode(), {"Content-Type": _FORM, **(headers or {})}, within_s
         )
 
     async def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Answer:
         """Get what is at a customer's URL; otherwise as `post_form`. Raises HttpError."""
         return await self._call("GET", url, None, headers or {})
 
-    async def _call(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        within_s: float | None = None,
+    ) -> Answer:
         target, authorization, overrides = _read(url)
         sent_headers = {**authorization, **headers}
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + overrides.total_s
+        total_s = overrides.total_s if within_s is None else min(within_s, overrides.total_s)
+        ends_at = loop.time() + total_s
         retries = overrides.retries
         while True:
             try:

@@ -21,6 +21,7 @@ from maskline.flows.sessions import remove_interaction
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
 from tests.support.line import Line, a_line
+from tests.support.peer import Peer, Talk
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 from tests.wire.facts import samples
@@ -383,6 +384,23 @@ async def test_a_customer_who_thinks_too_long_is_not_waited_for(house: House, re
         assert [type(verb) for verb in await line.ring(ann)] == [Dial]
     assert await house.events() == [49005]
     receiver.stalled.set()
+
+
+@pytest.mark.parametrize(("status", "verb"), [(403, Reject), (200, Dial)])
+async def test_a_verdict_counts_from_its_head_on(house: House, status: int, verb: type[Verb]) -> None:
+    """As of a message: what follows the head may take longer than a caller waits."""
+
+    async def begins(talk: Talk) -> None:
+        await talk.request()
+        await talk.say(f"HTTP/1.1 {status} X\r\nContent-Length: 5\r\n\r\n12".encode())
+        await talk.until_closed()
+
+    house.calls._intercept_s = 0.3
+    async with Peer(begins) as peer:
+        line, _, ann, _ = await a_line(house, intercept_callback_url=peer.url)
+        async with house.working():
+            assert [type(each) for each in await line.ring(ann)] == [verb]
+    assert await house.events() == ([80909] if status == 403 else [])
 
 
 async def test_what_changes_while_the_customer_thinks_is_looked_at_again(

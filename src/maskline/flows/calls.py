@@ -6,7 +6,6 @@ answered with what there is.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -208,16 +207,13 @@ class Calls:
         where, failed = redact(caller.url), problems.OUT_OF_SESSION_FAILED
         form = render_call_form(call.account_sid, call.sender, call.to, request.form, caller.last)
         try:
-            async with asyncio.timeout(ends_at - self._clock.uptime()):
-                answer = await self._customers.post(caller, form)
+            answer = await self._customers.post(caller, form, ends_at - self._clock.uptime())
             if not 200 <= answer.status < 300:
                 raise _Unusable(failed, f"{where} ({answer.status})")
             wanted = read_answer(answer.content_type, answer.body)
             if wanted is None:
                 raise _Unusable(problems.UNKNOWN_SCENARIO, f"{where} did not say what to do")
             return wanted if isinstance(wanted, AutoCreate) else _of_a_call(resolve(wanted, caller.url))
-        except TimeoutError:
-            raise _Unusable(failed, f"{where} (timeout: took too long)") from None
         except HttpError as error:
             raise _Unusable(failed, f"{where} ({error})") from None
         except TwimlError as error:

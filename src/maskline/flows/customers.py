@@ -45,9 +45,10 @@ class Customers:
         """Where carriers bring this Service a `Message` or a `Call`, and customers hand one back."""
         return f"{self._url}/v1/Accounts/{account_sid}/Proxy/{service_sid}/Webhooks/{kind}"
 
-    async def post(self, asked: Asked, form: Mapping[str, str]) -> Answer:
-        """Send one request. Raises HttpError."""
-        return await self._http.post_form(asked.url, form, headers=self._headers(asked, asked.url, form))
+    async def post(self, asked: Asked, form: Mapping[str, str], within_s: float | None = None) -> Answer:
+        """Send one request. `within_s`: how long there is for it, whatever the URL allows. Raises HttpError."""
+        headers = self._headers(asked, asked.url, form)
+        return await self._http.post_form(asked.url, form, headers=headers, within_s=within_s)
 
     async def get(self, asked: Asked, form: Mapping[str, str]) -> Answer:
         """Send one request with the form in its query. Raises HttpError."""
