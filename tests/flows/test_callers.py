@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from maskline.flows.handsets import Handsets
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House, person
 from tests.support.line import Line
+from tests.support.peer import Peer, Talk
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 from tests.wire.facts import samples
@@ -278,6 +280,39 @@ async def test_a_session_that_was_just_made_takes_the_call_of_one_who_lost_the_r
     assert [type(verb) for verb in (*first, *second)] == [Dial, Dial]
     assert await shop.sessions() == 1
     assert len(receiver.posts) == 1
+
+
+@pytest.mark.parametrize("other", [(500, "", ""), (200, "text/html", "<p>no</p>"), (200, "text/xml", "<Response>")])
+async def test_a_carrier_that_asks_twice_is_told_what_the_first_answer_led_to(
+    house: House, other: tuple[int, str, str]
+) -> None:
+    """Both requests are of one call: what one of them has put through, the other does not end."""
+    answers = [(200, *create()), other]
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def answer_in_turn(talk: Talk) -> None:
+        await talk.request()
+        turn = len(peer.requests) - 1
+        await gates[turn].wait()
+        status, kind, text = answers[turn]
+        await talk.answer(status, text.encode(), kind)
+
+    async with Peer(answer_in_turn) as peer, house.working():
+        service = await house.service(2, out_of_session_callback_url=peer.url)
+        ((number,),) = await house.rows("SELECT phone_number FROM numbers LIMIT 1")
+        shop = Shop(house, Line(house, service), number)
+        ringing = []
+        for turn in (1, 2):
+            ringing.append(asyncio.create_task(shop.ring()))
+            await until(lambda turn=turn: len(peer.requests) == turn)
+        gates[0].set()
+        first = await ringing[0]
+        gates[1].set()
+        second = await ringing[1]
+    assert first == second
+    assert [type(verb) for verb in first] == [Dial]
+    assert await house.events() == []
+    assert await house.rows("SELECT inbound_status, outbound_status FROM interactions") == [(30, 10)]
 
 
 async def test_the_call_is_intercepted_as_if_the_session_had_been_there(

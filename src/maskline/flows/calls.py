@@ -245,10 +245,9 @@ class Calls:
         step = await self._store.write(route_call, call)
         return await self._turn_away(call, *events, (code, "")) if isinstance(step, Strange) else step
 
-    async def _turn_away(self, call: NewCall, *events: tuple[Code, str]) -> TurnedAway:
+    async def _turn_away(self, call: NewCall, *events: tuple[Code, str]) -> Step:
         sids = [self._mint.sid("NO") for _ in events]
-        await self._store.write(turn_away, call, list(events), sids)
-        return TurnedAway()
+        return await self._store.write(turn_away, call, list(events), sids)
 
     async def _judge(self, call: NewCall, asking: Asking, ends_at: float) -> Step:
         account_url = self._customers.account_url(call.account_sid)

@@ -468,11 +468,15 @@ def _end(tx: Tx, carrier_key: str) -> None:
     tx.execute(_END, (tx.now + REMEMBERED_US, carrier_key))
 
 
-def turn_away(tx: Tx, call: NewCall, events: list[tuple[Code, str]], event_sids: list[str]) -> None:
-    """Nobody takes the call, and these events say why."""
+def turn_away(tx: Tx, call: NewCall, events: list[tuple[Code, str]], event_sids: list[str]) -> Step:
+    """Nobody takes the call, and these events say why; unless it has been bound meanwhile, by another request."""
+    row = tx.execute(_FIND, (call.carrier_key,)).fetchone()
+    if row is not None and row[3] in (State.ASKING, State.DIALLED):
+        return _again(tx, call, Place(*row[:3]), State(row[3]))
     for (code, detail), event_sid in zip(events, event_sids, strict=True):
         _event(tx, replace(call, event_sid=event_sid), code, detail)
     _end(tx, call.carrier_key)
+    return TurnedAway()
 
 
 def _event(tx: Tx, call: NewCall, code: Code, detail: str = "", **where: Any) -> None:
