@@ -545,13 +545,30 @@ async def test_one_who_plays_the_request_again_later_learns_nothing(house: House
 
 
 async def test_a_call_that_is_handed_back_for_ever_is_ended(house: House) -> None:
-    line, _, ann, _ = await a_line(house)
+    line, session, ann, _ = await a_line(house)
     call = await line.dial(ann)
     for _ in range(9):
         assert await line.ring(ann) == [call.dial]
     assert await line.ring(ann) == AGAIN
+    assert await line.statuses(session) == ("completed", "canceled", '{"duration":"0"}')
     assert await line.ring(ann) == AGAIN
     assert await house.events() == [49010]
+
+
+async def test_a_request_that_comes_again_for_ever_does_not_end_who_talk(
+    house: House, clock: FakeClock
+) -> None:
+    line, session, ann, _ = await a_line(house)
+    call = await line.dial(ann)
+    await call.tell("in-progress")
+    for _ in range(12):
+        assert await line.ring(ann) == AGAIN
+    assert await line.statuses(session) == ("in-progress", "in-progress", "")
+    assert await house.events() == [49010]
+    clock.advance(SILENCE_S)
+    await house.sweeper.sweep()
+    assert await line.statuses(session) == ("completed", "completed", "")
+    assert await house.events() == [49010, 49011]
 
 
 # Time
@@ -616,6 +633,26 @@ async def test_a_call_of_which_nothing_is_heard_is_taken_for_ended(
     assert (await line.statuses(session))[1:] == ("completed", '{"duration":"33"}')
 
 
+async def test_who_hangs_up_while_the_customer_thinks_has_reached_nobody(
+    house: House, receiver: Receiver
+) -> None:
+    told = receiver.url.replace("/calls", "/told")
+    line, session, ann, _ = await a_line(house, intercept_callback_url=receiver.url, callback_url=told)
+    receiver.stalled.clear()
+    async with house.working():
+        ringing = asyncio.create_task(line.ring(ann))
+        await until(lambda: len(receiver.posts) == 1)
+        assert await line.ring(ann, CallStatus="completed") == []
+        receiver.stalled.set()
+        assert await ringing == AGAIN
+        await house.quiet()
+    assert await line.statuses(session) == ("completed", None, '{"duration":"0"}')
+    used = await house.fetch(session)
+    assert (used.status, used.last_interaction_at) == (SessionStatus.OPEN, None)
+    assert [post.path for post in receiver.posts] == ["/calls?customer=7"]
+    assert await house.events() == []
+
+
 async def test_a_call_that_was_asked_about_when_the_process_died_is_ended_too(
     house: House, clock: FakeClock, receiver: Receiver
 ) -> None:
@@ -628,7 +665,8 @@ async def test_a_call_that_was_asked_about_when_the_process_died_is_ended_too(
         receiver.stalled.set()
         clock.advance(SILENCE_S)
         await house.sweeper.sweep()
-    assert await line.statuses(session) == ("completed", "failed", '{"duration":"0"}')
+    assert await line.statuses(session) == ("completed", None, '{"duration":"0"}')
+    assert (await house.fetch(session)).last_interaction_at is None
     assert await house.events() == [49011]
 
 

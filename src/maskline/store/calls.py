@@ -180,12 +180,15 @@ def enter_call(tx: Tx, call: NewCall) -> Step:
         if state == State.ENDED or service_sid != call.service_sid:
             return Ended()
         tx.execute(_ENTER, (call.carrier_key,))
+        place = Place(service_sid, session_sid, interaction_sid)
         if entries >= MOST_ENTRIES:
-            _event(tx, call, problems.CALL_LOOPS)
-            _end(tx, call.carrier_key)
+            if entries == MOST_ENTRIES:
+                _event(tx, call, problems.CALL_LOOPS)
+            if not _rings(tx, place):
+                _hang_up(tx, call, place, State(state))
             return Ended()
         if state != State.NEW:
-            return _again(tx, call, Place(service_sid, session_sid, interaction_sid), State(state))
+            return _again(tx, call, place, State(state))
     return _route(tx, call)
 
 
@@ -361,14 +364,27 @@ def hang_up_call(tx: Tx, call: NewCall) -> None:
     if row is None or row[0] != call.service_sid:
         _event(tx, call, problems.RECEIPT_UNMATCHED)
         return
-    place = Place(*row[:3])
-    interaction = find_interaction(tx, *row[:3])
-    if interaction is None or interaction.outbound is None:
+    _hang_up(tx, call, Place(*row[:3]), State(row[3]))
+
+
+def _hang_up(tx: Tx, call: NewCall, place: Place, state: State) -> None:
+    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    if state is State.ASKING:  # whatever the verdict will be, there is nobody to be put through
+        _leave_one_sided(tx, place)
+        _end(tx, call.carrier_key)
+    elif interaction is None or interaction.outbound is None:
         _end(tx, call.carrier_key)
     elif not is_final(interaction.outbound.status):
         was_joined = interaction.outbound.status == IN_PROGRESS
         news = News(COMPLETED if was_joined else CallStatus.CANCELED)
         hear_of_call(tx, call.account_sid, place, news, call.event_sid)
+
+
+def _rings(tx: Tx, place: Place) -> bool:
+    """Whether the carrier is known to have begun to dial the partner."""
+    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    outbound = interaction.outbound if interaction is not None else None
+    return outbound is not None and outbound.status > INITIATED
 
 
 def find_settings(tx: Tx, service_sid: str) -> str | None:
@@ -402,9 +418,13 @@ def end_silent_calls(tx: Tx, carrier_keys: list[str], event_sids: list[str]) -> 
         if outbound is None or is_final(outbound.status):
             tx.execute("DELETE FROM calls WHERE carrier_key = ?", (carrier_key,))
             continue
-        was_joined = outbound.status == IN_PROGRESS
-        status, duration_s = (COMPLETED, None) if was_joined else (CallStatus.FAILED, 0)
-        _merge(tx, account_sid, place, status, duration_s, event_sid, carrier_key)
+        if state == State.ASKING:
+            _leave_one_sided(tx, place)
+            _end(tx, carrier_key)
+        else:
+            was_joined = outbound.status == IN_PROGRESS
+            status, duration_s = (COMPLETED, None) if was_joined else (CallStatus.FAILED, 0)
+            _merge(tx, account_sid, place, status, duration_s, event_sid, carrier_key)
         _tell(tx, event_sid, account_sid, problems.CALL_WENT_SILENT, place)
 
 
