@@ -7,7 +7,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maskline.domain.phone import country_of, dial_form, identifier_key, mask, mobile_form, parse_phone
+from maskline.domain.phone import (
+    country_of,
+    dial_form,
+    identifier_key,
+    is_caller,
+    mask,
+    mobile_form,
+    parse_phone,
+)
 
 DIGITS = st.text("0123456789", max_size=20)
 NUMBERS = st.builds(
@@ -250,6 +258,14 @@ def test_the_mask_reveals_no_more_than_the_country_code_and_two_digits(before: s
     assert front == "" or (plus and int(front[1:]) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
     assert digits.startswith(front.removeprefix("+"))
     assert back == "" or (len(back) == 2 and digits.endswith(back) and len(digits) >= len(front) + 2)
+
+
+@pytest.mark.parametrize("word", ["ANONYMOUS", "RESTRICTED", "BLOCKED", "UNKNOWN", "UNAVAILABLE"])
+def test_who_hides_their_number_is_no_caller_who_can_be_known_again(word: str) -> None:
+    keys = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999", strict=True))
+    spelled = "+" + "".join(keys[letter] for letter in word)
+    assert not any(is_caller(key) for key in (word, word.lower(), spelled, ""))
+    assert all(is_caller(key) for key in ("+12125550110", "+15555555555", "+5215512345678"))
 
 
 @given(st.text())

@@ -270,6 +270,20 @@ async def test_a_session_that_cannot_be_made_turns_the_caller_away(
     assert (80902 in events) == (code != 80911)
 
 
+@pytest.mark.parametrize(
+    "sender", ["anonymous", "Restricted", "", "+266696687", "+86282452253", "sip:ann@pbx.example"]
+)
+async def test_for_one_who_hides_their_number_no_session_is_made(
+    house: House, receiver: Receiver, shop: Shop, sender: str
+) -> None:
+    """The next one who hides theirs would be put through to the partner of the first."""
+    receiver.answers = [create()]
+    async with house.working():
+        assert await shop.ring(sender=sender) == REJECT
+    assert sorted(await house.events()) == [80404, 80902]
+    assert await shop.sessions() == 0
+
+
 async def test_a_session_that_was_just_made_takes_the_call_of_one_who_lost_the_race(
     house: House, receiver: Receiver, shop: Shop
 ) -> None:
@@ -282,7 +296,9 @@ async def test_a_session_that_was_just_made_takes_the_call_of_one_who_lost_the_r
     assert len(receiver.posts) == 1
 
 
-@pytest.mark.parametrize("other", [(500, "", ""), (200, "text/html", "<p>no</p>"), (200, "text/xml", "<Response>")])
+@pytest.mark.parametrize(
+    "other", [(500, "", ""), (200, "text/html", "<p>no</p>"), (200, "text/xml", "<Response>")]
+)
 async def test_a_carrier_that_asks_twice_is_told_what_the_first_answer_led_to(
     house: House, other: tuple[int, str, str]
 ) -> None:

@@ -29,6 +29,8 @@ _MOBILE_DIGIT = {"+52": "1", "+54": "9"}
 _NATIONAL_DIGITS = 10  # in Mexico and in Argentina, the mobile digit not counted
 _PREFIX = {"+52": "mexico_prefix", "+54": "argentina_prefix"}
 _DIALLED = {"message": frozenset({"on"}), "voice": frozenset({"on", "calls"})}
+# ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN, UNAVAILABLE on a telephone's keys: what carriers say of hidden numbers.
+_HIDDEN = frozenset({"+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253"})
 _KIND = phonenumbers.PhoneNumberType
 _PEOPLES = frozenset({_KIND.FIXED_LINE, _KIND.MOBILE, _KIND.FIXED_LINE_OR_MOBILE, _KIND.UNKNOWN})
 """What may be somebody's phone, and is no service such as a toll-free number."""
@@ -87,6 +89,11 @@ def dial_form(key: str, interaction_type: str, stored: str) -> str:
     if setting is None or read_settings(stored)[setting] not in _DIALLED[interaction_type]:
         return key
     return mobile_form(key)
+
+
+def is_caller(key: str) -> bool:
+    """Whether a caller with this key can be known again, and is nobody who hides their number."""
+    return key not in _HIDDEN and parse_phone(key, possible=True) is not None
 
 
 def mobile_form(key: str) -> str:

@@ -31,7 +31,7 @@ from maskline.domain.call import (
 from maskline.domain.callback import render_intercept
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.model import Mode
-from maskline.domain.phone import identifier_key
+from maskline.domain.phone import identifier_key, is_caller
 from maskline.domain.problems import Code, Problem
 from maskline.domain.stranger import AutoCreate, read_answer, render_call_form
 from maskline.domain.twiml import Hangup, Message, Reject, TwimlError, Verb, resolve
@@ -230,6 +230,8 @@ class Calls:
         """Make a Session for the call, and have it take it. Where it cannot be made, another may be there by now."""
         events: list[tuple[Code, str]] = []
         try:
+            if not is_caller(call.sender):  # whoever hides theirs next would be taken for the same
+                raise Problem(problems.IDENTIFIER_INVALID, "the caller hides their number")
             await auto_create(
                 self._sessions,
                 self._mint,
