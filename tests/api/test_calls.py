@@ -278,11 +278,22 @@ def test_what_another_service_hears_of_a_call_is_nothing_to_it(server: RealServe
     assert events == [(80907,)]
 
 
-@pytest.mark.parametrize("missing", ["From", "To", "CallSid"])
+@pytest.mark.parametrize("missing", ["To", "CallSid"])
 def test_what_a_carrier_leaves_out_is_named(carrier: Carrier, missing: str) -> None:
     reply = carrier.ring(**{missing: ""})
     assert (reply.status, reply.json["code"]) == (400, 80701)
     assert missing in reply.json["message"]
+
+
+@pytest.mark.parametrize("hidden", ["", "anonymous", "+266696687"])
+def test_a_caller_who_hides_their_number_is_turned_away_like_any_stranger(
+    server: RealServer, carrier: Carrier, hidden: str
+) -> None:
+    reply = carrier.ring(From=hidden)
+    assert reply.status == 200
+    assert [verb.tag for verb in ET.fromstring(reply.raw)] == ["Reject"]  # noqa: S314
+    events = server.rows("SELECT code FROM events WHERE service_sid = ?", carrier.pair.service["sid"])
+    assert events == [(80902,)]
 
 
 def test_a_number_of_another_pool_and_a_channel_have_no_calls(
