@@ -8,13 +8,16 @@ from urllib.parse import parse_qsl
 import pytest
 from twilio.request_validator import RequestValidator
 
+from maskline.domain import problems
 from maskline.domain.media import Medium
 from maskline.domain.model import DAY, SECOND, Mode, SessionStatus
 from maskline.flows.retention import Sweeper
 from maskline.flows.services import remove_service
+from maskline.store.engine import Tx
+from maskline.store.lanes import LaneClaim
 from maskline.store.legs import list_legs
 from maskline.store.pages import Seek
-from maskline.store.strangers import MOST_REPLIES
+from maskline.store.strangers import MOST_REPLIES, Settlement, claim_strangers, settle_strangers
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, person
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
@@ -487,6 +490,35 @@ async def test_after_a_restart_it_is_asked_again_under_the_same_token(
         await until(lambda: len(house.carrier.sent) == 1)
         await house.quiet()
     assert len(receiver.posts) == 1
+    assert await house.outbox() == 0
+
+
+async def claimed(house: House, shop: Shop, **wanted: object) -> Settlement:
+    """A message that somebody is being asked about, and what is to come of it."""
+    await house.store.write(house.open_account)
+    await shop.write()
+    events = [house.mint.sid("NO") for _ in range(9)]
+    claim = LaneClaim("RN1", 0, 1, 1, {}, event_sids=events[:4])
+    (stranger,) = (await house.store.batch(claim_strangers, claim)).work
+    values = {"route": False, "validity_us": SECOND, **wanted}
+    return Settlement(stranger.id, "RN1", stranger.sid, event_sids=events[4:], **values)
+
+
+async def test_what_is_settled_in_a_round_that_is_undone_is_settled_in_the_next(
+    house: House, shop: Shop
+) -> None:
+    """However often: while the disk is full, each round is."""
+    settlement = await claimed(house, shop, events=[(problems.BODY_TOO_LONG, "<Message>")] * 3)
+
+    def undone(tx: Tx) -> None:
+        settle_strangers.fn(tx, [settlement])
+        raise KeyError("undone")
+
+    for _ in range(3):
+        with pytest.raises(KeyError, match="undone"):
+            await house.store.write(undone)
+    await house.store.batch(settle_strangers, settlement)
+    assert await house.events() == [21617] * 3
     assert await house.outbox() == 0
 
 

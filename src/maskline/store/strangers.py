@@ -213,8 +213,10 @@ def claim_strangers(tx: Tx, items: list[LaneClaim]) -> list[Claimed[Stranger] | 
     """Give each worker messages to ask about, Service after Service."""
 
     def claim_one(item: LaneClaim) -> Claimed[Stranger]:
+        event_sids = item.event_sids.copy()  # the round may begin again
+
         def take(tx: Tx, run: str, row: LaneRow) -> Stranger | None:
-            return _take(tx, run, row, item.event_sids)
+            return _take(tx, run, row, event_sids)
 
         return claim(tx, item, TOPIC, take)
 
@@ -335,7 +337,8 @@ def _settle(tx: Tx, item: Settlement) -> None:
     row = LaneRow(
         *tx.execute(f"SELECT {', '.join(LaneRow._fields)} FROM outbox WHERE id = ?", (item.id,)).fetchone()
     )
-    if item.route and _route(tx, row, item.event_sids) is None:
+    event_sids = item.event_sids.copy()  # the round may begin again
+    if item.route and _route(tx, row, event_sids) is None:
         finish(tx, row.id, row.order_key)
         return
     events = list(item.events)
@@ -344,7 +347,7 @@ def _settle(tx: Tx, item: Settlement) -> None:
             events.append((problems.TOO_MANY_BETWEEN_TWO, "automatic answers"))
             break
         insert_reply(tx, row.account_sid, row.service_sid, reply, item.validity_us)
-    _end(tx, row, events, item.event_sids)
+    _end(tx, row, events, event_sids)
 
 
 def may_reply(tx: Tx, service_sid: str, reply: Reply) -> bool:
