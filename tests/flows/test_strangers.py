@@ -522,6 +522,13 @@ async def test_what_is_settled_in_a_round_that_is_undone_is_settled_in_the_next(
     assert await house.outbox() == 0
 
 
+async def test_a_message_whose_session_goes_before_it_takes_it_is_told_of(house: House, shop: Shop) -> None:
+    """The Session was there when the customer answered."""
+    await house.store.batch(settle_strangers, await claimed(house, shop, route=True))
+    assert await house.events() == [80905]
+    assert await house.outbox() == 0
+
+
 async def test_a_stranger_of_a_service_without_its_url_ends_in_an_event(house: House, shop: Shop) -> None:
     await shop.write()
     await house.store.write(

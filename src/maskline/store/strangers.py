@@ -338,10 +338,13 @@ def _settle(tx: Tx, item: Settlement) -> None:
         *tx.execute(f"SELECT {', '.join(LaneRow._fields)} FROM outbox WHERE id = ?", (item.id,)).fetchone()
     )
     event_sids = item.event_sids.copy()  # the round may begin again
-    if item.route and _route(tx, row, event_sids) is None:
-        finish(tx, row.id, row.order_key)
-        return
     events = list(item.events)
+    if item.route:
+        code = _route(tx, row, event_sids)
+        if code is None:
+            finish(tx, row.id, row.order_key)
+            return
+        events = events or [(code, "")]
     for reply in item.replies:
         if not may_reply(tx, row.service_sid, reply):
             events.append((problems.TOO_MANY_BETWEEN_TWO, "automatic answers"))
