@@ -6,6 +6,7 @@ import json
 from urllib.parse import parse_qsl
 
 import pytest
+from structlog.testing import capture_logs
 from twilio.request_validator import RequestValidator
 
 from maskline.domain import problems
@@ -18,7 +19,7 @@ from maskline.store.lanes import LaneClaim
 from maskline.store.legs import list_legs
 from maskline.store.pages import Seek
 from maskline.store.strangers import MOST_REPLIES, Settlement, claim_strangers, settle_strangers
-from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, person
+from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, locked_out, person
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import until
 
@@ -491,6 +492,30 @@ async def test_after_a_restart_it_is_asked_again_under_the_same_token(
         await house.quiet()
     assert len(receiver.posts) == 1
     assert await house.outbox() == 0
+
+
+async def test_a_database_that_is_away_while_the_session_is_made_costs_no_message(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    """The customer is asked again, under the same token."""
+    receiver.stalled.clear()
+    receiver.answers = [create()] * 2
+    async with house.working():
+        await shop.write("one")
+        await asked(receiver, 1)
+        with capture_logs() as logs:
+            async with locked_out(house.store):
+                receiver.stalled.set()
+                await until(lambda: any(log["event"].startswith("stranger.") for log in logs))
+        house.clock.advance(1)
+        await until(lambda: len(house.carrier.sent) == 1)
+        await house.quiet()
+    assert house.carrier.sent[0].to == PARTNER
+    assert await shop.sessions() == 1
+    assert await house.events() == []
+    first, second = receiver.posts
+    assert first.form == second.form
+    assert len({post.headers["i-twilio-idempotency-token"] for post in receiver.posts}) == 1
 
 
 async def claimed(house: House, shop: Shop, **wanted: object) -> Settlement:

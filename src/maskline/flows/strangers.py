@@ -27,7 +27,7 @@ from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
 from maskline.net import Answer, HttpError
-from maskline.store.engine import Store, Wake
+from maskline.store.engine import Store, StoreUnavailable, Wake
 from maskline.store.strangers import (
     TOPIC,
     Reply,
@@ -93,12 +93,21 @@ class Strangers:
         )
 
     async def ask(self, stranger: Stranger, run: str) -> bool:
-        """Ask about a message that was claimed for this run, and do what is said. Returns whether anything was."""
-        try:
-            outcome = await self._ask(stranger)
-        except Exception:
-            _log.exception("stranger.defect", message=stranger.sid)
-            outcome = Outcome(events=[(problems.OUT_OF_SESSION_FAILED, "defect")], answered=False)
+        """Ask about a message that was claimed for this run, and do what is said. Returns whether anything was.
+
+        While the database cannot do what is said, the customer is asked again, under the same token.
+        """
+        while True:
+            try:
+                outcome = await self._ask(stranger)
+            except StoreUnavailable as error:
+                _log.warning("stranger.store_unavailable", message=stranger.sid, error=str(error))
+                await self._clock.sleep(AGAIN_S)
+                continue
+            except Exception:
+                _log.exception("stranger.defect", message=stranger.sid)
+                outcome = Outcome(events=[(problems.OUT_OF_SESSION_FAILED, "defect")], answered=False)
+            break
         settlement = Settlement(
             id=stranger.id,
             run=run,
