@@ -12,8 +12,10 @@ import pytest
 from maskline.domain import problems
 from maskline.domain.interaction import NO_BODY
 from maskline.domain.model import Participant, Service
+from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
+from maskline.flows.optouts import create_optout
 from maskline.flows.people import erase, load_held, read_person
 from maskline.flows.retention import STEP
 from maskline.store.engine import Tx
@@ -470,8 +472,12 @@ async def test_what_was_made_of_them_under_a_key_is_forgotten(house: House) -> N
     ann_again = await house.sessions.add(ACCOUNT, service.sid, other.sid, house.wanted(ANN), key("ann"))
     await house.say(ann_again, "to Ann", key("to ann"))
     await house.say(ben, "to Ben", key("to ben"))
+    for who in (ANN, BEN):
+        sid = house.mint.sid(OPTOUT_PREFIX)
+        await house.store.write(create_optout, ACCOUNT, service.sid, sid, who, "", key(f"optout {who}"))
     assert await erased(house, service)
-    assert sorted(await house.rows("SELECT key FROM idempotency")) == [("ben",), ("to ben",)]
+    kept = [("ben",), (f"optout {BEN}",), ("to ben",)]
+    assert sorted(await house.rows("SELECT key FROM idempotency")) == kept
 
 
 # Small steps

@@ -142,6 +142,7 @@ WHERE service_sid = :service AND identifier_key = :sid AND active = 0 AND sessio
 SELECT 1 FROM interactions i CROSS JOIN participants p ON p.service_sid = i.service_sid
     AND p.session_sid = i.session_sid AND p.sid IN (i.inbound_participant_sid, i.outbound_participant_sid)
 WHERE i.account_sid = :account AND i.type = 'message' AND i.sid = :sid AND p.identifier_key = p.sid""",
+    "OO": "SELECT 1 FROM optouts WHERE service_sid = :service AND sid = :sid AND identifier IS NULL",
 }
 
 _LAST_EVENT = "SELECT sid FROM events WHERE sid > ? ORDER BY sid LIMIT 1 OFFSET ?"
