@@ -14,12 +14,12 @@ from maskline.domain.media import Medium, with_links
 from maskline.domain.model import Participant
 from maskline.domain.problems import Problem
 from maskline.domain.text import MOST_BODY
-from maskline.flows.media import LINK_LIFE_US, MOST_AT_ONCE, MOST_BYTES
+from maskline.flows.media import LINK_LIFE_US, MOST_AT_ONCE, MOST_BYTES, MOST_EACH
 from maskline.net import HttpClient
 from maskline.vault import Vault
 from tests.support.carrier import THROTTLED, UNCERTAIN
 from tests.support.clock import FakeClock
-from tests.support.house import HOME, House
+from tests.support.house import ACCOUNT, HOME, House
 from tests.support.peer import Behaviour, Peer, Talk, stalls
 from tests.support.until import until
 
@@ -179,8 +179,8 @@ async def web(house: House) -> Any:
     await house.http.close()
 
 
-def link_to(house: House, url: str, content_type: str = "") -> str:
-    return token_of(house.relay.link(Medium(url, content_type), house.clock.now()))
+def link_to(house: House, url: str, content_type: str = "", account_sid: str = ACCOUNT) -> str:
+    return token_of(house.relay.link(Medium(url, content_type), account_sid, house.clock.now()))
 
 
 async def refusal(house: House, token: str) -> Problem:
@@ -257,17 +257,30 @@ async def test_a_link_is_good_for_a_while(web: House, clock: FakeClock) -> None:
 @pytest.mark.parametrize("token", ["", "x", "cat.jpg", "\u00fc", "A" * 200, "." * 40])
 async def test_a_link_that_nobody_made_is_not_found(web: House, token: str) -> None:
     assert (await refusal(web, token)).code is problems.NOT_FOUND
-    other = Vault("77" * 32).conceal("ffffffff image/png http://127.0.0.1/")
+    other = Vault("77" * 32).conceal(f"ffffffff {ACCOUNT} image/png http://127.0.0.1/")
     assert (await refusal(web, other)).code is problems.NOT_FOUND
 
 
+async def stalling(web: House, peer: Peer, account_sid: str) -> list[asyncio.Task[Any]]:
+    """As many fetches as this account may have under way, all of which stall."""
+    token = link_to(web, peer.url, account_sid=account_sid)
+    fetching = [asyncio.create_task(web.relay.fetch(token)) for _ in range(MOST_EACH)]
+    count = len(peer.requests) + MOST_EACH
+    await until(lambda: len(peer.requests) == count)
+    assert (await refusal(web, token)).code is problems.UNAVAILABLE
+    return fetching
+
+
 async def test_only_so_many_are_fetched_at_once(web: House) -> None:
-    async with Peer(stalls) as peer:
-        fetching = [asyncio.create_task(web.relay.fetch(link_to(web, peer.url))) for _ in range(MOST_AT_ONCE)]
-        await until(lambda: len(peer.requests) == MOST_AT_ONCE)
-        assert (await refusal(web, link_to(web, peer.url))).code is problems.UNAVAILABLE
+    """An account whose media stall does not keep another's from being fetched."""
+    async with Peer(stalls) as peer, Peer(origin()) as good:
+        token = link_to(web, good.url)
+        fetching: list[asyncio.Task[Any]] = []
+        for i in range(MOST_AT_ONCE // MOST_EACH):
+            await web.relay.fetch(token)
+            fetching += await stalling(web, peer, f"AC{i:032x}")
+        assert (await refusal(web, token)).code is problems.UNAVAILABLE
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
-    async with Peer(origin()) as peer:
-        await web.relay.fetch(link_to(web, peer.url))
+        await web.relay.fetch(token)

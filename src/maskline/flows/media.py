@@ -8,6 +8,7 @@ other, or too large, is not passed on.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import structlog
@@ -22,7 +23,8 @@ from maskline.vault import Vault, WrongKey
 
 LINK_LIFE_US = 30 * DAY
 MOST_BYTES = 5 * 1024 * 1024
-MOST_AT_ONCE = 8
+MOST_AT_ONCE, MOST_EACH = 32, 8
+"""How many are fetched at a time: in all, and of one account's messages, so that nobody takes all the places."""
 DEADLINE_S = 30.0
 
 # No markup, which could act in the name of this server.
@@ -50,28 +52,32 @@ class MediaRelay:
         self._vault = vault
         self._http = http
         self._root = f"{public_url.rstrip('/')}/media/"
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
-    def link(self, medium: Medium, sendable_until: int) -> str:
-        """A link to a medium, good for a month longer than its message can wait to be sent. Always the same one."""
+    def link(self, medium: Medium, account_sid: str, sendable_until: int) -> str:
+        """A link to a medium of an account's message, good for a month longer than that can wait to be sent. Always the
+        same one.
+        """
         until_s = (sendable_until + LINK_LIFE_US) // SECOND
-        return self._root + self._vault.conceal(f"{until_s:x} {medium.content_type} {medium.url}")
+        concealed = f"{until_s:x} {account_sid} {medium.content_type} {medium.url}"
+        return self._root + self._vault.conceal(concealed)
 
     async def fetch(self, token: str) -> Fetched:
         """What a link stands for. Raises 20404, 20503, 11200."""
         try:
-            until_s, said, url = self._vault.reveal(token).split(" ", 2)
-        except WrongKey:
+            until_s, account_sid, said, url = self._vault.reveal(token).split(" ", 3)
+        except (WrongKey, ValueError):
             raise Problem(problems.NOT_FOUND) from None
         if self._clock.now() >= int(until_s, 16) * SECOND:
             raise Problem(problems.NOT_FOUND)
-        if self._under_way >= MOST_AT_ONCE:
+        under_way = self._under_way
+        if under_way[account_sid] >= MOST_EACH or under_way.total() >= MOST_AT_ONCE:
             raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
-        self._under_way += 1
+        under_way[account_sid] += 1
         try:
             return await self._fetch(Medium(url, said))
         finally:
-            self._under_way -= 1
+            under_way -= Counter((account_sid,))  # keeps only who still has some
 
     async def _fetch(self, medium: Medium) -> Fetched:
         try:
