@@ -9,6 +9,8 @@ from twilio.request_validator import RequestValidator
 
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, OutboxState, SessionStatus
+from maskline.flows.intercepts import EVENTS
+from maskline.flows.lanes import SLOTS_EACH
 from maskline.store.interactions import find_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim
@@ -299,6 +301,37 @@ async def test_without_its_url_what_waits_goes_on(house: House, receiver: Receiv
         await until(lambda: len(house.carrier.sent) == 1)
         await house.quiet()
     assert receiver.posts == []
+
+
+async def test_many_that_nobody_is_asked_about_any_more_go_on_at_once(
+    house: House, receiver: Receiver
+) -> None:
+    """However many: not so many a second as are asked about at a time."""
+    service = await house.service(10, intercept_callback_url=receiver.url)
+    for _ in range(100):
+        _, ann, _ = await house.pair(service)
+        await house.hear(ann)
+    await house.store.write(
+        lambda tx: tx.execute("UPDATE services SET intercept_callback_url = NULL") and None
+    )
+    async with house.working():
+        await until(lambda: len(house.carrier.sent) == 100)
+        await house.quiet()
+    assert receiver.posts == []
+
+
+async def test_many_whose_turn_does_not_come_go_on_at_once(house: House, receiver: Receiver) -> None:
+    receiver.stalled.clear()
+    service = await house.service(10, intercept_callback_url=receiver.url)
+    writers = [(await house.pair(service))[1] for _ in range(SLOTS_EACH + 2 * EVENTS + 1)]
+    async with house.working():
+        for writer in writers:
+            await house.hear(writer)
+        await asked(receiver, SLOTS_EACH)
+        await house.pass_time(PATIENCE_US / SECOND + 1)
+        await until(lambda: len(house.carrier.sent) == 2 * EVENTS + 1)
+        receiver.stalled.set()
+        await house.quiet()
 
 
 async def test_of_a_deleted_session_nothing_is_asked_or_sent(house: House, receiver: Receiver) -> None:

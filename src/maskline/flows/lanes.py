@@ -171,14 +171,14 @@ class LaneLoop(Generic[WorkT]):
             claimed = await self._store.batch(self._claim, claim)
             self._lane = claimed.lane
             claims += 1
-            if claimed.work or not claimed.more or claims == CLAIMS:
+            if claimed.work or claimed.dropped or not claimed.more or claims == CLAIMS:
                 break
         for one in claimed.work:
             lanes.began(one.service_sid)
             task = asyncio.create_task(self._do(one))
             self.under_way.add(task)
             task.add_done_callback(self.under_way.discard)
-        if claimed.work:
+        if claimed.work or claimed.dropped:
             return 0
         pause_s = POLL_S
         if claimed.next_due_at is not None:

@@ -101,16 +101,18 @@ def claim_intercepts(tx: Tx, items: list[LaneClaim]) -> list[Claimed[Intercept] 
     return [claim(tx, item, TOPIC, _take, _enter) for item in items]
 
 
-def _enter(tx: Tx, item: LaneClaim, service_sid: str) -> None:
+def _enter(tx: Tx, item: LaneClaim, service_sid: str) -> bool:
     """Let on what has waited too long for its turn, where no verdict lets on."""
     too_late = tx.now - PATIENCE_US
     if item.began_at > too_late or not item.event_sids:
-        return
+        return False
     rows = tx.execute(_LATE, (service_sid, too_late, len(item.event_sids))).fetchall()
-    if rows and not _blocks(tx, service_sid):
-        for row in rows:
-            _pass(tx, row)
-            _event(tx, item.event_sids.pop(), row, problems.INTERCEPT_FAILED, "not asked in time")
+    if not rows or _blocks(tx, service_sid):
+        return False
+    for row in rows:
+        _pass(tx, row)
+        _event(tx, item.event_sids.pop(), row, problems.INTERCEPT_FAILED, "not asked in time")
+    return True
 
 
 def _blocks(tx: Tx, service_sid: str) -> bool:

@@ -69,13 +69,14 @@ class LaneClaim:
 class Claimed(Generic[WorkT]):
     """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
 
-    `more`: there are lanes that this claim has not looked at.
+    `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due.
     """
 
     lane: str
     work: list[WorkT] = field(default_factory=list)
     next_due_at: int | None = None
     more: bool = False
+    dropped: bool = False
 
 
 def claim(
@@ -83,22 +84,27 @@ def claim(
     item: LaneClaim,
     topic: str,
     take: Callable[[Tx, str, LaneRow], WorkT | None],
-    enter: Callable[[Tx, LaneClaim, str], None] | None = None,
+    enter: Callable[[Tx, LaneClaim, str], bool] | None = None,
 ) -> Claimed[WorkT]:
     """Give a worker what is due, Service after Service. `take` starts a row or does away with it (None); `enter` sees
-    each lane before.
+    each lane before, and says whether it did away with some.
     """
+    dropped = False
 
     def fill(lane: str, room: int) -> list[WorkT]:
-        if enter is not None:
-            enter(tx, item, lane)
+        nonlocal dropped
+        if enter is not None and enter(tx, item, lane):
+            dropped = True
         if room <= 0:
             return []
         rows = tx.execute(_LANE, (topic, lane, tx.now, room)).fetchall()
-        taken = (take(tx, item.run, LaneRow(*row)) for row in rows)
-        return [work for work in taken if work is not None]
+        work = [one for row in rows if (one := take(tx, item.run, LaneRow(*row))) is not None]
+        if len(work) < len(rows):
+            dropped = True
+        return work
 
     claimed = walk(item, lambda lane: tx.execute(_NEXT_LANE, (topic, lane)).fetchone(), fill)
+    claimed.dropped = dropped
     due = tx.execute(_NEXT_DUE, (topic, tx.now)).fetchone()
     claimed.next_due_at = due[0] if due else None
     return claimed
