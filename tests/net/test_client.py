@@ -4,11 +4,14 @@ import asyncio
 import base64
 import traceback
 from contextlib import AsyncExitStack
+from urllib.parse import urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskline import __version__
-from maskline.net import Answer, Failure, HttpClient, HttpError
+from maskline.net import Answer, Failure, HttpClient, HttpError, encode_form
 from tests.net.conftest import Make
 from tests.support.peer import Behaviour, Peer, Talk, polite, stalls
 from tests.support.until import until
@@ -152,6 +155,15 @@ async def test_an_unanswered_request_is_tried_again_where_the_url_says_so(client
             with pytest.raises(HttpError) as caught:
                 await client.post_form(f"{peer.url}/#{fragment}", {})
             assert (caught.value.kind, len(peer.requests)) == (Failure.TIMEOUT, tries)
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text(max_size=60), max_size=5))
+def test_a_form_is_encoded_as_everybody_does(form: dict[str, str]) -> None:
+    try:
+        wanted = urlencode(form)
+    except UnicodeEncodeError:
+        return
+    assert encode_form(form) == wanted
 
 
 async def test_all_tries_together_end_with_the_total_time(client: HttpClient) -> None:

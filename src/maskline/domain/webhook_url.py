@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import parse_qsl, quote, urlsplit
 
 # Each in ms: least, most, default.
@@ -69,6 +70,7 @@ def _number(text: str | None, limits: tuple[int, int, int]) -> int:
     return min(max(int(text), least), most)
 
 
+@lru_cache(maxsize=4096)
 def as_sent(url: str) -> str:
     """`url` without its fragment, and with percent signs, punycode and a first slash where it cannot be sent as it is.
 
@@ -108,6 +110,7 @@ def _place(url: str) -> tuple[str, int | None]:
     return (parts.hostname or "").rstrip("."), None if parts.port in (80, 443) else parts.port
 
 
+@lru_cache(maxsize=4096)
 def redact(url: str) -> str:
     """`url` as logs and events may show it: scheme, host, port and path."""
     try:

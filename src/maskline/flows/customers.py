@@ -5,6 +5,7 @@ knows a repeated one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlencode
 
@@ -33,7 +34,7 @@ class Customers:
     """Reaches them. `public_url` is the prefix of the addresses that they are given."""
 
     def __init__(self, vault: Vault, http: HttpClient, public_url: str) -> None:
-        self._vault = vault
+        self._open = lru_cache(maxsize=1024)(vault.open)
         self._http = http
         self._url = public_url.rstrip("/")
 
@@ -57,5 +58,5 @@ class Customers:
         return await self._http.get(f"{url}#{fragment}", headers=self._headers(asked, url, {}))
 
     def _headers(self, asked: Asked, url: str, form: Mapping[str, str]) -> dict[str, str]:
-        token = self._vault.open(asked.token_sealed, asked.account_sid)
+        token = self._open(asked.token_sealed, asked.account_sid)
         return {HEADER: sign(token, url, form.items()), TOKEN_HEADER: token_of(asked.sid)}
