@@ -340,7 +340,7 @@ def _join(base: URL, location: str) -> str:
 
 def _encode(text: str) -> str:
     """What `quote_plus` makes of it, in a fifth of the time: most of a callback is SIDs, names and dates."""
-    if _PLAIN.fullmatch(text):
+    if (text.isalnum() and text.isascii()) or _PLAIN.fullmatch(text):
         return text
     return _UNSAFE.sub(lambda unsafe: _QUOTED[unsafe[0]], text.encode()).decode()
 
