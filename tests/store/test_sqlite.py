@@ -1,9 +1,12 @@
 """The embedded store: durable, one server a file, errors of the machine told as such, reads of one snapshot."""
 
 import asyncio
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from maskline.domain.model import SessionStatus
 from maskline.store.accept import accept_messages
 from maskline.store.engine import StoreUnavailable, Tx
+from maskline.store.inspection import inspect
 from maskline.store.migrate import SchemaTooNew, migrations
 from maskline.store.sqlite import AlreadyServed, SqliteStore
 from tests.support.clock import FakeClock
@@ -162,6 +166,29 @@ async def test_a_refused_open_leaves_the_data_free(tmp_path: Path, clock: FakeCl
     path.unlink()
     async with opened(tmp_path, clock) as store:
         await store.write(lambda tx: None)
+
+
+async def test_a_log_of_another_database_is_not_written_into_this_one(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """As it lies there when a copy has been put in the place of a database whose server had died."""
+    (tmp_path / "living").mkdir()
+    path = tmp_path / "maskline.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    content = path.read_bytes()
+    async with opened(tmp_path / "living", clock) as store:
+        await House(store, clock).service()
+        shutil.copy(tmp_path / "living" / "maskline.db-wal", tmp_path)
+    with pytest.raises(StoreUnavailable, match=r"maskline\.db-wal is of another database"):
+        await SqliteStore(path, clock).open()
+    with pytest.raises(StoreUnavailable, match="is of another database"):
+        inspect(path)
+    assert path.read_bytes() == content
+    (tmp_path / "maskline.db-wal").unlink()
+    async with opened(tmp_path, clock):
+        pass
+    inspect(path)
 
 
 async def test_the_command_line_may_write_beside_the_server(store: SqliteStore, clock: FakeClock) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from maskline.store.engine import StoreUnavailable
 
+_WITHOUT_LOG = b"\1\1"
+"""What a database says that is written without a log: a backup does until it is first opened, and no other of ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
@@ -24,6 +27,7 @@ def inspect(path: Path, *, pages: bool = False) -> Inspection:
 
     `pages`: check all of them, which takes as long as it takes to read the file.
     """
+    check_log(path)
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
         try:
@@ -36,6 +40,24 @@ def inspect(path: Path, *, pages: bool = False) -> Inspection:
     except sqlite3.Error as error:
         raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
     return Inspection(None if said == "ok" else said, meta)
+
+
+def check_log(path: Path) -> None:
+    """Raises StoreUnavailable where a log lies beside the database that is another's, as when a backup has been copied
+    over a database: SQLite would write it into this one.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        with path.open("rb") as file:
+            versions = file.read(20)[18:]
+        size = log.stat().st_size
+    except OSError:  # without both there is nothing to mix up; what cannot be read is told when it is opened
+        return
+    if versions == _WITHOUT_LOG and size:
+        raise StoreUnavailable(
+            f"{log} is of another database than {path}, which was copied here without it;"
+            " remove that file and restore the backup once more into an empty directory"
+        )
 
 
 def is_served(path: Path) -> bool:

@@ -37,6 +37,7 @@ from maskline.store.engine import (
     Wake,
     no_pseudonym,
 )
+from maskline.store.inspection import check_log
 from maskline.store.migrate import migrate
 from maskline.store.rounds import Group, Job, Rounds, turn_of
 from maskline.store.sessions import follow_idle_limit
@@ -158,6 +159,7 @@ class SqliteStore:
         if self._serve:
             self._lock = self._take_lock()
         try:
+            check_log(self.path)
             self._writer = self._open_writer()
         except BaseException as error:
             if self._serve:
