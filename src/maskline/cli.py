@@ -16,7 +16,9 @@ import click
 import uvloop
 
 from maskline import __version__, demo, doctor
+from maskline.api.render import render_date
 from maskline.cli_accounts import accounts, keys
+from maskline.cli_backup import backup
 from maskline.cli_callbacks import callbacks
 from maskline.cli_database import (
     config_option,
@@ -36,10 +38,12 @@ from maskline.cli_play import play_scene
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.model import DAY
+from maskline.flows.restored import Restored
 from maskline.flows.retention import prune
 from maskline.play.client import StepFailed
 from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
+from maskline.store.backup import CannotBackUp
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, is_behind
 from maskline.store.sessions import count_old_sessions
@@ -69,6 +73,7 @@ class _Commands(click.Group):
             WrongDatabase,
             StoreUnavailable,
             CannotListen,
+            CannotBackUp,
             StepFailed,
         ) as error:
             raise click.ClickException(str(error)) from None
@@ -94,14 +99,19 @@ def main() -> None:
 @setting("--role", type=click.Choice(ROLES))
 @setting("--tls-cert", metavar="FILE")
 @setting("--tls-key", metavar="FILE")
+@click.option(
+    "--resend-restored",
+    is_flag=True,
+    help="The first start on a restored backup sends what waited in it, though it may have been sent before.",
+)
 @config_option
-def serve(**flags: Any) -> None:
+def serve(resend_restored: bool, **flags: Any) -> None:
     """Run the server until SIGINT or SIGTERM."""
     settings = load(flags)
     configure_logs()
 
     async def run() -> None:
-        server = Server(settings)
+        server = Server(settings, resend_restored=resend_restored)
         running = await server.start()
         serving = asyncio.create_task(server.serve())
         # What is there now stays, and requests leave few cycles: looking at all of it for garbage every few hundred
@@ -109,13 +119,13 @@ def serve(**flags: Any) -> None:
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         await asyncio.sleep(0)  # from here on signals stop it in order
-        _tell(settings, running)
+        _tell(settings, running, resend_restored)
         await serving
 
     uvloop.run(run())
 
 
-def _tell(settings: Settings, running: Running) -> None:
+def _tell(settings: Settings, running: Running, resend_restored: bool) -> None:
     """What a user has to know of a server that has started. Programs read the address from the first line."""
     if settings.auth_token is not None:
         token = "as given"  # noqa: S105 - says where the token is
@@ -130,11 +140,23 @@ def _tell(settings: Settings, running: Running) -> None:
         f"Account SID:  {running.account_sid}",
         f"Auth token:   {token}",
         f"Sandbox:      {'on; messages go to virtual handsets only' if running.sandbox else 'off'}",
-        f"Health:       {running.ops_url or 'not served: the default ops port is taken'}",
     ]
+    if running.restored is not None:
+        lines.append(f"Restored:     {_outcome(running.restored)}")
+    elif resend_restored:
+        lines.append("Restored:     nothing; leave --resend-restored out, or the next restore sends again")
+    lines.append(f"Health:       {running.ops_url or 'not served: the default ops port is taken'}")
     if settings.role == "api":
         lines.append("Role:         api; messages are accepted and wait for a server of role all")
     click.echo("\n".join(lines))
+
+
+def _outcome(restored: Restored) -> str:
+    backup_of = f"the backup of {render_date(restored.made_at)}"
+    if restored.resends:
+        return f"{backup_of}; what waited in it is sent, and may arrive twice"
+    said = f"{backup_of}; {restored.sends} messages that waited in it are delivery-unknown"
+    return f"{said}, {restored.received} from people were not passed on" if restored.received else said
 
 
 @main.command("demo")
@@ -157,6 +179,7 @@ main.add_command(events)
 main.add_command(people)
 main.add_command(numbers)
 main.add_command(optouts)
+main.add_command(backup)
 
 
 @main.command()

@@ -17,6 +17,7 @@ from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
 from maskline.domain.model import SECOND
 from maskline.runtime import CannotListen, check_address, check_tls
 from maskline.settings import Settings, SettingsError
+from maskline.store.backup import MARK
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served
 from maskline.store.migrate import SchemaTooNew, is_behind
@@ -156,6 +157,11 @@ def _database(settings: Settings, path: Path) -> Iterator[Finding]:
     yield _schema(int(found.meta.get("schema_version", 0)))
     yield _key(settings, path.parent, found.meta.get("key_id"))
     yield _clock(int(found.meta.get("migrated_at", 0)))
+    if MARK in found.meta:
+        said = (
+            f"is the one of {render_date(int(found.meta[MARK]))}; the first start gives up what waits in it"
+        )
+        yield Finding("backup", True, f"{said} (delivery-unknown), or with --resend-restored sends it")
 
 
 def _schema(version: int) -> Finding:

@@ -40,6 +40,7 @@ from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.optout_notices import OptOutNotices
+from maskline.flows.restored import Restored, begin_anew
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.flows.strangers import Strangers
@@ -168,13 +169,21 @@ class Running:
     account_sid: str
     account_file: Path | None
     sandbox: bool
+    restored: Restored | None
+    """Of the first start on a backup."""
 
 
 class Server:
-    """One server process. `start`, then `serve` until `request_stop` or a signal, then everything is closed."""
+    """One server process. `start`, then `serve` until `request_stop` or a signal, then everything is closed.
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    `resend_restored`: if the database is a restored backup, what waited in it is sent, though it may have been before.
+    """
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, *, resend_restored: bool = False
+    ) -> None:
         self.settings = settings
+        self._resend_restored = resend_restored
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -196,6 +205,7 @@ class Server:
             await store.close()
             raise
         account_sid = await ensure_account(store, settings, mint, vault, clock)
+        restored = await begin_anew(store, mint, resend=self._resend_restored)
         port = main_socket.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         scheme = "https" if settings.tls_cert else "http"
@@ -289,6 +299,7 @@ class Server:
             account_sid=account_sid,
             account_file=file if settings.account_sid is None and file.exists() else None,
             sandbox=carrier is not None,
+            restored=restored,
         )
 
     def _listen(self) -> tuple[socket.socket, socket.socket | None]:

@@ -31,6 +31,7 @@ from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import set_events_url
 from maskline.store.alerts import claim_alerts, give_up_alerts, settle_alerts
+from maskline.store.backup import unmark
 from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import (
     Attempt,
@@ -86,6 +87,7 @@ from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
 from maskline.store.relay import NewInbound, find_match
+from maskline.store.restored import give_up_texts, give_up_waiting
 from maskline.store.services import find_owner, list_services, load_service_by_name
 from maskline.store.sessions import (
     SessionStatus,
@@ -532,6 +534,22 @@ def strangers(tx: Tx, w: World) -> None:
     delete_strangers(tx, w.service_sid, 10)
 
 
+def give_up(tx: Tx, w: World) -> None:
+    """The first start on a restored backup, with a message of each kind in it."""
+    receive(tx, w)
+    for url, sender in (
+        ("intercept_callback_url", w.ann.identifier),
+        ("out_of_session_callback_url", "+12125550199"),
+    ):
+        tx.execute(f"UPDATE services SET {url} = 'https://a.example/' WHERE sid = ?", (w.service_sid,))  # noqa: S608
+        tx.wants.clear()
+        receive_messages.fn(tx, [w.inbound(sender)])
+    done = give_up_waiting(tx, 0, [w.mint.sid("NO") for _ in range(9)])
+    assert done.sends >= 2 and done.received == 1
+    give_up_texts(tx, [w.mint.sid("NO")])
+    unmark(tx)
+
+
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
@@ -558,6 +576,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     events,
     alerts,
     strangers,
+    give_up,
 ]
 
 # Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not

@@ -257,7 +257,8 @@ RECEIPT_UNMATCHED = _warning(
 DELIVERY_UNKNOWN = _warning(
     49001,
     None,
-    "A message was being handed to the carrier when the link or the process died; it may have been sent.",
+    "A message may have been sent, or not: the link or the process died while it was being handed to the carrier, or it"
+    " waited in a backup that was restored.",
 )
 VALIDITY_PASSED = _warning(
     49002, None, "A message could not be handed to a carrier within its validity and has failed."

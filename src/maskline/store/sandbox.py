@@ -181,6 +181,16 @@ def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
         )
 
 
+def drop_texts(tx: Tx, most: int) -> list[tuple[str, str]]:
+    """Bring up to `most` of the texts no more that handsets have written. Returns (from, to) of each."""
+    rows = tx.execute(
+        "SELECT due_at, sid, payload FROM sandbox_todo WHERE kind = 'text' ORDER BY due_at, sid LIMIT ?",
+        (most,),
+    ).fetchall()
+    tx.executemany("DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?", [row[:2] for row in rows])
+    return [(facts["from"], facts["to"]) for facts in (json.loads(row[2]) for row in rows)]
+
+
 def list_handset_messages(
     tx: Tx, account_sid: str, seek: Seek, filters: dict[str, str]
 ) -> Page[HandsetMessage]:

@@ -439,6 +439,11 @@ def drop_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
             _end(tx, LaneRow(*found), [(problems.VALIDITY_PASSED, "")], [event_sid])
 
 
+def drop_stranger(tx: Tx, row: LaneRow, code: Code, event_sid: str) -> None:
+    """Ask nobody about this message any more, whoever is at it."""
+    _end(tx, row, [(code, "")], [event_sid])
+
+
 def delete_old_strangers(tx: Tx, most: int, retention_us: int) -> int:
     """Delete up to `most` messages outside any Session that are older than that (0: none)."""
     if retention_us == 0:
