@@ -41,11 +41,11 @@ async def begin_anew(store: Store, mint: Mint, *, resend: bool) -> Restored | No
     made_at = Instant(int(mark))
     sends = received = 0
     if not resend:
-        _log.warning("restored.giving_up")
         after = 0
         while True:
             done = await store.write(give_up_waiting, after, _event_sids(mint))
             sends, received, after = sends + done.sends, received + done.received, done.after
+            _log.info("restored.giving_up", sends=sends, received=received)
             if not after:
                 break
         count = STEP
