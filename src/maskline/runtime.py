@@ -29,7 +29,7 @@ from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
 from maskline.domain.address import is_public
 from maskline.domain.model import DAY, SECOND
-from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Todo
+from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Outcome, Todo
 from maskline.flows import inbound, receipts
 from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
@@ -79,6 +79,9 @@ class StoreLedger:
 
     async def find_taken(self, account_sid: str, reference: str) -> str | None:
         return await self._store.read(books.find_taken, account_sid, reference)
+
+    async def find_script(self, account_sid: str, number: str) -> Outcome | None:
+        return await self._store.read(books.find_script, account_sid, number)
 
     async def due(self, most: int) -> tuple[list[Todo], int | None]:
         return await self._store.read(books.due_todos, most)
@@ -217,9 +220,8 @@ class Server:
         receive = partial(inbound.receive, store, mint, options)
         bring = partial(_bring, store, receive)
         carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
-        carriers: Mapping[str, Carrier] = (
-            {carrier.name: carrier} if carrier and settings.role == "all" else {}
-        )
+        known: Mapping[str, Carrier] = {carrier.name: carrier} if carrier else {}
+        carriers = known if settings.role == "all" else {}
         self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
@@ -268,6 +270,7 @@ class Server:
             handsets=Handsets(store, clock, mint, vault, self._http, calls),
             media=media,
             receive=receive,
+            carriers=known,
             sandbox=carrier,
             guard_services=settings.guard_services,
         )

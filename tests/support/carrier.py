@@ -112,6 +112,9 @@ class ScriptedCarrier:
         finally:
             self.in_flight -= 1
 
+    async def adopt(self, account_sid: str, number: str) -> None:
+        """It brings everything anyway."""
+
     async def look_up(self, message: Outgoing) -> Accepted | None:
         self.asked.append(message)
         return await _play(self._answers.popleft()) if self._answers else None

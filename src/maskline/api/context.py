@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from maskline.api.http import Authenticator
 from maskline.api.render import Renderer
-from maskline.carriers.base import Inbound
+from maskline.carriers.base import Carrier, Inbound
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import Clock
 from maskline.domain import problems
@@ -44,6 +44,7 @@ class Context:
     handsets: Handsets
     media: MediaRelay
     receive: Callable[[Inbound], Awaitable[Received]]
+    carriers: Mapping[str, Carrier]
     sandbox: SandboxCarrier | None
     guard_services: bool
 

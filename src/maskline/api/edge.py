@@ -19,6 +19,7 @@ from maskline.api.limits import RateLimit
 from maskline.api.render import render_problem
 from maskline.api.routing import Router
 from maskline.api.wire import Exchange, Reply
+from maskline.carriers.base import CarrierError
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
@@ -68,6 +69,9 @@ class Edge:
         except StoreUnavailable as error:
             _log.warning("store.unavailable", request=request_id, error=str(error))
             answer = self._refuse(Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"}), exchange.path)
+        except CarrierError as error:
+            _log.warning("carrier.failed", request=request_id, kind=error.kind.value, why=error.detail)
+            answer = self._refuse(Problem(problems.CARRIER_FAILED, f"Request {request_id}"), exchange.path)
         except StoreRefused:
             _log.exception("store.refused", request=request_id, method=exchange.method)
             answer = self._refuse(Problem(problems.STORAGE_FAILED, f"Request {request_id}"), exchange.path)

@@ -13,7 +13,7 @@ from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.problems import Problem
-from maskline.flows.numbers import add_number, change_number, new_number, remove_number
+from maskline.flows.numbers import add_to_pool, change_number, new_number, remove_number
 from maskline.store.engine import Tx
 from maskline.store.idempotency import Replayed
 from maskline.store.numbers import list_pool, load_pool_number
@@ -47,8 +47,9 @@ class _Pool:
     async def _add(self, request: Request, sid: str | None, number: ProxyNumber | None) -> Answer:
         account_sid, service_sid = request.account_sid, request.sids["service"]
         try:
-            made = await self._c.store.write(
-                add_number,
+            made = await add_to_pool(
+                self._c.store,
+                self._c.carriers,
                 account_sid,
                 service_sid,
                 sid=canonical(sid) if sid else None,

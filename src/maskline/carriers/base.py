@@ -115,3 +115,9 @@ class Carrier(Protocol):
 
         Called only where `capabilities` says that it can be asked.
         """
+
+    async def adopt(self, account_sid: str, number: str) -> None:
+        """Bring here from now on what comes to this number of the account: it is about to join a pool.
+
+        Harmless to repeat. Raises CarrierError, with nothing changed.
+        """

@@ -29,7 +29,16 @@ from maskline.clock import Clock
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import media_of
 from maskline.domain.model import SECOND
-from maskline.domain.sandbox import Abilities, Answer, Handed, HandOver, HandsetMessage, Todo
+from maskline.domain.sandbox import (
+    BEHAVIOURS,
+    Abilities,
+    Answer,
+    Handed,
+    HandOver,
+    HandsetMessage,
+    Outcome,
+    Todo,
+)
 from maskline.mint import Mint
 
 NAME = "sandbox"
@@ -54,6 +63,7 @@ class Ledger(Protocol):
     async def add_text(self, message: HandsetMessage, todo: Todo) -> None: ...
     async def abilities(self, account_sid: str) -> Abilities: ...
     async def find_taken(self, account_sid: str, reference: str) -> str | None: ...
+    async def find_script(self, account_sid: str, number: str) -> Outcome | None: ...
     async def due(self, most: int) -> tuple[list[Todo], int | None]: ...
     async def done(self, todos: list[Todo]) -> None: ...
     async def postpone(self, todos: list[Todo], due_at: int) -> None: ...
@@ -109,6 +119,12 @@ class SandboxCarrier:
     async def look_up(self, message: Outgoing) -> Accepted | None:
         sid = await self._ledger.find_taken(message.account_sid, message.sid)
         return Accepted(sid) if sid is not None else None
+
+    async def adopt(self, account_sid: str, number: str) -> None:
+        """Its handsets reach every number as they are; unless it is scripted to refuse this one."""
+        outcome = await self._ledger.find_script(account_sid, number)
+        if outcome is not None and (kind := _FAILURES.get(BEHAVIOURS[outcome].answer)) is not None:
+            raise CarrierError(kind, f"the sandbox is scripted: {outcome.value}")
 
     async def text(
         self, account_sid: str, from_: str, to: str, body: str, media: list[str], types: list[str]

@@ -203,6 +203,11 @@ PARAMETER_INVALID = _warning(80701, 400, "The parameter is missing or malformed.
 STORAGE_FAILED = _error(
     80501, 500, "The database refused the operation; the request id identifies it in the server's log."
 )
+CARRIER_FAILED = _error(
+    80502,
+    500,
+    "The number's carrier failed or refused, and nothing was changed; the request id identifies it in the log.",
+)
 PROXY_INTERNAL = _error(
     80504, 500, "An internal error happened; the request id identifies it in the server's log."
 )

@@ -6,10 +6,12 @@ still hold it are written down as closed first, a few hundred at a time, and tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from maskline.carriers import sandbox
+from maskline.carriers.base import Carrier, CarrierError, Kind
 from maskline.domain import problems
 from maskline.domain.directory import CAN, Address
 from maskline.domain.ids import AccountSid, NumberSid
@@ -33,6 +35,9 @@ from maskline.store.numbers import (
 )
 from maskline.store.services import load_service
 from maskline.store.sessions import MOST_CLOSED, as_of_now, close_expired_on_number
+
+ADOPT_S = 10.0
+"""How long a carrier may take to bring a number here."""
 
 
 def new_entry(
@@ -82,8 +87,9 @@ def new_number(
 # The pool of a Service
 
 
-def add_number(
-    tx: Tx,
+async def add_to_pool(
+    store: Store,
+    carriers: Mapping[str, Carrier],
     account_sid: str,
     service_sid: str,
     *,
@@ -94,12 +100,62 @@ def add_number(
     event_sid: str,
     key: Key | None,
 ) -> ProxyNumber:
-    """Put a number of the account, named by SID or by value, into the pool.
+    """Put a number of the account, named by SID or by value, into the pool; its carrier is told to bring it here first.
 
-    With the sandbox on, a phone number that nobody carries becomes a sandbox number of this account.
+    Raises CarrierError, with nothing changed, and what `add_number` does.
+    """
+    named = (account_sid, service_sid, sid, number)
+    found = await store.read(_find_for_pool, *named, sandbox_on=sandbox_on)
+    carrier = carriers.get(found.carrier_account)
+    if found.service_sid is None and carrier is not None:
+        try:
+            async with asyncio.timeout(ADOPT_S):
+                await carrier.adopt(account_sid, found.phone_number)
+        except TimeoutError:
+            raise CarrierError(Kind.UNCERTAIN, "took too long") from None
+    return await store.write(
+        add_number, *named, reserved=reserved, sandbox_on=sandbox_on, event_sid=event_sid, key=key
+    )
+
+
+def add_number(
+    tx: Tx,
+    account_sid: str,
+    service_sid: str,
+    sid: str | None,
+    number: ProxyNumber | None,
+    *,
+    reserved: bool,
+    sandbox_on: bool,
+    event_sid: str,
+    key: Key | None,
+) -> ProxyNumber:
+    """The write of `add_to_pool`. With the sandbox on, a phone number that nobody carries becomes a sandbox number of
+    this account.
+
     Raises Replayed, 20404, 80301, 80303, 80601, 80104, 80105, 80101, 80622, 80701.
     """
+    found = _find_for_pool(tx, account_sid, service_sid, sid, number, sandbox_on=sandbox_on)
+    # A number that was known before keeps its SID: that it is the one under the key tells of a repeat.
+    claim_or_replay(tx, key, found.sid, fresh=found is number)
+    if found is number:
+        insert_number(tx, found)
     service = load_service(tx, account_sid, service_sid)
+    join_pool(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
+    return load_pool_number(tx, service.sid, found.sid)
+
+
+def _find_for_pool(
+    tx: Tx,
+    account_sid: str,
+    service_sid: str,
+    sid: str | None,
+    number: ProxyNumber | None,
+    *,
+    sandbox_on: bool,
+) -> ProxyNumber:
+    """The number that is named: the account's, or `number` itself if the directory has none of this value."""
+    load_service(tx, account_sid, service_sid)
     by_sid = find_number_by_sid(tx, sid) if sid is not None else None
     by_value = find_number(tx, number.phone_number) if number is not None else None
     if sid is not None and (by_sid is None or by_sid.account_sid != account_sid):
@@ -116,12 +172,7 @@ def add_number(
         raise Problem(problems.NUMBER_NOT_AVAILABLE)
     if found.carrier_account == sandbox.NAME and not sandbox_on:
         raise Problem(problems.NUMBER_NOT_AVAILABLE, "The sandbox that carries it is off")
-    # A number that was known before keeps its SID: that it is the one under the key tells of a repeat.
-    claim_or_replay(tx, key, found.sid, fresh=found is number)
-    if found is number:
-        insert_number(tx, number)
-    join_pool(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
-    return load_pool_number(tx, service.sid, found.sid)
+    return found
 
 
 def change_number(

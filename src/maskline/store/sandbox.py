@@ -87,6 +87,14 @@ def _hand_over(tx: Tx, item: HandOver) -> Handed:
     return Handed(item.sid, behaviour.answer, answer_delay_ms, tuple(early), report_at)
 
 
+def find_script(tx: Tx, account_sid: str, number: str) -> Outcome | None:
+    """What is scripted for a number, if anything is."""
+    row = tx.execute(
+        "SELECT outcome FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?", (account_sid, number)
+    ).fetchone()
+    return Outcome(row[0]) if row is not None else None
+
+
 def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | None]:
     """How the next send to this handset goes; uses up one of its `Times`."""
     row = tx.execute(
