@@ -379,7 +379,24 @@ def test_addresses_are_completed_from_where_they_were_written() -> None:
     ]
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(
+    "address",
+    ["http://[", "file:///etc/passwd", "FILE:/etc/passwd", "javascript:0", "tel:+14155550100", "http:///x"],
+)
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "<Redirect>{}</Redirect>",
+        "<Play>{}</Play>",
+        '<Gather action="{}"/>',
+        "<Gather><Play>{}</Play></Gather>",
+        '<Dial><Number statusCallback="{}">1</Number></Dial>',
+        "<Message><Media>{}</Media></Message>",
+    ],
+)
+def test_an_address_that_nobody_is_to_be_led_to_is_refused(inner: str, address: str) -> None:
+    """Whoever carries it out may reach more by other schemes than a server: files of its own."""
     with pytest.raises(TwimlError) as caught:
-        resolve(parse_twiml(response("<Redirect>http://[</Redirect>"), XML), BASE)
+        resolve(parse_twiml(response(inner.format(address)), XML), BASE)
     assert caught.value.code.number == 12200
+    assert address not in caught.value.detail

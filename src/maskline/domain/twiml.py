@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from maskline.domain import problems
 from maskline.domain.markup import Element, Unreadable, escape, parse_xml
@@ -348,9 +348,13 @@ def _resolved(element: _Made, base: str) -> _Made:
 
 def _join(base: str, url: str) -> str:
     try:
-        return urljoin(base, url)
+        whole = urljoin(base, url)
+        parts = urlsplit(whole)
     except ValueError:
         raise _invalid("an address in it is none") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise _invalid("an address in it is none of http or https")
+    return whole
 
 
 def render_twiml(verbs: Iterable[Verb]) -> bytes:
