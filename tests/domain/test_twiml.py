@@ -128,6 +128,10 @@ def refused(body: bytes, content_type: str = XML) -> tuple[int, str]:
                 )
             ],
         ),
+        (
+            '<Dial sequential="true"><Number>1</Number><Number>2</Number></Dial>',
+            [Dial((Number("1"), Number("2")), sequential=True)],
+        ),
         ('<Reject/><Reject reason="busy"/><Hangup/>', [Reject(), Reject("busy"), Hangup()]),
         ('<Say bargeIn="x" xmlns:a="b">Unknown attributes are passed over</Say>', None),
         ('<Say loop="">An empty one says nothing</Say>', [Say("An empty one says nothing")]),

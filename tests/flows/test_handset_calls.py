@@ -135,6 +135,20 @@ async def test_of_several_the_first_answers_and_without_an_action_it_goes_on(min
     assert verbs(call) == [(0, "Dial"), (8, "Say")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "rung", "ends"), [("answer", ["+4"], "completed"), ("busy", ["+4", "+5"], "busy")]
+)
+async def test_one_after_the_other_is_dialled_until_one_answers(
+    mint: Mint, answer: str, rung: list[str], ends: str
+) -> None:
+    numbers = "<Number>+4</Number><Number>+5</Number>"
+    told = Told(start=f'<Dial sequential="true" action="/over">{numbers}</Dial>', over="")
+    call = await told.play(mint, answer=CallAnswer(answer))
+    assert [(leg["to"], leg["status"]) for leg in call.legs] == [(number, ends) for number in rung]
+    assert told.noted[1:] == [rung[: count + 1] for count in range(len(rung))] + [rung]
+    assert told.asked[-1][1]["DialCallStatus"] == ends
+
+
 async def test_nobody_answers_faster_than_it_rings(mint: Mint) -> None:
     call = await Told(start='<Dial timeout="2">+4</Dial>').play(mint)
     assert [leg["status"] for leg in call.legs] == ["no-answer"]

@@ -6,7 +6,7 @@ for TwiML, of us or of a customer's server, it asks through `ask`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -222,9 +222,18 @@ class HandsetCalling:
         return keys
 
     async def _dial(self, dial: Dial) -> dict[str, str]:
-        """Call all numbers; the first one does as the script says. Gives what the caller's side learns of it."""
+        """Call all numbers, each of which would do as the script says. Gives what the caller's side learns of it."""
         self._caller.status = "in-progress"
         numbers = dial.numbers[:MOST_NUMBERS]
+        result: dict[str, str] = {}
+        for at_once in [(number,) for number in numbers] if dial.sequential else [numbers]:
+            result = await self._try(dial, at_once)
+            if result["DialCallStatus"] == "completed":
+                break
+        return result
+
+    async def _try(self, dial: Dial, numbers: Sequence[Number]) -> dict[str, str]:
+        """Call these at once; the first one does as the script says."""
         legs = [
             _Leg(self.mint.sid("CA"), dial.caller_id or self._caller.from_, number.number, "initiated")
             for number in numbers

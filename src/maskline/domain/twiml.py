@@ -149,7 +149,9 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Call all of `numbers` at once and join the first who answers. What is not said the carrier decides."""
+    """Call all of `numbers` at once, or one after the other (`sequential`), and join the first who answers. What is
+    not said the carrier decides.
+    """
 
     numbers: tuple[Number, ...]
     caller_id: str | None = _attribute("callerId")
@@ -159,6 +161,7 @@ class Dial:
     time_limit_s: int | None = _attribute("timeLimit", None, _whole(range(1, 86_401)))
     hangup_on_star: bool = _attribute("hangupOnStar", False, _flag)
     answer_on_bridge: bool = _attribute("answerOnBridge", False, _flag)
+    sequential: bool = _attribute("sequential", False, _flag)
 
 
 @dataclass(frozen=True, slots=True)
