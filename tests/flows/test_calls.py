@@ -431,6 +431,21 @@ async def test_what_changes_while_the_customer_thinks_is_looked_at_again(
     assert await house.events() == [80904, 80904, 80904]
 
 
+async def test_what_became_of_a_call_is_told_even_where_the_customer_said_nothing(
+    house: House, receiver: Receiver
+) -> None:
+    line, session, ann, _ = await a_line(house, intercept_callback_url=receiver.url)
+    receiver.answers = [500]
+    receiver.stalled.clear()
+    async with house.working():
+        ringing = asyncio.create_task(line.ring(ann))
+        await until(lambda: len(receiver.posts) == 1)
+        await house.close(session)
+        receiver.stalled.set()
+        assert await ringing == REJECT
+    assert await house.events() == [80904]
+
+
 async def test_a_carrier_that_asks_twice_while_the_customer_thinks_dials_once(
     house: House, receiver: Receiver
 ) -> None:

@@ -238,14 +238,14 @@ def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
         _event(tx, call, problems.INTERCEPTED, verdict.failure, **where)
         _end(tx, call.carrier_key)
         return TurnedAway(busy=True)
-    if verdict.failure:
-        _event(tx, call, problems.INTERCEPT_FAILED, verdict.failure, **where)
     partner = _partner(tx, call, interaction)
     if partner is None:  # closed, or somebody gone, while the customer thought
         _leave_one_sided(tx, place)
         _event(tx, call, problems.SESSION_EXPIRED, **where)
         _end(tx, call.carrier_key)
         return TurnedAway()
+    if verdict.failure:
+        _event(tx, call, problems.INTERCEPT_FAILED, verdict.failure, **where)
     return _dial(tx, call, place, partner)
 
 
