@@ -10,7 +10,7 @@ from twilio.request_validator import RequestValidator
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, OutboxState, SessionStatus
 from maskline.flows.intercepts import EVENTS
-from maskline.flows.lanes import SLOTS_EACH
+from maskline.flows.lanes import LOOK_S, SLOTS, SLOTS_EACH
 from maskline.store.interactions import find_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim
@@ -218,6 +218,26 @@ async def test_a_stalling_receiver_costs_nobody_else_and_its_own_only_their_pati
             await until(lambda: len(house.carrier.sent) == 41)
             await house.quiet()
     assert len({one.to for one in house.carrier.sent}) == 41
+
+
+async def test_some_that_stall_and_take_all_the_places_keep_nobody_else_waiting(
+    house: House, receiver: Receiver
+) -> None:
+    receiver.stalled.clear()
+    async with receiving() as quick:
+        _, ann, ben = await house.pair(await house.service(intercept_callback_url=quick.url))
+        async with house.working():
+            for _ in range(SLOTS // SLOTS_EACH):
+                stalling = await house.service(1, intercept_callback_url=receiver.url)
+                for _ in range(SLOTS_EACH + 1):
+                    await house.hear((await house.pair(stalling))[1])
+            await house.quiet()
+            for count in (1, 2):
+                await house.hear(ann)
+                await house.pass_time(LOOK_S)
+                await until(lambda sent=count: len(house.carrier.sent) == sent)
+            assert {one.to for one in house.carrier.sent} == {ben.identifier}
+            receiver.stalled.set()
 
 
 async def test_where_no_verdict_blocks_messages_wait_for_their_turn(house: House, receiver: Receiver) -> None:

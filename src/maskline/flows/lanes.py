@@ -17,6 +17,12 @@ from maskline.store.engine import Batched, Store, StoreUnavailable, Wake
 from maskline.store.lanes import Claimed, LaneClaim, free_orphans
 
 SLOTS, SLOTS_EACH = 128, 32
+SPARE = 1024
+"""How many more there may be where all SLOTS are taken: a Service that has no call under way then has one of these, so
+that a few whose receivers stall at once, or are slow for good, keep nobody else waiting.
+"""
+LOOK_S = 0.25
+"""How long there is between two looks for such Services."""
 CLAIMS = 16
 """How many claims in a row may find nothing before there is a pause, though there are more lanes to look at."""
 POLL_S = 1.0
@@ -125,6 +131,7 @@ class LaneLoop(Generic[WorkT]):
         self._lanes = Lanes(most_each, first_pause_s, SLOTS_EACH)
         self._new_events = new_events
         self._lane = ""
+        self._look_at = 0.0
         self._stopping = False
         self.under_way: set[asyncio.Task[None]] = set()
 
@@ -153,10 +160,15 @@ class LaneLoop(Generic[WorkT]):
 
     async def _begin_due(self) -> float:
         """Begin what is due. Returns how long nothing more can be, in seconds."""
-        free = SLOTS - len(self.under_way)
-        if free <= 0:
-            return POLL_S
         lanes, now = self._lanes, self._clock.uptime()
+        free, spare = SLOTS - len(self.under_way), 0
+        if free <= 0:
+            free, spare = 0, SPARE + free
+            if spare <= 0:
+                return POLL_S
+            if now < self._look_at:
+                return self._look_at - now
+            self._look_at = now + LOOK_S
         claims = 0
         while True:
             claim = LaneClaim(
@@ -167,6 +179,7 @@ class LaneLoop(Generic[WorkT]):
                 busy=lanes.busy(now),
                 lane=self._lane,
                 event_sids=self._new_events(),
+                spare=spare,
             )
             claimed = await self._store.batch(self._claim, claim)
             self._lane = claimed.lane

@@ -50,7 +50,8 @@ class LaneRow(NamedTuple):
 
 @dataclass(slots=True)
 class LaneClaim:
-    """What a worker can take: `free` in all, and `busy` of each Service that is at its limit or had better wait.
+    """What a worker can take: `free` in all, and `busy` of each Service that is at its limit or had better wait. Up to
+    `spare` more are taken, one of each Service that is not busy.
 
     `began_at` is when this run of the worker began: nothing could be done for a row before. `event_sids`: SIDs for the
     events that this may raise.
@@ -63,6 +64,7 @@ class LaneClaim:
     busy: dict[str, int]
     lane: str = ""
     event_sids: list[str] = field(default_factory=list)
+    spare: int = 0
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ def walk(
     claimed: Claimed[WorkT] = Claimed(item.lane)
     wrapped = False
     for _ in range(MOST_LANES):
-        if len(claimed.work) >= item.free:
+        if len(claimed.work) >= item.free + item.spare:
             break
         row = next_lane(claimed.lane)
         if row is None:
@@ -130,7 +132,9 @@ def walk(
         claimed.lane = row[0]
         if wrapped and claimed.lane > item.lane:
             break
-        room = min(item.most_each - item.busy.get(claimed.lane, 0), item.free - len(claimed.work))
+        busy = item.busy.get(claimed.lane, 0)
+        one = 1 if item.spare and not busy else 0
+        room = min(item.most_each - busy, max(one, item.free - len(claimed.work)))
         claimed.work += fill(claimed.lane, room)
     else:
         claimed.more = True
