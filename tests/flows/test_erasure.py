@@ -347,6 +347,7 @@ async def test_a_verdict_that_is_out_lets_nothing_on(house: House, receiver: Rec
 # What they wrote as a stranger
 
 ANSWER = ("text/xml", "<Response><Message>who are you?</Message></Response>")
+CREATE = ("application/json", json.dumps({"participantIdentifier": BEN}))
 
 
 async def write_as_stranger(house: House, service: Service, count: int) -> None:
@@ -370,11 +371,12 @@ async def test_what_a_stranger_wrote_is_blanked_and_names_nobody(house: House, r
     assert await house.rows("SELECT DISTINCT data FROM interactions") == [(NO_BODY,)]
 
 
+@pytest.mark.parametrize("answer", [ANSWER, CREATE], ids=["twiml", "json"])
 async def test_what_the_customer_is_being_asked_about_a_stranger_comes_to_nothing(
-    house: House, receiver: Receiver
+    house: House, receiver: Receiver, answer: tuple[str, str]
 ) -> None:
     service = await house.service(1, out_of_session_callback_url=receiver.url)
-    receiver.answers = [ANSWER] * 3
+    receiver.answers = [answer] * 3
     receiver.stalled.clear()
     async with house.working():
         await write_as_stranger(house, service, 3)

@@ -165,17 +165,27 @@ class Sessions:
         self._clock = clock
 
     async def create(
-        self, account_sid: str, session: Session, wanted: list[Wanted], key: Key | None, *, own_ttl: bool
+        self,
+        account_sid: str,
+        session: Session,
+        wanted: list[Wanted],
+        key: Key | None,
+        *,
+        own_ttl: bool,
+        guard: Callable[[Tx], None] | None = None,
     ) -> Session:
-        """Make a Session with its participants, all or nothing; without `own_ttl` it takes the Service's.
+        """Make a Session with its participants, all or nothing; without `own_ttl` it takes the Service's. `guard` may
+        refuse it in the last moment.
 
-        Raises Replayed, 20404, 80603, 80609, 80623 and what assignment refuses.
+        Raises Replayed, 20404, 80603, 80609, 80623 and what assignment and `guard` refuse.
         """
         if len(wanted) > MOST_PARTICIPANTS:
             raise Problem(problems.TOO_MANY_PARTICIPANTS)
 
         def write(tx: Tx, plan: list[NewParticipant]) -> Session:
             service = load_service(tx, account_sid, session.service_sid)
+            if guard is not None:
+                guard(tx)
             claim_or_replay(tx, key, session.sid)
             refuse_past(session.expiry_at, session.created_at)
             made = session if own_ttl else replace(session, ttl=service.default_ttl)

@@ -5,8 +5,9 @@ They answer with TwiML, which is carried out, or with JSON, which makes a Sessio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
@@ -27,7 +28,7 @@ from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
 from maskline.net import Answer, HttpError
-from maskline.store.engine import Store, StoreUnavailable, Wake
+from maskline.store.engine import Store, StoreUnavailable, Tx, Wake
 from maskline.store.strangers import (
     TOPIC,
     Reply,
@@ -35,6 +36,7 @@ from maskline.store.strangers import (
     Stranger,
     claim_strangers,
     is_routed,
+    refuse_if_gone,
     settle_strangers,
 )
 
@@ -226,6 +228,7 @@ class Strangers:
             sender=stranger.sender,
             number=stranger.number,
             modes=(Mode.VOICE_AND_MESSAGE, Mode.MESSAGE_ONLY),
+            guard=partial(refuse_if_gone, row_id=stranger.id, sid=stranger.sid),
         )
 
     async def _hand_back(self, stranger: Stranger, outcome: Outcome) -> Redirect | None:
@@ -246,10 +249,11 @@ async def auto_create(
     sender: str,
     number: str,
     modes: Sequence[Mode],
+    guard: Callable[[Tx], None] | None = None,
 ) -> None:
     """Make the Session, the sender (or caller) on the number that they wrote to (or called), reserved or not.
 
-    `modes`: what it may be if the customer does not say, the best first. Raises Problem.
+    `modes`: what it may be if the customer does not say, the best first. `guard` may refuse it. Raises Problem.
     """
     people = [_wanted(sender, number, own=True), _wanted(wanted.identifier, wanted.proxy_identifier)]
     failure: Problem | None = None
@@ -274,7 +278,9 @@ async def auto_create(
         )
         them = [replace(one, sid=ParticipantSid(mint.sid("KP"))) for one in people]
         try:
-            await sessions.create(account_sid, session, them, None, own_ttl=wanted.ttl is not None)
+            await sessions.create(
+                account_sid, session, them, None, own_ttl=wanted.ttl is not None, guard=guard
+            )
         except Problem as problem:
             failure = problem
         else:

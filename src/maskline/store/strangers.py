@@ -17,7 +17,7 @@ from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import SECOND, OutboxState, Participant, Session, SessionStatus, StoreBodies
 from maskline.domain.phone import mask
-from maskline.domain.problems import Code
+from maskline.domain.problems import Code, Problem
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
 from maskline.domain.stranger import Last
 from maskline.store.accept import INSERT_SEND
@@ -157,6 +157,15 @@ def is_routed(tx: Tx, service_sid: str, number: str, sender: str) -> bool:
     """Whether a Session would take what this sender writes to this number."""
     match = find_match(tx, service_sid, number, sender)
     return isinstance(incoming(match, tx.now, tx.idle_close_us), Route)
+
+
+def refuse_if_gone(tx: Tx, row_id: int, sid: str) -> None:
+    """Raise 20404 unless this message is still being asked about: its sender may have been erased meanwhile."""
+    row = tx.execute(
+        "SELECT 1 FROM outbox WHERE id = ? AND message_sid = ? AND state = 4", (row_id, sid)
+    ).fetchone()
+    if row is None:
+        raise Problem(problems.NOT_FOUND)
 
 
 @dataclass(slots=True)
