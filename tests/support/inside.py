@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from maskline.api.wire import Exchange
+from maskline.api.wire import Application, Exchange
 from maskline.runtime import Server
 from maskline.settings import Settings
 from maskline.store.engine import Tx
@@ -69,8 +69,7 @@ class Inside:
             pairs = form.items() if isinstance(form, Mapping) else form
             exchange.body = urlencode(list(pairs), doseq=True).encode()
             exchange.headers[b"content-type"] = b"application/x-www-form-urlencoded"
-        status, sent, body = await self._app(exchange)
-        reply = Reply(status, {name.decode().lower(): value.decode() for name, value in sent}, body)
+        reply = await _answer(self._app, exchange)
         check_reply(method, path, reply, self._client)
         return reply
 
@@ -116,6 +115,12 @@ class Inside:
         """Let time pass, and everything happen that this makes happen."""
         self.clock.advance(seconds)
         await self.quiet()
+
+
+async def _answer(app: Application, exchange: Exchange) -> Reply:
+    status, lines, body = await app(exchange)
+    headers = (line.split(": ", 1) for line in lines.decode().splitlines())
+    return Reply(status, {name.lower(): value for name, value in headers}, body)
 
 
 def _all(tx: Tx) -> list[Any]:
