@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.checked import CheckedApi
+from tests.support.inside import Inside
 from tests.support.server import Api, RealServer
 from tests.support.world import fresh_number
 from tests.wire.facts import operations
@@ -156,3 +157,15 @@ def test_the_host_header_decides_nothing(api: CheckedApi) -> None:
 def test_health_and_readiness_need_no_credentials_and_tell_no_details(server: RealServer, path: str) -> None:
     reply: Any = Api(server.url).get(path, auth=False)
     assert (reply.status, reply.json) == (200, {"status": "ok"})
+
+
+async def test_the_ops_port_says_why_a_server_is_not_ready(tmp_path: Path) -> None:
+    async with Inside(tmp_path / "data") as inside:
+        checks = {"database": True, "worker": True, "sandbox": True}
+        ready = await inside.ops("/readyz")
+        assert (ready.status, ready.json) == (200, {"status": "ok", "checks": checks})
+        await inside.store.write(lambda tx: tx.execute("ALTER TABLE meta RENAME TO gone"))
+        ready = await inside.ops("/readyz")
+        checks["database"] = False
+        assert (ready.status, ready.json) == (503, {"status": "unavailable", "checks": checks})
+        await inside.store.write(lambda tx: tx.execute("ALTER TABLE gone RENAME TO meta"))

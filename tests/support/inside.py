@@ -111,6 +111,12 @@ class Inside:
             await turns()
         raise AssertionError("it does not come to rest")
 
+    async def ops(self, path: str) -> Reply:
+        """What the ops port answers."""
+        exchange = Exchange(None)
+        exchange.method, exchange.path = "GET", path
+        return await _answer(self._server._https[1].config.app, exchange)
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and everything happen that this makes happen."""
         self.clock.advance(seconds)

@@ -11,7 +11,7 @@ import msgspec
 
 from maskline.api.http import Answer, Request
 from maskline.store.accounts import find_meta
-from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.engine import Store, StoreRefused, StoreUnavailable
 
 
 def load_contract() -> msgspec.Raw:
@@ -30,11 +30,15 @@ class Ops:
     async def health(self, _: Request) -> Answer:
         return Answer({"status": "ok"})
 
-    async def ready(self, _: Request) -> Answer:
-        found = {
+    async def look(self) -> dict[str, bool]:
+        """What has to be right for this process to do its work, and whether it is."""
+        return {
             "database": await self._database(),
             **{name: check() for name, check in self._checks.items()},
         }
+
+    async def ready(self, _: Request) -> Answer:
+        found = await self.look()
         good = all(found.values())
         content: dict[str, object] = {"status": "ok" if good else "unavailable"}
         if self._details:
@@ -44,5 +48,5 @@ class Ops:
     async def _database(self) -> bool:
         try:
             return await self._store.read(find_meta, "schema_version") is not None
-        except StoreUnavailable:
+        except (StoreUnavailable, StoreRefused):
             return False
