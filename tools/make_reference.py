@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from the code: errors and events, and a Service's settings.
+"""Write the reference pages that are made from the code: errors and events, a Service's settings, metrics.
 
     python tools/make_reference.py
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskline.domain import problems, service_settings
 from maskline.domain.problems import Code
+from maskline.metrics import METRICS
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 
@@ -62,6 +63,19 @@ an empty one restores the default. Twilio's own resources gain no fields for the
 |---|---|---|---|---|
 """
 
+METRICS_HEAD = """# Metrics
+
+`GET /metrics` on the ops port, in Prometheus' text format. The text is made at most once a second. No label holds a
+number, a name of anybody's or a SID. [Monitor a server](../how-to/monitor.md) has a scrape configuration and alerts.
+
+Counters begin at zero with each start of the server; what the command line does beside it is not counted. A histogram
+has `_bucket`, `_sum` and `_count`, in seconds unless its name says otherwise. The process itself is told in
+prometheus-client's `process_…` metrics: processor time, memory, open files, start.
+
+| Metric | Kind | Labels | What it says |
+|---|---|---|---|
+"""
+
 
 def errors_page() -> str:
     codes = sorted(
@@ -82,7 +96,15 @@ def settings_page() -> str:
     return SETTINGS + "\n".join(rows) + "\n"
 
 
-PAGES = {"errors.md": errors_page, "service-settings.md": settings_page}
+def metrics_page() -> str:
+    rows = []
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.name}` | {metric.kind.value} | {labels} | {metric.sentence} |")
+    return METRICS_HEAD + "\n".join(rows) + "\n"
+
+
+PAGES = {"errors.md": errors_page, "service-settings.md": settings_page, "metrics.md": metrics_page}
 
 
 def main() -> None:

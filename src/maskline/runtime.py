@@ -283,7 +283,8 @@ class Server:
         self._sockets = [main_socket]
         ops_url = None
         if ops_socket is not None:
-            self._https.append(_http(build_ops_app(context, checks, docs_url), settings, tls=False))
+            owners = [owner for owner in (app.requests, store, messages, self._worker) if owner is not None]
+            self._https.append(_http(build_ops_app(context, checks, docs_url, owners), settings, tls=False))
             self._sockets.append(ops_socket)
             ops_url = f"http://127.0.0.1:{ops_socket.getsockname()[1]}"
         self._serving = [

@@ -7,7 +7,7 @@ its outcome is stored, so at most `slots` messages of an account can be uncertai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import structlog
 
@@ -16,6 +16,8 @@ from maskline.domain.model import SECOND
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
 from maskline.flows.retention import Sweeper
+from maskline.metrics import SLOTS as SLOTS_METRIC
+from maskline.metrics import SLOTS_IN_USE, Sample
 from maskline.mint import Mint
 from maskline.store.engine import Store, StoreUnavailable, Wake
 from maskline.store.receipts import retry_receipts
@@ -52,6 +54,7 @@ class Worker:
         self._sweeper = sweeper
         self._run = run
         self._lanes = [one.lanes(run) for one in customers]
+        self._slots = slots
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
@@ -78,6 +81,14 @@ class Worker:
     def is_running(self) -> bool:
         """Whether every loop lives: what `/readyz` asks."""
         return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    def measures(self) -> Iterator[Sample]:
+        """How much of what it can do at a time it does."""
+        for name, free in self._free.items():
+            yield SLOTS_METRIC, (name,), self._slots
+            yield SLOTS_IN_USE, (name,), self._slots - free
+        for lanes in self._lanes:
+            yield from lanes.measures()
 
     async def stop(self) -> None:
         """Start nothing more, and give what is being sent a while to end and be recorded."""

@@ -52,6 +52,7 @@ from maskline.store.calls import (
 )
 from maskline.store.calls import Verdict as CallVerdict
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
+from maskline.store.depth import measure_outbox
 from maskline.store.engine import Tx
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
@@ -550,6 +551,10 @@ def give_up(tx: Tx, w: World) -> None:
     unmark(tx)
 
 
+def measure(tx: Tx, _: World) -> None:
+    measure_outbox(tx)
+
+
 WORK: list[Callable[[Tx, World], None]] = [
     accept,
     receive,
@@ -577,13 +582,14 @@ WORK: list[Callable[[Tx, World], None]] = [
     alerts,
     strangers,
     give_up,
+    measure,
 ]
 
 # Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not
 # yet swept.
 SMALL = {"purges", "erasures", "sandbox_todo", "ended", "wanted", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
-PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes")
+PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes", "outbox_dead")
 # Asked once, at the start of a server, whether an earlier run left anything.
 ONCE = {orphans}
 

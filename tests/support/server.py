@@ -132,6 +132,7 @@ class RealServer:
     environment: dict[str, str] = field(default_factory=dict)
     command: list[str] = field(default_factory=lambda: [sys.executable, "-m", "maskline"])
     url: str = ""
+    ops_url: str = ""
     process: subprocess.Popen[str] | None = None
 
     def spawn(self, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
@@ -155,8 +156,10 @@ class RealServer:
         self.process = self.spawn()
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if found := re.search(r"(https?://\S+)", line):
+            if found := re.search(r"listens on (https?://\S+)", line):
                 self.url = found[1]
+            elif found := re.match(r"Health: +(http://\S+)?", line):
+                self.ops_url = found[1] or ""
                 break
         else:
             self.ended()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from maskline.api import v2010
 from maskline.api.alerts import Alerts
@@ -16,12 +16,12 @@ from maskline.api.inventory import Inventory
 from maskline.api.legs import Calls, Messages
 from maskline.api.limits import RateLimit
 from maskline.api.media import Links, MessageMedia
+from maskline.api.metrics import Metrics, Owner
 from maskline.api.numbers import PhoneNumbers, ShortCodes
 from maskline.api.ops import Ops, load_contract
 from maskline.api.optouts import OptOuts
 from maskline.api.participants import Participants
 from maskline.api.people import People
-from maskline.api.routing import Router
 from maskline.api.sandbox import Sandbox
 from maskline.api.services import Services
 from maskline.api.sessions import Sessions
@@ -106,11 +106,16 @@ def build_app(
         table["/sandbox/messages"] = Resource(auth, post=sandbox.text, get=sandbox.list)
         table["/sandbox/calls"] = Resource(auth, post=sandbox.call, get=sandbox.list_calls)
         table["/sandbox/behaviour"] = Resource(auth, post=sandbox.script)
-    return Edge(Router(table), docs_url, limit, cors_lines(cors_origin), access_log=access_log)
+    return Edge(table, docs_url, limit, cors_lines(cors_origin), access_log=access_log)
 
 
-def build_ops_app(context: Context, checks: Checks, docs_url: str) -> Edge:
-    """What the ops port serves: health, with details."""
+def build_ops_app(context: Context, checks: Checks, docs_url: str, owners: Sequence[Owner]) -> Edge:
+    """What the ops port serves: health, with details, and metrics of what the `owners` measure."""
     ops = Ops(context.store, checks, details=True)
-    table = {"/healthz": Resource(None, get=ops.health), "/readyz": Resource(None, get=ops.ready)}
-    return Edge(Router(table), docs_url)
+    metrics = Metrics(context.store, context.clock, ops.look, owners)
+    table = {
+        "/healthz": Resource(None, get=ops.health),
+        "/readyz": Resource(None, get=ops.ready),
+        "/metrics": Resource(None, get=metrics.show),
+    }
+    return Edge(table, docs_url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 import msgspec
@@ -23,9 +24,11 @@ from maskline.carriers.base import CarrierError
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
+from maskline.metrics import REQUESTS, Histogram, Sample
 from maskline.store.engine import StoreRefused, StoreUnavailable
 
 MOST_KEY = 255
+METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 
 # What of a path is logged: words and SIDs. Names are the caller's, and may be anything.
 _SHOWN = re.compile(r"([A-Za-z]*|v1|2010-04-01|[A-Z]{2}[0-9a-fA-F]{32})(\.json)?")
@@ -36,12 +39,37 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
+class Requests:
+    """How many requests there were of each kind, and how long they took."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str, int], Histogram] = {}
+        self._told: dict[tuple[str, str, str], Histogram] = {}
+
+    def note(self, route: str, method: str, status: int, duration_s: float) -> None:
+        """One more was answered."""
+        histogram = self._kinds.get((route, method, status // 100))
+        if histogram is None:
+            # What a caller may make up as a method must not make up a series.
+            kind = route or "none", method if method in METHODS else "other", f"{status // 100}xx"
+            histogram = self._told.setdefault(kind, Histogram(REQUESTS))
+            self._kinds[route, method, status // 100] = histogram
+        histogram.note(duration_s)
+
+    def measures(self) -> Iterator[Sample]:
+        """What was noted."""
+        for kind, histogram in self._told.items():
+            yield REQUESTS, kind, histogram
+
+
 class Edge:
-    """The application of a port (`wire.Application`). `access_log`: each request is logged."""
+    """The application of a port (`wire.Application`): what answers at which pattern of a path. `access_log`: each
+    request is logged.
+    """
 
     def __init__(
         self,
-        router: Router[Resource],
+        table: Mapping[str, Resource],
         docs_url: str,
         limit: RateLimit | None = None,
         cors: bytes = b"",
@@ -50,7 +78,10 @@ class Edge:
     ) -> None:
         self.always = cors
         self._access_log = access_log
-        self._router = router
+        for route, resource in table.items():
+            resource.route = resource.route or route
+        self._router = Router(table)
+        self.requests = Requests()
         self._limit = limit
         self._docs_url = docs_url
         self._concurrent = 0
@@ -62,8 +93,9 @@ class Edge:
         began = time.perf_counter()
         request_id = self._next_id()
         self._concurrent += 1
+        found = self._router.find(exchange.path)
         try:
-            answer = await self._answer(exchange)
+            answer = await self._answer(exchange, found)
         except Problem as problem:
             answer = self._refuse(problem, exchange.path)
         except StoreUnavailable as error:
@@ -83,6 +115,7 @@ class Edge:
         finally:
             self._concurrent -= 1
         duration_s = time.perf_counter() - began
+        self.requests.note(found[0].route if found else "", exchange.method, answer.status, duration_s)
         if self._access_log:
             _tell(request_id, exchange.method, exchange.path, answer.status, duration_s)
         return self._render(answer, request_id, duration_s)
@@ -94,6 +127,7 @@ class Edge:
     def refusal(self, code: Code) -> Reply:
         """The answer to what never became a request."""
         answer, request_id = self._refuse(Problem(code), ""), self._next_id()
+        self.requests.note("", "", answer.status, 0.0)
         if self._access_log:
             _tell(request_id, "", "", answer.status, 0.0)
         return self._render(answer, request_id, 0.0)
@@ -113,9 +147,8 @@ class Edge:
             lines += f"{name}: {value}\r\n".encode("latin-1")
         return answer.status, lines, body
 
-    async def _answer(self, exchange: Exchange) -> Answer:
+    async def _answer(self, exchange: Exchange, found: tuple[Resource, dict[str, str]] | None) -> Answer:
         path, method, headers = exchange.path, exchange.method, exchange.headers
-        found = self._router.find(path)
         if found is None:
             raise Problem(problems.NOT_FOUND)
         resource, sids = found

@@ -69,10 +69,13 @@ def fixed(content: Any) -> Handler:
 
 
 class Resource:
-    """What answers at one path: a handler a method. Without `auth` it answers anybody."""
+    """What answers at one path: a handler a method. Without `auth` it answers anybody. `route`: the pattern of the
+    path, as it is measured.
+    """
 
     def __init__(self, auth: Authenticator | None, **handlers: Handler) -> None:
         self.auth = auth
+        self.route = ""
         self._handlers = {method.upper(): handler for method, handler in handlers.items()}
         if "GET" in self._handlers:
             self._handlers["HEAD"] = self._handlers["GET"]

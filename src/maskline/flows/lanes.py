@@ -6,13 +6,14 @@ A receiver that stalls or fails costs nobody else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
+from maskline.metrics import CUSTOMER_SECONDS, CUSTOMER_UNDER_WAY, Histogram, Sample
 from maskline.store.engine import Batched, Store, StoreUnavailable, Wake
 from maskline.store.lanes import Claimed, LaneClaim, free_orphans
 
@@ -133,11 +134,17 @@ class LaneLoop(Generic[WorkT]):
         self._lane = ""
         self._look_at = 0.0
         self._stopping = False
+        self._work_s = Histogram(CUSTOMER_SECONDS)
         self.under_way: set[asyncio.Task[None]] = set()
 
     async def free_orphans(self) -> None:
         """Make due again what an earlier run was at."""
         await self._store.write(free_orphans, self.topic, self._run)
+
+    def measures(self) -> Iterator[Sample]:
+        """How many are under way, and how long they took."""
+        yield CUSTOMER_UNDER_WAY, (self.topic,), len(self.under_way)
+        yield CUSTOMER_SECONDS, (self.topic,), self._work_s
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -201,11 +208,13 @@ class LaneLoop(Generic[WorkT]):
         return max(0.001, pause_s)
 
     async def _do(self, one: WorkT) -> None:
-        good = False
+        good, began = False, self._clock.uptime()
         try:
             good = await self._work(one, self._run)
         finally:
-            self._lanes.ended(one.service_sid, self._clock.uptime(), good=good)
+            now = self._clock.uptime()
+            self._work_s.note(now - began)
+            self._lanes.ended(one.service_sid, now, good=good)
             self._wake.set()
 
 

@@ -7,7 +7,7 @@ know, and the row says so; after T3 it is over. See ARCHITECTURE.md, path A.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
 from maskline.domain.text import MOST_BODY
 from maskline.flows.media import MediaRelay
+from maskline.metrics import CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
 from maskline.store.engine import Store, StoreUnavailable, Tx
@@ -115,6 +116,7 @@ class Messages:
         self._deadline_s = deadline_s
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
         self._paused_until: dict[str, float] = {}
+        self._handovers = {(name, fate): Histogram(HANDOVERS) for name in carriers for fate in Fate}
 
     # T1
 
@@ -191,6 +193,13 @@ class Messages:
         if waiter is not None and not waiter.done():
             waiter.set_result((outcome.status, outcome.updated_at))
 
+    def measures(self) -> Iterator[Sample]:
+        """What became of hand-overs, and who is paused."""
+        for (name, fate), histogram in self._handovers.items():
+            yield HANDOVERS, (name, fate.value), histogram
+        for name in self.carriers:
+            yield CARRIER_PAUSED, (name,), name in self._paused_until
+
     # Between T2 and T3
 
     def is_paused(self, carrier_account: str) -> bool:
@@ -223,6 +232,7 @@ class Messages:
         `mark` is the uptime when it was started: a process that was frozen since then must not send what another
         may have judged meanwhile.
         """
+        began = self._clock.uptime()
         outcome = Outcome(
             id=row.id,
             run="",
@@ -234,13 +244,16 @@ class Messages:
             event_sid=self._mint.sid("NO"),
         )
         try:
-            await self._hand_over(row, mark, outcome)
+            await self._hand_over(row, began - mark, outcome)
         except Exception:
             # A defect of ours. What was known until then stands; without it the row would stay started for ever.
             _log.exception("send.defect", carrier=row.carrier_account, message=row.message_sid)
+        histogram = self._handovers.get((row.carrier_account, outcome.fate))
+        if histogram is not None:  # else what an earlier run had this account for
+            histogram.note(self._clock.uptime() - began)
         return outcome
 
-    async def _hand_over(self, row: Started, mark: float, outcome: Outcome) -> None:
+    async def _hand_over(self, row: Started, age_s: float, outcome: Outcome) -> None:
         carrier = self.carriers.get(row.carrier_account)
         if carrier is None:  # left behind by a run that had this account; nobody can be asked
             return
@@ -257,7 +270,7 @@ class Messages:
         if row.ask:
             await self._ask(carrier, message, row, outcome)
             return
-        if self._clock.uptime() - mark > MARK_LIFE_S:
+        if age_s > MARK_LIFE_S:
             outcome.fate = Fate.GIVEN_BACK
             return
         if outcome.notice is not None and not message.body:  # nothing of it can be sent

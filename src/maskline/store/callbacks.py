@@ -14,6 +14,7 @@ from maskline.domain.callback import Told
 from maskline.domain.model import Interaction, StoreBodies
 from maskline.domain.retry import next_callback_at
 from maskline.domain.service_settings import bodies_kept
+from maskline.metrics import CALLBACKS
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
@@ -142,11 +143,13 @@ def _record(tx: Tx, item: Attempt) -> None:
     )
     place = (item.service_sid, item.session_sid, item.interaction_sid)
     if item.good:
+        tx.count(CALLBACKS, "good")
         finish(tx, item.id, row[0])
         _let_go(tx, item.bodies, *place)
         return
     due_at = next_callback_at(tx.now, item.number)
     dead = due_at >= row[1]
+    tx.count(CALLBACKS, "dead" if dead else "failed")
     if item.number == 1 or dead:
         detail = f"{item.url} ({item.error or item.status})" + (", given up" if dead else "")
         where = {
@@ -176,6 +179,7 @@ def bury_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
             (row_id, tx.now),
         ).fetchone()
         if row is not None:
+            tx.count(CALLBACKS, "dead")
             finish(tx, row_id, row[0], dead=True)
             _let_go(tx, wants_of(tx, row[2]).bodies, *row[2:])
             where = {"service_sid": row[2], "session_sid": row[3], "interaction_sid": row[4]}

@@ -23,13 +23,14 @@ from maskline.domain.call import (
     rings_for_s,
 )
 from maskline.domain.callback import START, Told
-from maskline.domain.interaction import CallStatus, merge
+from maskline.domain.interaction import CALL_WORDS, CallStatus, merge
 from maskline.domain.model import DAY, SECOND, Instant, Interaction, Participant
 from maskline.domain.phone import dial_form, mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.domain.service_settings import blocks_on_failure
 from maskline.domain.stranger import Last
+from maskline.metrics import CALLS, TURNED_AWAY, VERDICTS
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
@@ -210,8 +211,7 @@ def _route(tx: Tx, call: NewCall) -> Step:
             return Strange(code)
         case Refused(code, session):
             _event(tx, call, code, session_sid=session.sid)
-            _end(tx, call.carrier_key)
-            return TurnedAway()
+            return _turn_away(tx, call)
 
 
 def find_caller(tx: Tx, call: NewCall) -> Caller | None:
@@ -230,20 +230,18 @@ def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
     if row is None or row[3] != State.ASKING or interaction is None:
         return Ended() if row is None else _again(tx, call, place, State(row[3]))
     if find_session(tx, place.service_sid, place.session_sid) is None:
-        _end(tx, call.carrier_key)  # deleted, and nothing of it is to be kept
-        return TurnedAway()
+        return _turn_away(tx, call)  # deleted, and nothing of it is to be kept
     where = {"session_sid": place.session_sid, "interaction_sid": place.sid}
+    tx.count(VERDICTS, "none" if verdict.failure else "passed" if verdict.passes else "blocked")
     if not verdict.passes:
         _leave_one_sided(tx, place)
         _event(tx, call, problems.INTERCEPTED, verdict.failure, **where)
-        _end(tx, call.carrier_key)
-        return TurnedAway(busy=True)
+        return _turn_away(tx, call, busy=True)
     partner = _partner(tx, call, interaction)
     if partner is None:  # closed, or somebody gone, while the customer thought
         _leave_one_sided(tx, place)
         _event(tx, call, problems.SESSION_EXPIRED, **where)
-        _end(tx, call.carrier_key)
-        return TurnedAway()
+        return _turn_away(tx, call)
     if verdict.failure:
         _event(tx, call, problems.INTERCEPT_FAILED, verdict.failure, **where)
     return _dial(tx, call, place, partner)
@@ -461,6 +459,7 @@ def _merge(
     where = (place.service_sid, place.session_sid, place.sid)
     tx.execute(_MERGE, (inbound_status, merged, data, tx.now, *where))
     if ends:
+        tx.count(CALLS, CALL_WORDS[merged])
         _end(tx, carrier_key)
         session = find_session(tx, place.service_sid, place.session_sid)
         if session is not None:
@@ -495,8 +494,13 @@ def turn_away(tx: Tx, call: NewCall, events: list[tuple[Code, str]], event_sids:
         return _again(tx, call, Place(*row[:3]), State(row[3]))
     for (code, detail), event_sid in zip(events, event_sids, strict=True):
         _event(tx, replace(call, event_sid=event_sid), code, detail)
+    return _turn_away(tx, call)
+
+
+def _turn_away(tx: Tx, call: NewCall, *, busy: bool = False) -> TurnedAway:
+    tx.count(CALLS, TURNED_AWAY)
     _end(tx, call.carrier_key)
-    return TurnedAway()
+    return TurnedAway(busy)
 
 
 def _event(tx: Tx, call: NewCall, code: Code, detail: str = "", **where: Any) -> None:

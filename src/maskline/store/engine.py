@@ -7,12 +7,13 @@ conflict, so it must be deterministic: SIDs, keys and instants are made before a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum, IntFlag
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from maskline.domain.model import Instant, StoreBodies
 from maskline.domain.optout import OBEYS_NOTHING, Rules
+from maskline.metrics import Metric, Sample
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,10 +79,11 @@ class Tx:
     `now` is the only time in it. `idle_close_us` is the operator's idle limit, which every reader of a Session needs;
     `pseudonym` is the vault's. A function adds to `wake` whom the commit shall wake; the start of sends reports in
     `oldest_us` and `started` how far behind it is, so that the writer can slow what comes in. `wants` remembers what
-    each Service wants.
+    each Service wants. `counted` is what has come to pass in it, each with its labels: metrics, once it is committed.
     """
 
     __slots__ = (
+        "counted",
         "execute",
         "executemany",
         "idle_close_us",
@@ -108,8 +110,13 @@ class Tx:
         self.pseudonym = pseudonym
         self.wake = Wake.NOBODY
         self.wants: dict[str, Wants] = {}
+        self.counted: list[tuple[Metric, tuple[str, ...]]] = []
         self.oldest_us = 0
         self.started = 0
+
+    def count(self, metric: Metric, *labels: str) -> None:
+        """One more of this has come to pass."""
+        self.counted.append((metric, labels))
 
 
 class Turn(IntEnum):
@@ -156,6 +163,9 @@ class Store(Protocol):
 
     async def cut_log(self) -> bool:
         """Leave nothing of what has been overwritten in the log either. False: others kept it busy; ask again."""
+
+    def measures(self) -> Iterable[Sample]:
+        """Its own figures, and what transactions have counted."""
 
     def overloaded(self) -> bool:
         """Whether so many accepts wait that a further one would be refused."""

@@ -13,6 +13,7 @@ from maskline.domain import problems
 from maskline.domain.ids import instant_of
 from maskline.domain.model import Instant
 from maskline.domain.problems import Code, Problem
+from maskline.metrics import EVENTS
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek
 
@@ -82,7 +83,7 @@ def insert_event(
     interaction_sid: str | None = None,
 ) -> None:
     """Write an event down. An Interaction of no Session has an empty `session_sid`."""
-    tx.execute(
+    inserted = tx.execute(
         _INSERT,
         (
             sid,
@@ -96,6 +97,8 @@ def insert_event(
             tx.now,
         ),
     )
+    if inserted.rowcount:
+        tx.count(EVENTS, str(code.number), code.level.lower())
 
 
 def load_event(tx: Tx, account_sid: str, sid: str) -> Event:

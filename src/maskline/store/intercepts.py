@@ -15,6 +15,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Interaction, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.domain.service_settings import blocks_on_failure
+from maskline.metrics import VERDICTS
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
@@ -111,6 +112,7 @@ def _enter(tx: Tx, item: LaneClaim, service_sid: str) -> bool:
         return False
     for row in rows:
         _pass(tx, row)
+        tx.count(VERDICTS, "none")
         _event(tx, item.event_sids.pop(), row, problems.INTERCEPT_FAILED, "not asked in time")
     return True
 
@@ -154,6 +156,7 @@ def judge_intercepts(tx: Tx, items: list[Verdict]) -> list[Exception | None]:
 def _judge(tx: Tx, item: Verdict) -> None:
     if own_row(tx, item.id, item.sid, item.run) is None:
         return
+    tx.count(VERDICTS, "none" if item.failure else "passed" if item.passes else "blocked")
     row = tx.execute(_ROW, (item.id,)).fetchone()
     if item.passes:
         _pass(tx, row)

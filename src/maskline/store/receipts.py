@@ -7,9 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskline.domain import problems
+from maskline.domain.interaction import WORDS
 from maskline.domain.model import SECOND
 from maskline.domain.phone import mask
 from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
+from maskline.metrics import RECEIPTS
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.record import merge_leg
@@ -52,6 +54,7 @@ def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
 
 def _merge(tx: Tx, item: Receipt) -> bool:
     found = _apply(tx, _FIND, item.number, item.carrier_id, item.status)
+    tx.count(RECEIPTS, WORDS[item.status], "yes" if found else "no")
     if not found and not is_buried(tx, item.carrier_id):
         # The status is the row's place: one row for each status that was reported, however often.
         due_at = next_receipt_at(tx.now, 1)

@@ -13,6 +13,7 @@ from maskline.domain.channel import scheme_of
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
+from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import obey_word
@@ -44,34 +45,44 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
         "SELECT account_sid, service_sid FROM numbers WHERE phone_number = ?", (item.to,)
     ).fetchone()
     if number is None or (number[1] is None and not scheme_of(item.to)):
+        tx.count(INBOUND, "unknown-number")
         return Received(known=False)
     taken = tx.execute(
         "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (item.carrier_account, item.carrier_id, tx.now),
     )
     if taken.rowcount == 0:
+        tx.count(INBOUND, "repeated")
         return Received(repeated=True)
     account_sid, service_sid = number
     if service_sid is None:
+        tx.count(INBOUND, "not-wired")
         _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
         return Received()
     if item.word and _obey(tx, item, account_sid, service_sid):
+        tx.count(INBOUND, "stop-word")
         return Received()
     if not _is_slow_enough(tx, item, account_sid, service_sid):
+        tx.count(INBOUND, "too-fast")
         return Received()
     if is_waiting(tx, service_sid, item.to, item.sender):
         # Whatever the sender has by now: what they wrote before goes first.
+        tx.count(INBOUND, "out-of-session")
         insert_stranger(tx, item, account_sid, service_sid)
         return Received()
     match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
         case Route() as route:
+            tx.count(INBOUND, "relayed")
             relay(tx, item, account_sid, route)
             return Received(interaction_sid=item.sid)
-        case OutOfSession() if wants_of(tx, service_sid).strangers:
-            insert_stranger(tx, item, account_sid, service_sid)
         case OutOfSession(code):
-            _event(tx, item, account_sid, service_sid, None, code)
+            tx.count(INBOUND, "out-of-session")
+            if wants_of(tx, service_sid).strangers:
+                insert_stranger(tx, item, account_sid, service_sid)
+            else:
+                _event(tx, item, account_sid, service_sid, None, code)
         case Refused(code, session):
+            tx.count(INBOUND, "refused")
             _event(tx, item, account_sid, service_sid, session.sid, code)
     return Received()
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -23,6 +25,18 @@ from maskline.clock import Clock, SteadyTime
 from maskline.domain import problems
 from maskline.domain.model import Instant
 from maskline.domain.problems import Problem
+from maskline.metrics import (
+    DATABASE_BYTES,
+    DISK_FREE_BYTES,
+    READ_SECONDS,
+    ROUND_ITEMS,
+    ROUND_SECONDS,
+    WAITING_ACCEPTS,
+    WAL_BYTES,
+    Histogram,
+    Metric,
+    Sample,
+)
 from maskline.store.engine import (
     MOST_WAITING,
     Batched,
@@ -145,6 +159,9 @@ class SqliteStore:
         self._closing = False
         self._time = SteadyTime(clock)
         self._commits = 0
+        self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
+        self._round_s, self._round_items = Histogram(ROUND_SECONDS), Histogram(ROUND_ITEMS)
+        self._read_s = Histogram(READ_SECONDS)
 
     async def open(self) -> SqliteStore:
         """Lock the file, bring its schema up to date, start the threads.
@@ -226,7 +243,11 @@ class SqliteStore:
     # Reading
 
     async def read(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._loop.run_in_executor(self._read_pool, self._read, fn, args, kwargs)
+        began = time.perf_counter()
+        try:
+            return await self._loop.run_in_executor(self._read_pool, self._read, fn, args, kwargs)
+        finally:
+            self._read_s.note(time.perf_counter() - began)
 
     def _read(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         connection = getattr(self._local, "connection", None)
@@ -281,6 +302,17 @@ class SqliteStore:
             return False
         return not busy
 
+    def measures(self) -> Iterator[Sample]:
+        for (metric, labels), count in self._counts.items():
+            yield metric, labels, count
+        yield ROUND_SECONDS, (), self._round_s
+        yield ROUND_ITEMS, (), self._round_items
+        yield READ_SECONDS, (), self._read_s
+        yield WAITING_ACCEPTS, (), self._accepts_waiting
+        yield DATABASE_BYTES, (), self.path.stat().st_size
+        yield WAL_BYTES, (), self._wal_bytes()
+        yield DISK_FREE_BYTES, (), shutil.disk_usage(self.path.parent).free
+
     def overloaded(self) -> bool:
         return self._accepts_waiting >= MOST_WAITING
 
@@ -288,6 +320,12 @@ class SqliteStore:
         event = asyncio.Event()
         self._subscribers.append((wake, event))
         return event
+
+    def _settle_round(self, settled: list[_Settled], accepts: int, tx: Tx, took_s: float) -> None:
+        self._round_s.note(took_s)
+        self._round_items.note(len(settled))
+        self._counts.update(tx.counted)
+        self._settle(settled, accepts, tx.wake)
 
     def _settle(self, settled: list[_Settled], accepts: int, wake: Wake) -> None:
         self._accepts_waiting -= accepts
@@ -314,6 +352,7 @@ class SqliteStore:
 
     def _round(self, groups: list[Group]) -> None:
         """Run a round's jobs and commit them; nobody is told before."""
+        began = time.perf_counter()
         now = self._time.now()
         tx = self._tx(self._writer, now)
         accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
@@ -337,7 +376,8 @@ class SqliteStore:
             return
         if tx.started or tx.oldest_us:
             self._rounds.note_starts(tx.started, tx.oldest_us)
-        self._loop.call_soon_threadsafe(self._settle, settled, accepts, tx.wake)
+        took_s = time.perf_counter() - began
+        self._loop.call_soon_threadsafe(self._settle_round, settled, accepts, tx, took_s)
         self._tend_wal()
 
     def _run(self, tx: Tx, groups: list[Group], *, guarded: bool = False) -> list[_Settled]:
@@ -359,7 +399,7 @@ class SqliteStore:
         return settled
 
     def _guarded(self, tx: Tx, batched: Batched[Any, Any], jobs: list[Job]) -> list[_Settled]:
-        wake = tx.wake
+        wake, counted = tx.wake, len(tx.counted)
         self._writer.execute("SAVEPOINT job")
         try:
             results = batched.fn(tx, [job[1] for job in jobs])
@@ -368,12 +408,13 @@ class SqliteStore:
         except Exception as error:
             self._undo(error)
             tx.wake = wake
+            del tx.counted[counted:]
             return [(job[2], self._alone(tx, job)) for job in jobs]
 
     def _alone(self, tx: Tx, job: Job) -> Any:
         """The result of one job under a savepoint of its own, or the exception that it gets."""
         batched, work, _ = job
-        wake = tx.wake
+        wake, counted = tx.wake, len(tx.counted)
         self._writer.execute("SAVEPOINT job")
         try:
             if batched is None:
@@ -385,6 +426,7 @@ class SqliteStore:
         except Exception as error:
             self._undo(error)
             tx.wake = wake
+            del tx.counted[counted:]
             return _told(error)
         return result
 
