@@ -37,6 +37,7 @@ MOST_BYTES = 65_536
 MOST_REDIRECTS = 3
 IDLE_S = 2.0
 HOST_CONNECTIONS = 64
+USER_AGENT = f"maskline/{__version__}"
 
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -143,7 +144,7 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # `_Try` has them
             trace_configs=[_trace()],
             read_bufsize=MOST_BYTES,
-            headers={"User-Agent": f"maskline/{__version__}", "Accept-Encoding": "identity"},
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         )
         return self
 

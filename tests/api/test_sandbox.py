@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from maskline.net import USER_AGENT
 from tests.support.checked import CheckedApi
 from tests.support.eventually import eventually
 from tests.support.server import RealServer
@@ -372,3 +373,15 @@ def test_without_the_sandbox_there_is_none_and_unknown_numbers_are_refused(
         assert api.get(service["links"]["phone_numbers"]).json["phone_numbers"] == []
     finally:
         assert server.stop() == 0
+
+
+@pytest.mark.parametrize("path", ["/sandbox/messages", "/sandbox/calls"])
+def test_no_customers_address_has_the_server_ask_itself(api: CheckedApi, path: str) -> None:
+    """With credentials in it, and a name that is not the public URL's: each call would make the next one, for ever."""
+    pair = make_pair(api)
+    form = {"From": pair.first["identifier"], "To": pair.first["proxy_identifier"], "Body": "again"}
+    reply = api.post(path, form, headers={"User-Agent": USER_AGENT})
+    assert refused(reply, 80701)
+    assert "leads to this server itself" in reply.json["message"]
+    assert api.get(pair.session["links"]["interactions"]).json["interactions"] == []
+    assert api.post(path, form, headers={"User-Agent": "curl/8"}).status == 201

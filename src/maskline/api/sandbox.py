@@ -21,6 +21,7 @@ from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import Abilities, CallAnswer, HandsetCall, HandsetMessage, Outcome
 from maskline.domain.text import MOST_BODY
+from maskline.net import USER_AGENT
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number
 from maskline.store.sandbox import (
@@ -81,6 +82,14 @@ def _own(tx: Tx, account_sid: str, number: str) -> ProxyNumber | None:
     return None
 
 
+def _refuse_own(request: Request) -> None:
+    """Raise 80701 if it is this server that asks: where a customer's address leads here, with the account's credentials
+    in it, each call or text would make the next one, for ever.
+    """
+    if request.exchange.headers.get(b"user-agent") == USER_AGENT.encode():
+        raise Problem(problems.PARAMETER_INVALID, "the address in TwiML (it leads to this server itself)")
+
+
 class Sandbox:
     """The handlers. The sandbox must be on."""
 
@@ -89,6 +98,7 @@ class Sandbox:
         self._carrier = carrier
 
     async def text(self, request: Request) -> Answer:
+        _refuse_own(request)
         params = request.params
         from_ = identifier_key(params.required("From", MOST_NUMBER))
         to = identifier_key(params.required("To", MOST_NUMBER))
@@ -126,6 +136,7 @@ class Sandbox:
         )
 
     async def call(self, request: Request) -> Answer:
+        _refuse_own(request)
         params = request.params
         to = identifier_key(params.required("To", MOST_NUMBER))
         duration_s = params.integer("Duration", 0, LONGEST_S)
