@@ -296,6 +296,18 @@ def test_a_caller_who_hides_their_number_is_turned_away_like_any_stranger(
     assert events == [(80902,)]
 
 
+@pytest.mark.parametrize("hidden", ["+8656696", "+86282452253"])
+def test_who_hides_their_number_is_nobody_in_a_session(api: CheckedApi, hidden: str) -> None:
+    """Even where somebody was added under what carriers say of them: it is everybody's."""
+    pair = two_numbers(api, IdentifierCheck="possible")
+    api.delete(pair.first["url"])
+    number = pair.first["proxy_identifier"]
+    api.make(pair.session["links"]["participants"], {"Identifier": hidden, "ProxyIdentifier": number})
+    reply = Carrier(api, pair).ring(From=hidden)
+    assert [verb.tag for verb in ET.fromstring(reply.raw)] == ["Reject"]  # noqa: S314
+    assert interactions(api, pair) == []
+
+
 def test_a_number_of_another_pool_and_a_channel_have_no_calls(
     carrier: Carrier, wire: Any, server: RealServer
 ) -> None:

@@ -25,7 +25,7 @@ from maskline.domain.call import (
 from maskline.domain.callback import START, Told
 from maskline.domain.interaction import CALL_WORDS, CallStatus, merge
 from maskline.domain.model import DAY, SECOND, Instant, Interaction, Participant
-from maskline.domain.phone import dial_form, mask
+from maskline.domain.phone import dial_form, is_caller, mask
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.domain.service_settings import blocks_on_failure
@@ -248,7 +248,8 @@ def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
 
 
 def _match(tx: Tx, call: NewCall) -> Match | None:
-    return find_match(tx, call.service_sid, call.to, call.sender)
+    """The caller's active pair. Whoever hides their number is in none: what is said of them is said of all who do."""
+    return find_match(tx, call.service_sid, call.to, call.sender) if is_caller(call.sender) else None
 
 
 def _partner(tx: Tx, call: NewCall, interaction: Interaction) -> Participant | None:
