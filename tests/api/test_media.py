@@ -1,9 +1,10 @@
 """Media: from the API and from handsets to the other's handset, and as Twilio shows them."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from maskline.flows.media import MOST_BYTES, MOST_UNREAD_EACH
 from tests.support.checked import CheckedApi
 from tests.support.eventually import eventually
 from tests.support.server import RealServer
@@ -232,9 +234,10 @@ class Origin(BaseHTTPRequestHandler):
         self.send_header("Location", "/cat.jpg")
         self.send_header("Set-Cookie", "a=b")
         self.send_header("Content-Type", "text/html" if self.path == "/page" else "image/jpeg")
-        self.send_header("Content-Length", "4")
+        content = b"x" * MOST_BYTES if self.path == "/long" else b"meow"
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(b"meow")
+        self.wfile.write(content)
 
     def log_message(self, *_: Any) -> None:
         """Not on the test's output."""
@@ -252,10 +255,10 @@ def origin() -> Iterator[str]:
 
 @pytest.fixture
 def links(tmp_path: Path, origin: str) -> Iterator[list[str]]:
-    """What the partner gets for three media of the origin, from a server that may reach it."""
+    """What the partner gets for four media of the origin, from a server that may reach it."""
     server = RealServer(tmp_path / "data", environment={"MASKLINE_ALLOW_PRIVATE_WEBHOOKS": "true"}).start()
     pair = make_pair(CheckedApi(server.url))
-    text(pair, MediaUrl=[f"{origin}/cat.jpg", f"{origin}/moved", f"{origin}/page"])
+    text(pair, MediaUrl=[f"{origin}/{name}" for name in ("cat.jpg", "moved", "page", "long")])
     ((_, media),) = reached(pair.api, pair.second)  # type: ignore[arg-type]
     yield media
     assert server.stop() == 0, server.log()
@@ -284,6 +287,26 @@ def test_a_link_leads_to_the_medium_and_to_nothing_that_could_act(links: list[st
     status, content, _ = fetch(links[2])
     assert (status, json.loads(content)["code"]) == (502, 11200)
     assert fetch(links[0], "POST")[0] == 405
+
+
+def ask_and_not_read(link: str) -> socket.socket:
+    """A request whose answer has begun."""
+    url = urlsplit(link)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((url.hostname, url.port))
+    connection.sendall(f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode())
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    return connection
+
+
+def test_who_does_not_read_what_was_asked_for_does_not_fill_the_servers_memory(links: list[str]) -> None:
+    with ExitStack() as stack:
+        for _ in range(-(-MOST_UNREAD_EACH // MOST_BYTES)):
+            stack.enter_context(closing(ask_and_not_read(links[3])))
+        assert fetch(links[0])[0] == 503
+    eventually(lambda: fetch(links[0])[0] == 200)
+    assert len(fetch(links[3])[1]) == MOST_BYTES
 
 
 def test_a_link_into_the_servers_own_network_leads_nowhere(mine: CheckedApi, pair: Pair, origin: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 from maskline.api import v2010
 from maskline.api.context import Context
@@ -93,6 +94,7 @@ class Links:
 
     async def fetch(self, request: Request) -> Answer:
         fetched = await self._relay.fetch(request.sids["token"])
+        request.exchange.sent = partial(self._relay.was_read, fetched)
         return Answer(fetched.content, headers={"Content-Type": fetched.content_type, **_INERT})
 
 

@@ -10,6 +10,7 @@ An offer to speak another protocol (`Upgrade`) is not taken up: the request is a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httptools
@@ -24,13 +25,18 @@ RAW = 8  # in chunks of one byte, a body takes six times its size
 MOST_RAW_BYTES = RAW * MOST_BYTES  # of a request
 MOST_CONNECTIONS = 10_000
 DEADLINE_S = 10.0
+READ_S = 300.0
+"""How long an answer may take to be read where somebody waits for that: the next request, or `Exchange.sent`."""
 
 Reply = tuple[int, bytes, bytes]
 """Status, header lines as they are written, body."""
 
 
 class Exchange:
-    """One request, whole, and how it is answered. uvicorn's protocol knows it as the cycle of its connection."""
+    """One request, whole, and how it is answered. uvicorn's protocol knows it as the cycle of its connection.
+
+    `sent` is called when the answer has been read or never will be: for those that are too large to have many of.
+    """
 
     __slots__ = (
         "_connection",
@@ -44,6 +50,7 @@ class Exchange:
         "path",
         "query",
         "response_complete",
+        "sent",
     )
 
     def __init__(self, connection: Wire) -> None:
@@ -58,29 +65,37 @@ class Exchange:
         self.disconnected = False
         self.response_complete = False
         self.message_event = _NOBODY_WAITS
+        self.sent: Callable[[], None] | None = None
 
     async def run_asgi(self, app: Application) -> None:
         """Have the application answer, and write the answer."""
-        connection = self._connection
-        status, lines, body = await app(self)
-        if connection.flow.write_paused and not self.disconnected:
-            await connection.flow.drain()
-        self.response_complete = True
-        if connection.transport.is_closing():
-            return
-        parts = [STATUS_LINE[status], app.always]
-        for name, value in connection.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(lines)
-        if status != 204:
-            parts.append(b"Content-Length: %d\r\n" % len(body))
-        parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
-        if self.method != "HEAD":
-            parts.append(body)
-        connection.transport.write(b"".join(parts))
-        if not self.keep_alive:
-            connection.transport.close()
-        connection.on_response_complete()
+        try:
+            connection = self._connection
+            status, lines, body = await app(self)
+            if connection.flow.write_paused and not self.disconnected:
+                await connection.see_it_read()
+            if connection.transport.is_closing():
+                self.response_complete = True
+                return
+            parts = [STATUS_LINE[status], app.always]
+            for name, value in connection.server_state.default_headers:
+                parts += (name, b": ", value, b"\r\n")
+            parts.append(lines)
+            if status != 204:
+                parts.append(b"Content-Length: %d\r\n" % len(body))
+            parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
+            if self.method != "HEAD":
+                parts.append(body)
+            connection.transport.write(b"".join(parts))
+            if self.sent is not None:
+                await connection.see_it_read()
+            self.response_complete = True
+            if not self.keep_alive:
+                connection.transport.close()
+            connection.on_response_complete()
+        finally:
+            if self.sent is not None:
+                self.sent()
 
 
 class Application(Protocol):
@@ -274,6 +289,14 @@ class Wire(HttpToolsProtocol):
             self.pipeline.appendleft((exchange, self._application))  # type: ignore[arg-type]
         else:
             self._start_asgi_task(exchange, self._application)  # type: ignore[arg-type]
+
+    async def see_it_read(self) -> None:
+        """Wait until nearly all that was written has gone out. Who does not read it is cut off."""
+        try:
+            async with asyncio.timeout(READ_S):
+                await self.flow.drain()
+        except TimeoutError:
+            self.transport.abort()
 
     def _is_busy(self) -> bool:
         cycle: Any = self.cycle  # None until the first request, whatever uvicorn declares

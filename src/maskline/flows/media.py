@@ -26,6 +26,8 @@ MOST_BYTES = 5 * 1024 * 1024
 MOST_AT_ONCE, MOST_EACH = 32, 8
 """How many are fetched at a time: in all, and of one account's messages, so that nobody takes all the places."""
 DEADLINE_S = 30.0
+MOST_UNREAD, MOST_UNREAD_EACH = 256 * 1024 * 1024, 64 * 1024 * 1024
+"""How many bytes may be kept for those who have asked for media and have not read them yet, likewise."""
 
 # No markup, which could act in the name of this server.
 _PASSED_ON = re.compile(
@@ -38,8 +40,9 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A medium as it is passed on."""
+    """A medium as it is passed on, of a message of this account."""
 
+    account_sid: str
     content_type: str
     content: bytes
 
@@ -53,6 +56,7 @@ class MediaRelay:
         self._http = http
         self._root = f"{public_url.rstrip('/')}/media/"
         self._under_way: Counter[str] = Counter()
+        self._unread: Counter[str] = Counter()
 
     def link(self, medium: Medium, account_sid: str, sendable_until: int) -> str:
         """A link to a medium of an account's message, good for a month longer than that can wait to be sent. Always the
@@ -63,23 +67,30 @@ class MediaRelay:
         return self._root + self._vault.conceal(concealed)
 
     async def fetch(self, token: str) -> Fetched:
-        """What a link stands for. Raises 20404, 20503, 11200."""
+        """What a link stands for; it counts until it `was_read`. Raises 20404, 20503, 11200."""
         try:
             until_s, account_sid, said, url = self._vault.reveal(token).split(" ", 3)
         except (WrongKey, ValueError):
             raise Problem(problems.NOT_FOUND) from None
         if self._clock.now() >= int(until_s, 16) * SECOND:
             raise Problem(problems.NOT_FOUND)
-        under_way = self._under_way
-        if under_way[account_sid] >= MOST_EACH or under_way.total() >= MOST_AT_ONCE:
+        under_way, unread = self._under_way, self._unread
+        full = under_way.total() >= MOST_AT_ONCE or unread.total() >= MOST_UNREAD
+        if full or under_way[account_sid] >= MOST_EACH or unread[account_sid] >= MOST_UNREAD_EACH:
             raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
         under_way[account_sid] += 1
         try:
-            return await self._fetch(Medium(url, said))
+            fetched = await self._fetch(account_sid, Medium(url, said))
         finally:
             under_way -= Counter((account_sid,))  # keeps only who still has some
+        unread[account_sid] += len(fetched.content)
+        return fetched
 
-    async def _fetch(self, medium: Medium) -> Fetched:
+    def was_read(self, fetched: Fetched) -> None:
+        """It is kept no longer for whoever asked for it."""
+        self._unread -= Counter({fetched.account_sid: len(fetched.content)})
+
+    async def _fetch(self, account_sid: str, medium: Medium) -> Fetched:
         try:
             answer = await self._http.fetch(medium.url, most_bytes=MOST_BYTES, total_s=DEADLINE_S)
         except HttpError as error:
@@ -91,7 +102,7 @@ class MediaRelay:
             content_type = medium.known_type
         if not _PASSED_ON.fullmatch(content_type):
             raise _unavailable(f"{content_type} is not passed on")
-        return Fetched(content_type, answer.body)
+        return Fetched(account_sid, content_type, answer.body)
 
 
 def _unavailable(why: str) -> Problem:
