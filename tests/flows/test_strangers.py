@@ -307,6 +307,8 @@ async def test_a_session_made_so_asks_its_intercept_too(house: House, receiver: 
         (("application/json", "[]"), [80701, 80905]),
         (("application/json", "{}"), [80701, 80905]),
         (create(participantIdentifier="Ben"), [80404, 80905]),
+        (create(participantIdentifier="+1212555\ud800"), [80701, 80905]),
+        (create(uniqueName="trip \ud800"), [80701, 80905]),
         (create(ttl="soon"), [80701, 80905]),
         (create(dateExpiry="2001-01-01T00:00:00Z"), [80701, 80905]),
         (create(participantProxyIdentifier="+14155550199"), [80606, 80905]),

@@ -7,6 +7,7 @@ customer the real numbers of both sides; that is what it is for.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from maskline.domain.twiml import TwimlError, Verb, parse_twiml
 
 MOST_TTL = 2_147_483_646
 MOST_IDENTIFIER, MOST_PROXY, MOST_NAME = 191, 255, 191
+# Half a character of UTF-16, which JSON can name, is no text: nothing that has it can be kept.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What Twilio sends of add-ons where nobody has any.
 _NO_ADD_ONS = '{"status":"successful","message":null,"code":null,"results":{}}'
 
@@ -198,7 +201,7 @@ def _read_json(body: bytes) -> AutoCreate:
 
 def _text(decoded: dict[str, object], name: str, most: int) -> str | None:
     value = decoded.get(name)
-    if value is None or (isinstance(value, str) and len(value) <= most and "\0" not in value):
+    if value is None or (isinstance(value, str) and len(value) <= most and _UNSTORABLE.search(value) is None):
         return value
     raise Problem(problems.PARAMETER_INVALID, f"{name} (a text of at most {most} characters)")
 
