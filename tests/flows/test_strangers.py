@@ -21,7 +21,7 @@ from maskline.store.pages import Seek
 from maskline.store.strangers import MOST_REPLIES, Settlement, claim_strangers, settle_strangers
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, locked_out, person
 from tests.support.receiver import Receiver, receiving
-from tests.support.until import until
+from tests.support.until import turns, until
 
 STRANGER, PARTNER = person(1), person(2)
 
@@ -617,6 +617,28 @@ async def test_they_go_by_retention_and_with_their_service(
         await house.quiet()
     assert await house.rows(rows) == [(0, 0)]
     assert await house.outbox() == 0
+
+
+async def test_an_answer_for_a_service_that_is_gone_leaves_nothing(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    receiver.stalled.clear()
+    receiver.answers = [twiml("<Message>hello</Message>")]
+    async with house.working():
+        await shop.write()
+        await asked(receiver, 1)
+        await house.store.write(remove_service, ACCOUNT, shop.service.sid)
+        await house.sweeper.sweep()
+        receiver.stalled.set()
+        await until_settled(house)
+        await house.quiet()
+    assert await house.rows("SELECT sid FROM interactions UNION SELECT sid FROM participants") == []
+    assert await house.events() == []
+
+
+async def until_settled(house: House) -> None:
+    while await house.one("SELECT count(*) FROM outbox WHERE topic = 'out_of_session'"):
+        await turns()
 
 
 async def test_a_report_on_an_answer_that_went_with_its_service_is_dropped(

@@ -28,6 +28,7 @@ from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, st
 from maskline.store.optouts import CONFIRMATION
 from maskline.store.outbox import finish
 from maskline.store.relay import PARTICIPANT_COLUMNS, NewInbound, find_match, relay
+from maskline.store.services import find_owner
 from maskline.store.sessions import find_session
 from maskline.store.telling import wants_of
 from maskline.store.tombstones import bury_deleted
@@ -346,6 +347,9 @@ def _settle(tx: Tx, item: Settlement) -> None:
     row = LaneRow(
         *tx.execute(f"SELECT {', '.join(LaneRow._fields)} FROM outbox WHERE id = ?", (item.id,)).fetchone()
     )
+    if find_owner(tx, row.service_sid) is None:  # what would be written now nobody would take away again
+        finish(tx, row.id, row.order_key)
+        return
     event_sids = item.event_sids.copy()  # the round may begin again
     events = list(item.events)
     if item.route:
