@@ -103,6 +103,24 @@ def test_a_repeat_is_answered_alike_and_relayed_once(carrier: Carrier) -> None:
     ]
 
 
+def test_a_signed_request_makes_no_second_message_under_a_longer_sid(carrier: Carrier) -> None:
+    """What is signed has no borders: the next field's name and value may be moved into the SID."""
+    form = carrier.form(Body="once")
+    signature = carrier.sign(form)
+    assert carrier.bring(form, signature).status == 200
+    longer = {**form, "MessageSid": f"{form['MessageSid']}NumMedia0"}
+    del longer["NumMedia"]
+    assert carrier.sign(longer) == signature
+    reply = carrier.bring(longer, signature)
+    assert (reply.status, reply.json["code"]) == (400, 80701)
+    assert "MessageSid" in reply.json["message"]
+    assert carrier.bring(carrier.form(Body="last")).status == 200
+    assert [body for _, body, _ in eventually(lambda: carrier.heard()[1:] and carrier.heard())] == [
+        "once",
+        "last",
+    ]
+
+
 def test_what_came_with_it_is_relayed(carrier: Carrier) -> None:
     form = carrier.form(
         Body="",
