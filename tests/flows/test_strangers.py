@@ -19,6 +19,7 @@ from maskline.store.lanes import LaneClaim
 from maskline.store.legs import list_legs
 from maskline.store.pages import Seek
 from maskline.store.strangers import MOST_REPLIES, Settlement, claim_strangers, settle_strangers
+from tests.support.carrier import UNREACHABLE
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, locked_out, person
 from tests.support.receiver import Receiver, receiving
 from tests.support.until import turns, until
@@ -655,6 +656,23 @@ async def test_a_report_on_an_answer_that_went_with_its_service_is_dropped(
         carrier_id = house.carrier.id_of(house.carrier.sent[0].sid)
         await house.report_of(carrier_id, "delivered", shop.number)
         assert await house.outbox() == 0
+    assert await house.events() == []
+
+
+async def test_an_answer_that_waits_goes_with_its_service(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    receiver.answers = [twiml("<Message>hello</Message>", "<Message>and more</Message>")]
+    house.carrier.always(UNREACHABLE)
+    async with house.working():
+        await shop.write()
+        await asked(receiver, 1)
+        await house.quiet()
+        assert await house.outbox() == 2
+        await house.store.write(remove_service, ACCOUNT, shop.service.sid)
+        await house.sweeper.sweep()
+        assert await house.outbox() == 0
+        await house.pass_time(VALIDITY_S + 10)
     assert await house.events() == []
 
 

@@ -87,6 +87,14 @@ DELETE FROM interactions WHERE service_sid = ? AND session_sid = '' AND sid = ?
 RETURNING carrier_id, outbound_status, updated_at"""
 
 
+_DELETE_PARTICIPANT = """
+DELETE FROM participants WHERE service_sid = ? AND session_sid = '' AND sid = ?
+RETURNING identifier_key, proxy_identifier"""
+_DELETE_WAITING = (
+    "DELETE FROM outbox WHERE order_key = ? AND interaction_sid = ? AND state <> 0 AND state <> 4"
+)
+
+
 def _order_key(service_sid: str, number: str, sender: str) -> str:
     return f"{service_sid} {number} {sender}"
 
@@ -481,9 +489,11 @@ def delete_strangers(tx: Tx, service_sid: str, most: int) -> int:
 
 
 def _delete(tx: Tx, rows: Sequence[Any]) -> None:
-    for row in rows:
-        bury_deleted(tx, tx.execute(_DELETE, row).fetchall())
-    tx.executemany(
-        "DELETE FROM participants WHERE service_sid = ? AND session_sid = '' AND sid = ?",
-        [(service_sid, _participant_of(sid)) for service_sid, sid in rows],
-    )
+    """Delete these messages, with their participants and with what waits of them. What is fresh or under way in the
+    outbox ends by itself.
+    """
+    for service_sid, sid in rows:
+        bury_deleted(tx, tx.execute(_DELETE, (service_sid, sid)).fetchall())
+        who = tx.execute(_DELETE_PARTICIPANT, (service_sid, _participant_of(sid))).fetchone()
+        for line in lines_of(service_sid, who[1], who[0]) if who is not None else ():
+            tx.execute(_DELETE_WAITING, (line, sid))
