@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from maskline.cli import main
+from maskline import cli
 
 COMMAND = [sys.executable, "-m", "maskline"]
 
@@ -106,11 +106,13 @@ def serving(started: Callable[..., Process]) -> Callable[..., Process]:
 
 
 @pytest.fixture
-def invoke() -> Callable[..., Result]:
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command in this process; stderr is in `output` too."""
+    # It would set up the logs of all tests that follow.
+    monkeypatch.setattr(cli, "configure_logs", lambda: None)
 
     def run(*arguments: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
+        return CliRunner().invoke(cli.main, arguments, env=environment, catch_exceptions=False)
 
     return run
 

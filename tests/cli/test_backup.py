@@ -10,6 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -223,6 +224,9 @@ def test_the_first_start_says_what_became_of_it(
         assert said is None or said in lines[0]
 
 
+NOW = time.time_ns() // 1000
+"""Or the sweep would delete it all for its age."""
+
 WAITS: dict[str, dict[str, Any]] = {
     "services": {
         "sid": "KS1",
@@ -232,8 +236,8 @@ WAITS: dict[str, dict[str, Any]] = {
         "geo_match_level": "country",
         "number_selection_behavior": "prefer-sticky",
         "settings": "{}",
-        "created_at": 1,
-        "updated_at": 1,
+        "created_at": NOW,
+        "updated_at": NOW,
     },
     "sessions": {
         "service_sid": "KS1",
@@ -241,9 +245,9 @@ WAITS: dict[str, dict[str, Any]] = {
         "status": "open",
         "mode": "message-only",
         "ttl": 0,
-        "active_from_at": 1,
-        "created_at": 1,
-        "updated_at": 1,
+        "active_from_at": NOW,
+        "created_at": NOW,
+        "updated_at": NOW,
     },
     "interactions": {
         "service_sid": "KS1",
@@ -255,7 +259,7 @@ WAITS: dict[str, dict[str, Any]] = {
         "outbound_participant_sid": "KP1",
         "outbound_resource_sid": "SM1",
         "outbound_status": 10,
-        "updated_at": 1,
+        "updated_at": NOW,
     },
     "outbox": {
         "topic": "send",
