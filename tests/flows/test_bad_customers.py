@@ -136,7 +136,7 @@ async def settled(house: House, codes: list[int]) -> None:
         ("application/json", b"\xff\xfe{}", 80701),
         ("application/json", b'{"participantIdentifier": 17}', 80701),
         ("application/json", b'{"participantIdentifier": "+1\\u0000"}', 80701),
-        ("application/json", b'{"participantIdentifier": "\\ud800"}', 80404),
+        ("application/json", b'{"participantIdentifier": "\\ud800"}', 80701),
     ],
 )
 async def test_an_answer_about_a_stranger_that_cannot_be_read_is_told(
