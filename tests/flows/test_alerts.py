@@ -223,7 +223,7 @@ async def test_what_was_received_but_could_not_be_noted_is_noted_later_and_not_s
         await pass_time_until(house, lambda: receiver.posts)
         async with locked_out(house.store):
             receiver.stalled.set()
-            await until(lambda: "alert.record_failed" in [line["event"] for line in LOG.entries[begin:]])
+            await until(lambda: "lanes.record_failed" in [line["event"] for line in LOG.entries[begin:]])
         await house.pass_time(1)
         await house.pass_time(1)
         assert await waiting(house) == 0

@@ -198,7 +198,8 @@ class Message:
 
 
 Verb = Message | Say | Play | Gather | Redirect | Dial | Pause | Reject | Hangup
-_Made = TypeVar("_Made")
+Part = Verb | Number
+_Made = TypeVar("_Made", bound=Part)
 
 # Markup of speech, of which Say keeps the text.
 _SPEECH = "break emphasis lang p phoneme prosody s say-as speak sub w amazon:effect amazon:domain".split()
@@ -315,7 +316,7 @@ def _message(node: Element) -> Message:
 
 def _make(kind: type[_Made], node: Element, **content: Any) -> _Made:
     """The element with what `node` says by its attributes; an empty one says nothing, but for finishOnKey."""
-    for each in fields(kind):  # type: ignore[arg-type]
+    for each in fields(kind):
         name = each.metadata.get("name")
         value = node.attributes.get(name) if name else None
         if value is None or (not value and name != "finishOnKey"):
@@ -334,7 +335,7 @@ def resolve(verbs: Iterable[Verb], base: str) -> list[Verb]:
 
 def _resolved(element: _Made, base: str) -> _Made:
     changes: dict[str, Any] = {}
-    for each in fields(element):  # type: ignore[arg-type]
+    for each in fields(element):
         value = getattr(element, each.name)
         if isinstance(value, tuple) and value and not isinstance(value[0], str):
             changes[each.name] = tuple(_resolved(inner, base) for inner in value)
@@ -346,7 +347,7 @@ def _resolved(element: _Made, base: str) -> _Made:
         changes["action"] = base
     if isinstance(element, Redirect) and not element.url:
         changes["url"] = base
-    return replace(element, **changes) if changes else element  # type: ignore[type-var]
+    return replace(element, **changes) if changes else element
 
 
 def _join(base: str, url: str) -> str:
@@ -367,15 +368,15 @@ def render_twiml(verbs: Iterable[Verb]) -> bytes:
     return f'<?xml version="1.0" encoding="UTF-8"?>{response}'.encode()
 
 
-def _render(element: object) -> str:
+def _render(element: Part) -> str:
     name = type(element).__name__
     attributes = "".join(f' {key}="{escape(value)}"' for key, value in _attributes(element))
     content = "".join(_contents(element))
     return f"<{name}{attributes}>{content}</{name}>" if content else f"<{name}{attributes}/>"
 
 
-def _attributes(element: object) -> Iterator[tuple[str, str]]:
-    for each in fields(element):  # type: ignore[arg-type]
+def _attributes(element: Part) -> Iterator[tuple[str, str]]:
+    for each in fields(element):
         value = getattr(element, each.name)
         if "name" not in each.metadata or value == each.default:
             continue
@@ -384,7 +385,7 @@ def _attributes(element: object) -> Iterator[tuple[str, str]]:
         yield each.metadata["name"], str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _contents(element: object) -> Iterator[str]:
+def _contents(element: Part) -> Iterator[str]:
     match element:
         case Say(text=text) | Play(url=text) | Redirect(url=text) | Number(number=text):
             yield escape(text)

@@ -16,13 +16,11 @@ from maskline.domain.model import SECOND, Instant
 from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
-from maskline.net import HttpError
 from maskline.store.alerts import Alert, claim_alerts, give_up_alerts, settle_alerts
 from maskline.store.engine import Store, Wake
 
-AGAIN_S = 1.0
 STEP = 500
 PAUSE_S = 0.05
 
@@ -81,35 +79,15 @@ class Alerts:
 
     async def send(self, alert: Alert, _run: str) -> bool:
         """Send one event, and keep that it was received or do without it. Returns whether it was received."""
-        failure = await self._post(alert)
-        while True:
-            try:
-                if failure is None:
-                    self._failing_since.pop(alert.account_sid, None)
-                    await self._store.batch(settle_alerts, alert.sid)
-                else:
-                    await self._give_up(alert.account_sid)
-            except Exception:
-                _log.exception("alert.record_failed", account=alert.account_sid)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                return failure is None
-
-    async def _post(self, alert: Alert) -> str | None:
-        """What went wrong; None: it was received."""
-        failure = "defect"
-        status: int | None = None
-        try:
-            status = (await self._customers.post(alert, render_form(alert))).status
-        except HttpError as error:  # what follows the head of a 2xx is nothing to us
-            status, failure = error.status, str(error)
-        except Exception:
-            _log.exception("alert.defect", alert=alert.sid)
-        if status is not None and 200 <= status < 300:
-            return None
-        failure = failure if status is None else str(status)
-        _log.warning("alert.failed", account=alert.account_sid, url=redact(alert.url), error=failure)
-        return failure
+        sent = await self._customers.send(alert, render_form(alert))
+        if not sent.good:
+            url = redact(alert.url)
+            _log.warning("alert.failed", account=alert.account_sid, url=url, error=sent.why)
+            await keep(self._clock, lambda: self._give_up(alert.account_sid))
+            return False
+        self._failing_since.pop(alert.account_sid, None)
+        await keep(self._clock, lambda: self._store.batch(settle_alerts, alert.sid))
+        return True
 
     async def _give_up(self, account_sid: str) -> None:
         """Of what waits for a webhook that has failed for long enough, give up what is too old."""

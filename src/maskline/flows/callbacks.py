@@ -5,21 +5,14 @@ Which ones are sent and when is the store's; that a receiver that stalls or fail
 
 from __future__ import annotations
 
-import structlog
-
 from maskline.clock import Clock
 from maskline.domain.callback import render_form
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
-from maskline.net import HttpError
 from maskline.store.callbacks import TOPIC, Attempt, Callback, claim_callbacks, record_attempts
 from maskline.store.engine import Store, Wake
-
-AGAIN_S = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Callbacks:
@@ -45,14 +38,8 @@ class Callbacks:
     async def tell(self, callback: Callback, run: str) -> bool:
         """Send a callback that was claimed for this run, and keep how it went. Returns whether it was taken."""
         attempt = await self._send(callback, run)
-        while True:
-            try:
-                await self._store.batch(record_attempts, attempt)
-            except Exception:
-                _log.exception("callback.record_failed", callback=callback.sid)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                return attempt.good
+        await keep(self._clock, lambda: self._store.batch(record_attempts, attempt))
+        return attempt.good
 
     async def _send(self, callback: Callback, run: str) -> Attempt:
         interaction = callback.interaction
@@ -74,20 +61,13 @@ class Callbacks:
             bodies=callback.bodies,
         )
         began = self._clock.uptime()
-        try:
-            attempt.status = await self._post(callback)
-        except HttpError as error:
-            attempt.status = error.status
-            if not attempt.good:  # what follows the head of a 2xx is nothing to us
-                attempt.error = str(error)
-        except Exception:
-            _log.exception("callback.defect", callback=callback.sid)
-            attempt.error = "defect"
+        form = render_form(
+            interaction,
+            callback.account_sid,
+            callback.told,
+            self._customers.account_url(callback.account_sid),
+        )
+        sent = await self._customers.send(callback, form)
+        attempt.status, attempt.error = sent.status, "" if sent.good else sent.failure
         attempt.duration_ms = int((self._clock.uptime() - began) * 1000)
         return attempt
-
-    async def _post(self, callback: Callback) -> int:
-        account_sid = callback.account_sid
-        url = self._customers.account_url(account_sid)
-        form = render_form(callback.interaction, account_sid, callback.told, url)
-        return (await self._customers.post(callback, form)).status

@@ -5,16 +5,21 @@ knows a repeated one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import urlencode
 
+import structlog
+
 from maskline.domain.callback import token_of
 from maskline.domain.signature import HEADER, sign
-from maskline.net import Answer, HttpClient
+from maskline.net import Answer, HttpClient, HttpError
 from maskline.vault import Vault
 
 TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
+
+_log = structlog.get_logger(__name__)
 
 
 class Asked(Protocol):
@@ -28,6 +33,24 @@ class Asked(Protocol):
     def url(self) -> str: ...
     @property
     def token_sealed(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How a request went: the HTTP status, None where no answer came, and what was wrong with the exchange."""
+
+    status: int | None
+    failure: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether it was received: what follows the head of a 2xx is nothing to us."""
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def why(self) -> str:
+        """Why it was not received, in a word."""
+        return self.failure if self.status is None else str(self.status)
 
 
 class Customers:
@@ -50,6 +73,16 @@ class Customers:
         """Send one request. `within_s`: how long there is for it, whatever the URL allows. Raises HttpError."""
         headers = self._headers(asked, asked.url, form)
         return await self._http.post_form(asked.url, form, headers=headers, within_s=within_s)
+
+    async def send(self, asked: Asked, form: Mapping[str, str], within_s: float | None = None) -> Sent:
+        """Send one request of which nothing but the status counts. Raises nothing."""
+        try:
+            return Sent((await self.post(asked, form, within_s)).status)
+        except HttpError as error:
+            return Sent(error.status, str(error))
+        except Exception:
+            _log.exception("customer.defect", asked=asked.sid)
+            return Sent(None, "defect")
 
     async def get(self, asked: Asked, form: Mapping[str, str]) -> Answer:
         """Send one request with the form in its query. Raises HttpError."""

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import structlog
-
 from maskline.clock import Clock
 from maskline.domain.callback import render_intercept
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Asked, Customers
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
-from maskline.net import HttpError
 from maskline.store.engine import Store, Wake
 from maskline.store.intercepts import TOPIC, Intercept, Verdict, claim_intercepts, judge_intercepts
 
 BLOCKED = 403
-AGAIN_S = 1.0
 EVENTS = 64
-
-_log = structlog.get_logger(__name__)
 
 
 class Intercepts:
@@ -59,14 +53,8 @@ class Intercepts:
             failure=failure,
             event_sid=self._mint.sid("NO"),
         )
-        while True:
-            try:
-                await self._store.batch(judge_intercepts, verdict)
-            except Exception:
-                _log.exception("intercept.record_failed", message=intercept.sid)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                return not failure
+        await keep(self._clock, lambda: self._store.batch(judge_intercepts, verdict))
+        return not failure
 
 
 async def verdict_of(
@@ -76,14 +64,7 @@ async def verdict_of(
 
     `within_s`: how long there is for it, whatever the URL allows.
     """
-    failure = "defect"
-    status: int | None = None
-    try:
-        status = (await customers.post(asked, form, within_s)).status
-    except HttpError as error:  # what follows the head of a verdict is nothing to us
-        status, failure = error.status, str(error)
-    except Exception:
-        _log.exception("intercept.defect", asked=asked.sid)
-    if status is not None and (200 <= status < 300 or status == BLOCKED):
-        return status, ""
-    return status, f"{redact(asked.url)} ({status if status is not None else failure})"
+    sent = await customers.send(asked, form, within_s)
+    if sent.good or sent.status == BLOCKED:
+        return sent.status, ""
+    return sent.status, f"{redact(asked.url)} ({sent.why})"

@@ -27,6 +27,7 @@ LOOK_S = 0.25
 CLAIMS = 16
 """How many claims in a row may find nothing before there is a pause, though there are more lanes to look at."""
 POLL_S = 1.0
+AGAIN_S = 1.0
 
 MOST_PAUSE_S = 30.0
 FIRST_PAUSE_S = 0.5
@@ -216,6 +217,20 @@ class LaneLoop(Generic[WorkT]):
             self._work_s.note(now - began)
             self._lanes.ended(one.service_sid, now, good=good)
             self._wake.set()
+
+
+async def keep(clock: Clock, record: Callable[[], Awaitable[object]]) -> None:
+    """Write down what became of a request, by `record`. It has been made and must not be forgotten while this process
+    lives, so this goes on for as long as the database cannot do it.
+    """
+    while True:
+        try:
+            await record()
+        except Exception:
+            _log.exception("lanes.record_failed")
+            await clock.sleep(AGAIN_S)
+        else:
+            return
 
 
 class CallsCustomers(Protocol):

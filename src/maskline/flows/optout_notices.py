@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import structlog
-
 from maskline.clock import Clock
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
-from maskline.net import HttpError
 from maskline.store.engine import Store, Wake
 from maskline.store.optout_notices import TOPIC, Telling, Told, claim_notices, settle_notices
-
-AGAIN_S = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 class OptOutNotices:
@@ -40,6 +33,8 @@ class OptOutNotices:
 
     async def tell(self, telling: Telling, run: str) -> bool:
         """Send a notice that was claimed for this run, and keep how it went. Returns whether it was received."""
+        form = telling.notice.form(telling.account_sid, telling.service_sid)
+        sent = await self._customers.send(telling, form)
         told = Told(
             id=telling.id,
             run=run,
@@ -47,29 +42,8 @@ class OptOutNotices:
             attempt=telling.attempt,
             account_sid=telling.account_sid,
             service_sid=telling.service_sid,
-            failure=await self._post(telling),
+            failure="" if sent.good else f"{redact(telling.url)} ({sent.why})",
             event_sid=self._mint.sid("NO"),
         )
-        while True:
-            try:
-                await self._store.batch(settle_notices, told)
-            except Exception:
-                _log.exception("notice.record_failed", notice=telling.sid)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                return not told.failure
-
-    async def _post(self, telling: Telling) -> str:
-        """Send it once; why it was not received, if it was not."""
-        form = telling.notice.form(telling.account_sid, telling.service_sid)
-        failure = "defect"
-        status: int | None = None
-        try:
-            status = (await self._customers.post(telling, form)).status
-        except HttpError as error:  # what follows the head of a 2xx is nothing to us
-            status, failure = error.status, str(error)
-        except Exception:
-            _log.exception("notice.defect", notice=telling.sid)
-        if status is not None and 200 <= status < 300:
-            return ""
-        return f"{redact(telling.url)} ({status if status is not None else failure})"
+        await keep(self._clock, lambda: self._store.batch(settle_notices, told))
+        return sent.good

@@ -23,7 +23,7 @@ from maskline.domain.text import MOST_BODY
 from maskline.domain.twiml import Message, Redirect, TwimlError, Verb, resolve
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
-from maskline.flows.lanes import LaneLoop
+from maskline.flows.lanes import AGAIN_S, LaneLoop, keep
 from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
@@ -42,7 +42,6 @@ from maskline.store.strangers import (
 
 MOST_REQUESTS = 10
 """How often the customer is asked about one message: an answer may lead on to another address."""
-AGAIN_S = 1.0
 EVENTS = 64
 
 _log = structlog.get_logger(__name__)
@@ -120,14 +119,8 @@ class Strangers:
             replies=outcome.replies,
             events=outcome.events,
         )
-        while True:
-            try:
-                await self._store.batch(settle_strangers, settlement)
-            except Exception:
-                _log.exception("stranger.record_failed", message=stranger.sid)
-                await self._clock.sleep(AGAIN_S)
-            else:
-                return outcome.answered
+        await keep(self._clock, lambda: self._store.batch(settle_strangers, settlement))
+        return outcome.answered
 
     async def _ask(self, stranger: Stranger) -> Outcome:
         outcome = Outcome()
@@ -198,8 +191,6 @@ class Strangers:
         return None
 
     def _reply(self, stranger: Stranger, outcome: Outcome, message: Message) -> None:
-        if not message.body and not message.media:
-            return
         if len(message.body) > MOST_BODY:
             outcome.events.append((problems.BODY_TOO_LONG, "<Message>"))
             return
