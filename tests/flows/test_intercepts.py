@@ -11,6 +11,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, OutboxState, SessionStatus
 from maskline.flows.intercepts import EVENTS
 from maskline.flows.lanes import LOOK_S, SLOTS, SLOTS_EACH
+from maskline.store.engine import Tx
 from maskline.store.interactions import find_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim
@@ -182,6 +183,39 @@ async def test_a_verdict_does_not_pass_a_message_that_came_before_and_that_nobod
         await until(lambda: len(house.carrier.sent) == 2)
         await house.quiet()
     assert [one.body for one in house.carrier.sent] == ["first", "second"]
+
+
+async def test_a_verdict_costs_no_more_however_many_messages_to_others_wait(house: House) -> None:
+    """Steps of SQLite's machine: sending may be far behind, and every verdict is a turn of the writer."""
+    service = await house.service(intercept_callback_url="https://shop.example/")
+    _, other, _ = await house.pair(await house.service())
+    await house.store.write(house.open_account)
+    steps = []
+    for backlog in (5, 300):
+        _, ann, _ = await house.pair(service)
+        for _ in range(backlog):
+            await house.say(other)
+        await house.hear(ann)
+        (intercept,) = (await house.store.batch(claim_intercepts, LaneClaim("RN", 0, 10, 10, {}))).work
+        verdict = Verdict(intercept.id, "RN", intercept.sid, True, "", house.mint.sid("NO"))
+        steps.append(await house.store.write(count_steps, verdict))
+    assert steps[1] < 1.2 * steps[0], steps
+
+
+def count_steps(tx: Tx, verdict: Verdict) -> int:
+    connection = tx.execute.__self__  # type: ignore[attr-defined]
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+
+    connection.set_progress_handler(step, 1)
+    try:
+        judge_intercepts.fn(tx, [verdict])
+    finally:
+        connection.set_progress_handler(None, 1)
+    return count
 
 
 async def test_a_stalling_receiver_costs_nobody_else_and_its_own_only_their_patience(

@@ -11,6 +11,7 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.callback import START, Told
+from maskline.domain.ids import instant_of
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Interaction, OutboxState, StoreBodies
 from maskline.domain.problems import Code
@@ -29,6 +30,8 @@ TOPIC = "intercept"
 PATIENCE_US = 15 * SECOND
 """How long a message waits for its turn to be asked about. After that there is no verdict, as if the receiver had not
 answered; where no verdict blocks, it waits on."""
+MINTED_BEFORE_US = 60 * SECOND
+"""How long before its row was written a message's SID may have been made, at the most."""
 
 DELIVERED, QUEUED = int(MessageStatus.DELIVERED), int(MessageStatus.QUEUED)
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
@@ -50,6 +53,10 @@ INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, ac
        interaction_sid, message_sid, recipient, payload)
 VALUES ('intercept', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
+_FIRST_FRESH = "SELECT id, interaction_sid FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
+_QUEUED = f"""
+SELECT 1 FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid > ? AND sid <> ?
+AND outbound_participant_sid = ? AND outbound_status = {QUEUED} LIMIT 1"""
 _FRESH = "SELECT 1 FROM outbox WHERE state = 0 AND id < ? AND order_key = ? LIMIT 1"
 _SEND = """
 UPDATE outbox SET topic = 'send', state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = 0 WHERE id = ?"""
@@ -179,14 +186,26 @@ def _pass(tx: Tx, row: Any) -> None:
         finish(tx, row_id, order_key)
         return
     use_session(tx, session)
-    behind = (
-        tx.execute(_BUSY, (order_key, seq)).fetchone() or tx.execute(_FRESH, (row_id, order_key)).fetchone()
-    )
+    behind = tx.execute(_BUSY, (order_key, seq)).fetchone() is not None or _is_behind_fresh(tx, row)
     tx.execute(_SEND, (HELD if behind else WAITING, tx.now, row_id))
     tx.wake |= Wake.SENDS
     if wants_of(tx, service_sid).callbacks:
         told = Told(DELIVERED, QUEUED, tx.now)
         insert_first(tx, [new_callback(account_sid, service_sid, session_sid, interaction_sid, START, told)])
+
+
+def _is_behind_fresh(tx: Tx, row: Any) -> bool:
+    """Whether a message to the same Participant came before that nobody has looked at yet. There may be very many of
+    those; they are gone through only if the Session shows a message that waits, and is no older than the first of them.
+    """
+    row_id, order_key, _, _, service_sid, session_sid, interaction_sid = row
+    first = tx.execute(_FIRST_FRESH).fetchone()
+    if first is None or first[0] > row_id:
+        return False
+    since = f"KI{max(0, instant_of(first[1]) - MINTED_BEFORE_US) // 1000:012x}"
+    if tx.execute(_QUEUED, (service_sid, session_sid, since, interaction_sid, order_key)).fetchone() is None:
+        return False
+    return tx.execute(_FRESH, (row_id, order_key)).fetchone() is not None
 
 
 def _event(tx: Tx, event_sid: str, row: Any, code: Code, detail: str) -> None:
