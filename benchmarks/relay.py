@@ -19,7 +19,7 @@ from urllib.parse import quote_plus, urlencode
 from benchmarks import load, machine, seed, servers
 from benchmarks.plan import Plan
 from benchmarks.report import Goal, Part
-from benchmarks.whole import Phase, Step, check_handsets, row_of
+from benchmarks.whole import HEAD, Phase, Step, check_handsets, row_of
 
 SESSIONS = 1000
 RATES = (100.0, 300.0, 1000.0)
@@ -87,7 +87,7 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
                 rates[name] = phase.sustained_rate(plan.first_rate / 2)
                 part.table(
                     f"Relays, CallbackUrl {name}: sustained {rates[name]:,.0f} a second",
-                    _HEAD,
+                    HEAD,
                     [row_of(step) for step in phase.steps],
                 )
                 check_handsets(part, phase)
@@ -106,22 +106,6 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
     ]
     part.figures = {"sustained_per_s": rates, "times": [asdict(one) for one in times]}
     return part
-
-
-_HEAD = [
-    "offered/s",
-    "2xx/s",
-    "delivered/s",
-    "behind s",
-    "backlog",
-    "503",
-    "failed",
-    "unsent",
-    "p50 ms",
-    "p99 ms",
-    "foreign",
-    "sustained",
-]
 
 
 async def _set_url(port: int, people: list[seed.Recipient], url: str) -> None:

@@ -21,6 +21,20 @@ wherever it waits: for its answer, in the outbox or in flight."""
 DRAIN_S = 120.0
 LOADERS = 64
 WAITING = "SELECT count(*) FROM outbox WHERE topic = 'send'"
+HEAD = [
+    "offered/s",
+    "2xx/s",
+    "delivered/s",
+    "behind s",
+    "backlog",
+    "503",
+    "failed",
+    "unsent",
+    "p50 ms",
+    "p99 ms",
+    "foreign",
+    "sustained",
+]
 AT_HANDSETS = "SELECT count(*) FROM sandbox_messages WHERE direction = 'to_handset' AND handovers > 0"
 
 
@@ -170,20 +184,7 @@ def _measure(part: Part, phase: Phase, first: float) -> tuple[float, Step | None
     over = phase.offer(2 * rate, 2 * phase.plan.step_s) if rate else None
     part.table(
         f"Whole path, {phase.name}: sustained {rate:,.0f} a second",
-        [
-            "offered/s",
-            "2xx/s",
-            "delivered/s",
-            "behind s",
-            "backlog",
-            "503",
-            "failed",
-            "unsent",
-            "p50 ms",
-            "p99 ms",
-            "foreign",
-            "sustained",
-        ],
+        HEAD,
         [row_of(step) for step in phase.steps],
     )
     if over is not None and not over.on_time:

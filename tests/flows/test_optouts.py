@@ -11,10 +11,10 @@ from maskline.domain.model import Participant, Service
 from maskline.flows import inbound
 from maskline.flows.services import remove_service
 from maskline.store.legs import list_legs, load_leg
+from maskline.store.loose import MOST_REPLIES
 from maskline.store.optouts import unname_optouts
 from maskline.store.pages import Seek
 from maskline.store.purge import purge_step
-from maskline.store.strangers import MOST_REPLIES
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import receiving

@@ -62,6 +62,7 @@ from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
+from maskline.store.loose import Reply, delete_old_strangers, delete_strangers
 from maskline.store.numbers import (
     delete_number,
     leave_pool,
@@ -103,12 +104,9 @@ from maskline.store.sessions import (
 )
 from maskline.store.start import StartRequest, start_sends, take_orphans
 from maskline.store.strangers import (
-    Reply,
     Settlement,
     Stranger,
     claim_strangers,
-    delete_old_strangers,
-    delete_strangers,
     drop_expired,
     is_routed,
     settle_strangers,

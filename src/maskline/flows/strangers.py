@@ -29,9 +29,9 @@ from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
 from maskline.net import Answer, HttpError
 from maskline.store.engine import Store, StoreUnavailable, Tx, Wake
+from maskline.store.loose import Reply
 from maskline.store.strangers import (
     TOPIC,
-    Reply,
     Settlement,
     Stranger,
     claim_strangers,

@@ -18,13 +18,13 @@ from maskline.domain.phone import mask
 from maskline.domain.session import close
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
+from maskline.store.loose import lines_of, message_of
 from maskline.store.optouts import unname_optouts
 from maskline.store.outbox import finish
 from maskline.store.people import list_parts
 from maskline.store.record import merge_leg
 from maskline.store.sandbox import forget_handset, forget_handset_calls, forget_texts
 from maskline.store.sessions import find_session, take_session, write_closed
-from maskline.store.strangers import lines_of, message_of
 
 ERASED = "erased"
 """The identifier of a Participant who was erased. What it is matched by is its own SID, which is nobody's address."""

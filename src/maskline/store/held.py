@@ -8,10 +8,10 @@ from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import SessionStatus
 from maskline.store.engine import Tx
 from maskline.store.erasure import is_being_erased
+from maskline.store.loose import message_of
 from maskline.store.optouts import count_optouts
 from maskline.store.people import find_past, list_parts
 from maskline.store.sessions import find_session
-from maskline.store.strangers import message_of
 
 _TRAFFIC = f"""
 SELECT count(*), sum(type = 'message' AND data <> ?),

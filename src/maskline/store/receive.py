@@ -16,10 +16,11 @@ from maskline.domain.route import OutOfSession, Refused, Route, incoming
 from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
+from maskline.store.loose import Reply, insert_reply, may_reply
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
 from maskline.store.relay import NewInbound, find_match, relay
-from maskline.store.strangers import Reply, insert_reply, insert_stranger, is_waiting, may_reply
+from maskline.store.strangers import insert_stranger, is_waiting
 from maskline.store.telling import wants_of
 
 
