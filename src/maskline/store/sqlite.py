@@ -1,7 +1,5 @@
-"""The embedded store: one file, one thread that writes, a few that read.
+"""The embedded store: one file, one thread that writes (`writer`), a few that read.
 
-The writer works in rounds. A round takes what waits at that moment, in the turns' order, runs each function once over
-its items under a savepoint, and commits once: group commit without a timer, so a lone request waits for nobody.
 Checkpoints run on a second connection, off the commit path. One server owns a file; a lock keeps out a second.
 """
 
@@ -14,7 +12,6 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,23 +19,16 @@ from pathlib import Path
 from typing import Any, Concatenate
 
 from maskline.clock import Clock, SteadyTime
-from maskline.domain import problems
 from maskline.domain.model import Instant
-from maskline.domain.problems import Problem
 from maskline.metrics import (
     DATABASE_BYTES,
     DISK_FREE_BYTES,
     READ_SECONDS,
-    ROUND_ITEMS,
-    ROUND_SECONDS,
-    WAITING_ACCEPTS,
     WAL_BYTES,
     Histogram,
-    Metric,
     Sample,
 )
 from maskline.store.engine import (
-    MOST_WAITING,
     Batched,
     ItemT,
     P,
@@ -46,15 +36,14 @@ from maskline.store.engine import (
     ResultT,
     StoreRefused,
     StoreUnavailable,
-    Turn,
     Tx,
     Wake,
     no_pseudonym,
 )
 from maskline.store.inspection import check_log
 from maskline.store.migrate import migrate
-from maskline.store.rounds import Group, Job, Rounds, turn_of
 from maskline.store.sessions import follow_idle_limit
+from maskline.store.writer import Writer
 
 SQLITE = sqlite3.sqlite_version_info
 OLDEST_SQLITE = (3, 35, 0)
@@ -77,8 +66,6 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOTADB,
 }
-
-_Settled = tuple["asyncio.Future[Any]", Any]
 
 
 class AlreadyServed(Exception):
@@ -133,6 +120,36 @@ def _checkpoint(connection: sqlite3.Connection) -> None:
             _die(error)
 
 
+class _Engine:
+    """What the writer writes through. `begin` opens its transactions, `tend` is called after each."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, begin: Callable[[], Tx], tend: Callable[[], None]
+    ) -> None:
+        self._connection = connection
+        self.begin = begin
+        self.tend = tend
+        self.execute = connection.execute
+        self.told = _told
+        self.die = _die
+
+    def commit(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def is_conflict(self, error: Exception) -> bool:
+        return False  # whoever else writes does so for a moment, and is waited for
+
+    def is_environment(self, error: Exception) -> bool:
+        # Not only a COMMIT syncs: a transaction that outgrows the cache has the head of the WAL synced before.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            _die(error)
+        return _is_environment(error)
+
+
 class SqliteStore:
     """`Store` over one SQLite file. With `serve=False` (the command line beside a server) it takes no lock."""
 
@@ -151,16 +168,12 @@ class SqliteStore:
         self._idle_close_us = idle_close_us
         self._pseudonym = pseudonym
         self._serve = serve
-        self._accepts_waiting = 0
-        self._subscribers: list[tuple[Wake, asyncio.Event]] = []
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._checkpoint = threading.Event()
         self._closing = False
         self._time = SteadyTime(clock)
         self._commits = 0
-        self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
-        self._round_s, self._round_items = Histogram(ROUND_SECONDS), Histogram(ROUND_ITEMS)
         self._read_s = Histogram(READ_SECONDS)
 
     async def open(self) -> SqliteStore:
@@ -185,14 +198,12 @@ class SqliteStore:
                 raise StoreUnavailable(f"the database {self.path} cannot be opened: {error}") from error
             raise
         self._loop = asyncio.get_running_loop()
-        self._rounds = Rounds(self._loop, self._clock)
         self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
-        self._threads = [
-            threading.Thread(target=self._write_rounds, name="maskline-write", daemon=True),
-            threading.Thread(target=self._checkpoints, name="maskline-checkpoint", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._checkpointing = threading.Thread(
+            target=self._checkpoints, name="maskline-checkpoint", daemon=True
+        )
+        self._checkpointing.start()
+        self._writing = Writer(_Engine(self._writer, self._begin, self._tend_wal), self._clock)
         return self
 
     def _open_writer(self) -> sqlite3.Connection:
@@ -216,13 +227,17 @@ class SqliteStore:
     def _tx(self, connection: sqlite3.Connection, now: Instant) -> Tx:
         return Tx(connection.execute, connection.executemany, now, self._idle_close_us, self._pseudonym)
 
+    def _begin(self) -> Tx:
+        now = self._time.now()
+        self._writer.execute("BEGIN IMMEDIATE")
+        return self._tx(self._writer, now)
+
     async def close(self) -> None:
         """Finish what waits, then close. Nothing may be handed in afterwards."""
-        self._rounds.close()
-        await asyncio.to_thread(self._threads[0].join)
+        await self._writing.close()
         self._closing = True
         self._checkpoint.set()
-        await asyncio.to_thread(self._threads[1].join)
+        await asyncio.to_thread(self._checkpointing.join)
         self._read_pool.shutdown()
         for connection in (*self._readers, self._writer):
             connection.close()
@@ -271,18 +286,10 @@ class SqliteStore:
     # Handing in
 
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        future: asyncio.Future[R] = self._loop.create_future()
-        self._rounds.put((None, (fn, args, kwargs), future))
-        return await future
+        return await self._writing.write(fn, *args, **kwargs)
 
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
-        if batched.turn is Turn.ACCEPT:
-            if self._accepts_waiting >= MOST_WAITING:
-                raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
-            self._accepts_waiting += 1
-        future: asyncio.Future[ResultT] = self._loop.create_future()
-        self._rounds.put((batched, item, future))
-        return await future
+        return await self._writing.batch(batched, item)
 
     async def cut_log(self) -> bool:
         return await asyncio.to_thread(self._cut_log)
@@ -303,150 +310,17 @@ class SqliteStore:
         return not busy
 
     def measures(self) -> Iterator[Sample]:
-        for (metric, labels), count in self._counts.items():
-            yield metric, labels, count
-        yield ROUND_SECONDS, (), self._round_s
-        yield ROUND_ITEMS, (), self._round_items
+        yield from self._writing.measures()
         yield READ_SECONDS, (), self._read_s
-        yield WAITING_ACCEPTS, (), self._accepts_waiting
         yield DATABASE_BYTES, (), self.path.stat().st_size
         yield WAL_BYTES, (), self._wal_bytes()
         yield DISK_FREE_BYTES, (), shutil.disk_usage(self.path.parent).free
 
     def overloaded(self) -> bool:
-        return self._accepts_waiting >= MOST_WAITING
+        return self._writing.overloaded()
 
     def subscribe(self, wake: Wake) -> asyncio.Event:
-        event = asyncio.Event()
-        self._subscribers.append((wake, event))
-        return event
-
-    def _settle_round(self, settled: list[_Settled], accepts: int, tx: Tx, took_s: float) -> None:
-        self._round_s.note(took_s)
-        self._round_items.note(len(settled))
-        self._counts.update(tx.counted)
-        self._settle(settled, accepts, tx.wake)
-
-    def _settle(self, settled: list[_Settled], accepts: int, wake: Wake) -> None:
-        self._accepts_waiting -= accepts
-        for future, result in settled:
-            if future.done():  # its caller has gone away
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-        for wanted, event in self._subscribers:
-            if wake & wanted:
-                event.set()
-
-    # Writing: everything below runs in the writer's thread
-
-    def _write_rounds(self) -> None:
-        try:
-            while (groups := self._rounds.take()) is not None:
-                self._round(groups)
-        except BaseException as error:
-            # Without its writer the process would take requests and answer none.
-            _die(error)
-
-    def _round(self, groups: list[Group]) -> None:
-        """Run a round's jobs and commit them; nobody is told before."""
-        began = time.perf_counter()
-        now = self._time.now()
-        tx = self._tx(self._writer, now)
-        accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
-        try:
-            try:
-                settled = self._run(tx, groups)
-            except Exception as error:
-                if _is_environment(error):
-                    raise
-                # An item that fails fails alone: begin again, and where a group fails run its items one by one.
-                self._writer.execute("ROLLBACK")
-                tx = self._tx(self._writer, now)
-                settled = self._run(tx, groups, guarded=True)
-        except Exception as error:
-            self._abandon(groups, accepts, error)
-            return
-        try:
-            self._writer.execute("COMMIT")
-        except Exception as error:
-            self._abandon(groups, accepts, error)
-            return
-        if tx.started or tx.oldest_us:
-            self._rounds.note_starts(tx.started, tx.oldest_us)
-        took_s = time.perf_counter() - began
-        self._loop.call_soon_threadsafe(self._settle_round, settled, accepts, tx, took_s)
-        self._tend_wal()
-
-    def _run(self, tx: Tx, groups: list[Group], *, guarded: bool = False) -> list[_Settled]:
-        """Run every job of a round in one transaction.
-
-        Hot functions do not fail as a rule and a savepoint makes SQLite copy each page that it changes, so they run
-        without one unless `guarded`. Plain writes may refuse what they are asked, and always have one.
-        """
-        settled: list[_Settled] = []
-        self._writer.execute("BEGIN IMMEDIATE")
-        for batched, jobs in groups:
-            if batched is None:
-                settled += [(job[2], self._alone(tx, job)) for job in jobs]
-            elif guarded:
-                settled += self._guarded(tx, batched, jobs)
-            else:
-                results = batched.fn(tx, [job[1] for job in jobs])
-                settled += [(job[2], result) for job, result in zip(jobs, results, strict=True)]
-        return settled
-
-    def _guarded(self, tx: Tx, batched: Batched[Any, Any], jobs: list[Job]) -> list[_Settled]:
-        wake, counted = tx.wake, len(tx.counted)
-        self._writer.execute("SAVEPOINT job")
-        try:
-            results = batched.fn(tx, [job[1] for job in jobs])
-            self._writer.execute("RELEASE job")
-            return [(job[2], result) for job, result in zip(jobs, results, strict=True)]
-        except Exception as error:
-            self._undo(error)
-            tx.wake = wake
-            del tx.counted[counted:]
-            return [(job[2], self._alone(tx, job)) for job in jobs]
-
-    def _alone(self, tx: Tx, job: Job) -> Any:
-        """The result of one job under a savepoint of its own, or the exception that it gets."""
-        batched, work, _ = job
-        wake, counted = tx.wake, len(tx.counted)
-        self._writer.execute("SAVEPOINT job")
-        try:
-            if batched is None:
-                fn, args, kwargs = work
-                result = fn(tx, *args, **kwargs)
-            else:
-                (result,) = batched.fn(tx, [work])
-            self._writer.execute("RELEASE job")
-        except Exception as error:
-            self._undo(error)
-            tx.wake = wake
-            del tx.counted[counted:]
-            return _told(error)
-        return result
-
-    def _undo(self, error: Exception) -> None:
-        """Back to the savepoint; raises `error` on if it is not one item's but the database's."""
-        if _is_environment(error):
-            raise error
-        self._writer.execute("ROLLBACK TO job")
-        self._writer.execute("RELEASE job")
-
-    def _abandon(self, groups: list[Group], accepts: int, error: Exception) -> None:
-        # Not only a COMMIT syncs: a transaction that outgrows the cache has the head of the WAL synced before.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
-            _die(error)
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
-        failure = StoreUnavailable(str(error))
-        failure.__cause__ = error
-        settled: list[_Settled] = [(job[2], failure) for _, jobs in groups for job in jobs]
-        self._loop.call_soon_threadsafe(self._settle, settled, accepts, Wake.NOBODY)
+        return self._writing.subscribe(wake)
 
     # Checkpoints
 

@@ -1,0 +1,246 @@
+"""Group commit: one thread that writes what waits, a round at a time, through one connection of an engine.
+
+A round runs each function once over its items and commits once, without a timer, so a lone request waits for nobody.
+What fails alone, fails alone: if anything in a round fails, the round begins again, and the items of the failing
+function run one by one under savepoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, Protocol
+
+from maskline.clock import Clock
+from maskline.domain import problems
+from maskline.domain.problems import Problem
+from maskline.metrics import ROUND_ITEMS, ROUND_SECONDS, WAITING_ACCEPTS, Histogram, Metric, Sample
+from maskline.store.engine import (
+    MOST_WAITING,
+    Batched,
+    ItemT,
+    P,
+    R,
+    ResultT,
+    StoreUnavailable,
+    Turn,
+    Tx,
+    Wake,
+)
+from maskline.store.rounds import Group, Job, Rounds, turn_of
+
+MOST_REPEATS = 5
+"""How often a round is run again that lost against somebody else's transaction."""
+
+_Settled = tuple["asyncio.Future[Any]", Any]
+
+
+class Engine(Protocol):
+    """A connection to write through. Everything runs in the writer's thread."""
+
+    def begin(self) -> Tx:
+        """Open a transaction."""
+
+    def execute(self, sql: str) -> object:
+        """Run a statement about savepoints."""
+
+    def commit(self) -> None:
+        """Raises where the transaction is certainly not committed."""
+
+    def rollback(self) -> None:
+        """Leave no transaction open, whatever has failed."""
+
+    def is_conflict(self, error: Exception) -> bool:
+        """Whether the transaction lost against another one, and had better be run again."""
+
+    def is_environment(self, error: Exception) -> bool:
+        """Whether the database itself has a problem, not one item: nothing of the round may be acknowledged."""
+
+    def told(self, error: Exception) -> Exception:
+        """What a caller is told of an error that its own operation met."""
+
+    def tend(self) -> None:
+        """After each commit."""
+
+    def die(self, error: BaseException) -> None:
+        """End the process: the writer cannot go on."""
+
+
+class Writer:
+    """The writing half of a store."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._rounds = Rounds(self._loop, clock)
+        self._accepts_waiting = 0
+        self._subscribers: list[tuple[Wake, asyncio.Event]] = []
+        self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
+        self._round_s, self._round_items = Histogram(ROUND_SECONDS), Histogram(ROUND_ITEMS)
+        self._thread = threading.Thread(target=self._write_rounds, name="maskline-write", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what waits. Nothing may be handed in afterwards."""
+        self._rounds.close()
+        await asyncio.to_thread(self._thread.join)
+
+    # Handing in
+
+    async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._rounds.put((None, (fn, args, kwargs), future))
+        return await future
+
+    async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
+        if batched.turn is Turn.ACCEPT:
+            if self._accepts_waiting >= MOST_WAITING:
+                raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
+            self._accepts_waiting += 1
+        future: asyncio.Future[ResultT] = self._loop.create_future()
+        self._rounds.put((batched, item, future))
+        return await future
+
+    def measures(self) -> Iterator[Sample]:
+        for (metric, labels), count in self._counts.items():
+            yield metric, labels, count
+        yield ROUND_SECONDS, (), self._round_s
+        yield ROUND_ITEMS, (), self._round_items
+        yield WAITING_ACCEPTS, (), self._accepts_waiting
+
+    def overloaded(self) -> bool:
+        return self._accepts_waiting >= MOST_WAITING
+
+    def subscribe(self, wake: Wake) -> asyncio.Event:
+        event = asyncio.Event()
+        self._subscribers.append((wake, event))
+        return event
+
+    def _settle_round(self, settled: list[_Settled], accepts: int, tx: Tx, took_s: float) -> None:
+        self._round_s.note(took_s)
+        self._round_items.note(len(settled))
+        self._counts.update(tx.counted)
+        self._settle(settled, accepts, tx.wake)
+
+    def _settle(self, settled: list[_Settled], accepts: int, wake: Wake) -> None:
+        self._accepts_waiting -= accepts
+        for future, result in settled:
+            if future.done():  # its caller has gone away
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        for wanted, event in self._subscribers:
+            if wake & wanted:
+                event.set()
+
+    # Writing: everything below runs in the writer's thread
+
+    def _write_rounds(self) -> None:
+        try:
+            while (groups := self._rounds.take()) is not None:
+                self._round(groups)
+        except BaseException as error:
+            # Without its writer the process would take requests and answer none.
+            self._engine.die(error)
+
+    def _round(self, groups: list[Group]) -> None:
+        """Run a round's jobs and commit them; nobody is told before."""
+        began = time.perf_counter()
+        accepts = sum(len(jobs) for batched, jobs in groups if turn_of(batched) is Turn.ACCEPT)
+        try:
+            tx, settled = self._commit(groups)
+        except Exception as error:
+            self._abandon(groups, accepts, error)
+            return
+        if tx.started or tx.oldest_us:
+            self._rounds.note_starts(tx.started, tx.oldest_us)
+        took_s = time.perf_counter() - began
+        self._loop.call_soon_threadsafe(self._settle_round, settled, accepts, tx, took_s)
+        self._engine.tend()
+
+    def _commit(self, groups: list[Group]) -> tuple[Tx, list[_Settled]]:
+        engine, guarded, repeats = self._engine, False, 0
+        while True:
+            try:
+                tx = engine.begin()
+                settled = self._run(tx, groups, guarded=guarded)
+                engine.commit()
+            except Exception as error:
+                if engine.is_conflict(error) and repeats < MOST_REPEATS:
+                    repeats += 1
+                elif engine.is_environment(error) or guarded:
+                    raise
+                else:
+                    # An item that fails fails alone: begin again, and where a group fails run its items one by one.
+                    guarded = True
+                engine.rollback()
+            else:
+                return tx, settled
+
+    def _run(self, tx: Tx, groups: list[Group], *, guarded: bool) -> list[_Settled]:
+        """Run every job of a round in one transaction.
+
+        Hot functions do not fail as a rule and a savepoint makes SQLite copy each page that it changes, so they run
+        without one unless `guarded`. Plain writes may refuse what they are asked, and always have one.
+        """
+        settled: list[_Settled] = []
+        for batched, jobs in groups:
+            if batched is None:
+                settled += [(job[2], self._alone(tx, job)) for job in jobs]
+            elif guarded:
+                settled += self._guarded(tx, batched, jobs)
+            else:
+                results = batched.fn(tx, [job[1] for job in jobs])
+                settled += [(job[2], result) for job, result in zip(jobs, results, strict=True)]
+        return settled
+
+    def _guarded(self, tx: Tx, batched: Batched[Any, Any], jobs: list[Job]) -> list[_Settled]:
+        wake, counted = tx.wake, len(tx.counted)
+        self._engine.execute("SAVEPOINT job")
+        try:
+            results = batched.fn(tx, [job[1] for job in jobs])
+            self._engine.execute("RELEASE job")
+            return [(job[2], result) for job, result in zip(jobs, results, strict=True)]
+        except Exception as error:
+            self._undo(error)
+            tx.wake = wake
+            del tx.counted[counted:]
+            return [(job[2], self._alone(tx, job)) for job in jobs]
+
+    def _alone(self, tx: Tx, job: Job) -> Any:
+        """The result of one job under a savepoint of its own, or the exception that it gets."""
+        batched, work, _ = job
+        wake, counted = tx.wake, len(tx.counted)
+        self._engine.execute("SAVEPOINT job")
+        try:
+            if batched is None:
+                fn, args, kwargs = work
+                result = fn(tx, *args, **kwargs)
+            else:
+                (result,) = batched.fn(tx, [work])
+            self._engine.execute("RELEASE job")
+        except Exception as error:
+            self._undo(error)
+            tx.wake = wake
+            del tx.counted[counted:]
+            return self._engine.told(error)
+        return result
+
+    def _undo(self, error: Exception) -> None:
+        """Back to the savepoint; raises `error` on if it is not one item's."""
+        if self._engine.is_environment(error) or self._engine.is_conflict(error):
+            raise error
+        self._engine.execute("ROLLBACK TO job")
+        self._engine.execute("RELEASE job")
+
+    def _abandon(self, groups: list[Group], accepts: int, error: Exception) -> None:
+        self._engine.rollback()
+        failure = StoreUnavailable(str(error))
+        failure.__cause__ = error
+        settled: list[_Settled] = [(job[2], failure) for _, jobs in groups for job in jobs]
+        self._loop.call_soon_threadsafe(self._settle, settled, accepts, Wake.NOBODY)
