@@ -1,10 +1,10 @@
-"""How many segments a text takes, against the tables of 3GPP TS 23.038 and a slow second way to count."""
+"""How many segments a text takes and where it is cut, against the tables of 3GPP TS 23.038 and a slow second count."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.text import count_segments
+from maskline.domain.text import Alphabet, count_segments, decode_gsm, encode_text, split_segments
 
 BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -82,3 +82,54 @@ def test_segments_are_filled_one_after_the_other(text: str) -> None:
         parts[-1] += character
     expected = 1 if size(text) <= (160 if gsm else 70) else len(parts)
     assert count_segments(text) == expected
+
+
+@given(
+    st.text(alphabet=st.sampled_from(BASIC + EXTENSION + "ç🙂\u0301"), max_size=500),
+    st.sets(st.sampled_from([Alphabet.GSM, Alphabet.LATIN_1])),
+)
+def test_what_is_cut_is_all_there_and_fits(text: str, alphabets: set[Alphabet]) -> None:
+    alphabet, parts = split_segments(text, alphabets)
+    assert "".join(parts) == text
+    assert alphabets != {Alphabet.GSM} or len(parts) == count_segments(text)
+    assert alphabet in {*alphabets, Alphabet.UCS_2}
+    room = alphabet.alone if len(parts) == 1 else alphabet.room
+    units = 2 if alphabet is Alphabet.UCS_2 else 1
+    for part in parts:
+        encoded = encode_text(part, alphabet)
+        assert len(encoded) <= room * units
+        # Read alone, as it is on its way: nothing of it stands in its neighbour.
+        match alphabet:
+            case Alphabet.GSM:
+                assert decode_gsm(encoded) == part
+            case Alphabet.LATIN_1:
+                assert encoded.decode("latin-1") == part
+            case Alphabet.UCS_2:
+                assert encoded.decode("utf-16-be") == part
+
+
+def test_latin_1_is_taken_only_where_it_may_be_and_saves_something() -> None:
+    assert split_segments("ça va?", set(Alphabet))[0] is Alphabet.LATIN_1
+    assert split_segments("ça va?")[0] is Alphabet.UCS_2
+    assert split_segments("Ça va?", set(Alphabet))[0] is Alphabet.GSM
+    assert split_segments("ça 🙂", set(Alphabet))[0] is Alphabet.UCS_2
+    assert split_segments("", {Alphabet.LATIN_1}) == (Alphabet.LATIN_1, [""])
+    assert [len(part) for part in split_segments("ç" * 300, set(Alphabet))[1]] == [134, 134, 32]
+
+
+@pytest.mark.parametrize(
+    ("septets", "text"),
+    [
+        (b"\x00\x1be\x1b\x1b", "@€"),
+        (b"a\x1b", "a"),  # an escape at the end
+        (b"\x1bA", "A"),  # one before what the extension has not
+        (b"a\x80b", "a\ufffdb"),
+    ],
+)
+def test_septets_are_read_whatever_they_are(septets: bytes, text: str) -> None:
+    assert decode_gsm(septets) == text
+
+
+@given(st.binary())
+def test_any_octets_are_read_as_septets(octets: bytes) -> None:
+    assert len(decode_gsm(octets)) <= len(octets)
