@@ -15,8 +15,6 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -31,6 +29,7 @@ from yarl import URL
 
 from maskline import __version__
 from maskline.domain.address import is_public
+from maskline.domain.http import Answer, Failure, HttpError
 from maskline.domain.webhook_url import Overrides, Trouble, as_sent, parse_overrides
 
 MOST_BYTES = 65_536
@@ -44,53 +43,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.~-]")
 _QUOTED = {bytes([code]): f"%{code:02X}".encode() for code in range(256)} | {b" ": b"+"}
-
-
-class Failure(Enum):
-    """Kinds of failure, by how far the call had come. Up to TLS nothing was sent."""
-
-    BAD_URL = "bad url"
-    REFUSED = "refused address"
-    """It leads to an address that may not be called: as a rule one that is not public."""
-    BUSY = "busy"
-    """As many calls to this host as are allowed were under way for the whole time."""
-    DNS = "dns"
-    CONNECT = "connect"
-    TLS = "tls"
-    TIMEOUT = "timeout"
-    """No whole answer in time."""
-    TOO_LARGE = "too large"
-    BROKEN = "broken"
-    """The connection was lost, or what came was not HTTP."""
-
-
-class HttpError(Exception):
-    """A call without a whole answer. `detail` is for logs and events: it holds no part of the URL but the host.
-
-    `status` is the HTTP status, where at least the head of an answer came.
-    """
-
-    def __init__(self, kind: Failure, detail: str = "", status: int | None = None) -> None:
-        super().__init__(kind, detail)
-        self.kind = kind
-        self.detail = detail
-        self.status = status
-
-    def __str__(self) -> str:
-        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server said, whatever its status. `content_type` is as it came but for what is not ASCII in it, and
-    empty if there was none. `location` is where it redirects to, if it does.
-    """
-
-    status: int
-    content_type: str
-    body: bytes
-    location: str | None = None
-
 
 _TROUBLE = {
     Failure.DNS: Trouble.CONNECT,
@@ -107,7 +59,7 @@ def anywhere(_address: str) -> bool:
 
 
 class HttpClient:
-    """Calls customers' servers. A host that stalls fills its own connections and nobody else's.
+    """Calls servers. A host that stalls fills its own connections (0: any number) and nobody else's.
 
     `may_reach` judges each address that is about to be connected to; it is `anywhere` where loopback and private ones
     are wanted. A connection that has been idle for `idle_s` is not used again: the server may be about to close it.
@@ -215,6 +167,23 @@ class HttpClient:
             redirects += 1
             url = _join(target, answer.location)
 
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        within_s: float,
+        most_bytes: int = MOST_BYTES,
+    ) -> Answer:
+        """Ask this of an API, once; redirects are answers like any other. Raises HttpError."""
+        target, authorization, _ = _read(url)
+        attempt = _Try(Overrides(), asyncio.get_running_loop().time() + within_s)
+        return await self._send(
+            method, target, body, {**authorization, **(headers or {})}, attempt, most_bytes
+        )
+
     async def _send(
         self,
         method: str,
@@ -239,7 +208,8 @@ class HttpClient:
                     attempt.proceed(Failure.TIMEOUT)
                 content_type = response.headers.get("Content-Type", "").encode("ascii", "replace").decode()
                 location = response.headers.get("Location") if status in _REDIRECTS else None
-                return Answer(status, content_type, bytes(content), location)
+                retry_after = response.headers.get("Retry-After", "")
+                return Answer(status, content_type, bytes(content), location, retry_after)
         except TimeoutError:
             raise HttpError(attempt.late, "took too long", status) from None
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:

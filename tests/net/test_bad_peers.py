@@ -7,7 +7,8 @@ from itertools import count
 
 import pytest
 
-from maskline.net import MOST_BYTES, Failure, HttpClient, HttpError
+from maskline.domain.http import Failure, HttpError
+from maskline.net import MOST_BYTES, HttpClient
 from tests.support.peer import Behaviour, Peer, Talk, polite, stalls
 from tests.support.until import turns, until
 

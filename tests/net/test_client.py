@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maskline import __version__
-from maskline.net import Answer, Failure, HttpClient, HttpError, encode_form
+from maskline.domain.http import Answer, Failure, HttpError
+from maskline.net import HttpClient, encode_form
 from tests.net.conftest import Make
 from tests.support.peer import Behaviour, Peer, Talk, polite, stalls
 from tests.support.until import until

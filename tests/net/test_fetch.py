@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from maskline.net import Answer, Failure, HttpClient, HttpError
+from maskline.domain.http import Answer, Failure, HttpError
+from maskline.net import HttpClient
 from tests.net.conftest import Make
 from tests.support.peer import Behaviour, Peer, Talk, polite, stalls
 

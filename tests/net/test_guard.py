@@ -10,7 +10,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from maskline.domain.address import is_public
-from maskline.net import Failure, HttpClient, HttpError
+from maskline.domain.http import Failure, HttpError
+from maskline.net import HttpClient
 from tests.net.conftest import Make
 from tests.support.peer import Peer, Talk, polite
 from tests.support.until import until

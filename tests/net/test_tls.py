@@ -11,7 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from maskline.net import Failure, HttpClient, HttpError
+from maskline.domain.http import Failure, HttpError
+from maskline.net import HttpClient
 from tests.net.conftest import Make
 from tests.support.peer import Peer, Talk, polite
 

@@ -29,6 +29,7 @@ from maskline.domain.call import (
     whisper,
 )
 from maskline.domain.callback import render_intercept
+from maskline.domain.http import HttpError
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.model import Mode
 from maskline.domain.phone import identifier_key, is_caller
@@ -42,7 +43,6 @@ from maskline.flows.messages import carrier_key
 from maskline.flows.sessions import Sessions
 from maskline.flows.strangers import auto_create
 from maskline.mint import Mint
-from maskline.net import HttpError
 from maskline.store.calls import (
     Asking,
     Caller,

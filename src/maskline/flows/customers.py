@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 import structlog
 
 from maskline.domain.callback import token_of
+from maskline.domain.http import Answer, HttpError
 from maskline.domain.signature import HEADER, sign
-from maskline.net import Answer, HttpClient, HttpError
+from maskline.net import HttpClient
 from maskline.vault import Vault
 
 TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)

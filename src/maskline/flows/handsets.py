@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from maskline.carriers.sandbox import NAME
 from maskline.carriers.sandbox_calls import CallScript, HandsetCalling, Unanswered
 from maskline.clock import Clock
+from maskline.domain.http import Answer, HttpError
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandsetCall
 from maskline.domain.signature import HEADER, sign
 from maskline.domain.twiml import TwimlError, Verb, parse_twiml, resolve
 from maskline.flows.calls import Calls
 from maskline.mint import Mint
-from maskline.net import Answer, HttpClient, HttpError, encode_form
+from maskline.net import HttpClient, encode_form
 from maskline.store.accounts import find_account
 from maskline.store.engine import Store
 from maskline.store.sandbox import note_call

@@ -15,10 +15,11 @@ import structlog
 
 from maskline.clock import Clock
 from maskline.domain import problems
+from maskline.domain.http import HttpError
 from maskline.domain.media import UNKNOWN, Medium, read_type
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.problems import Problem
-from maskline.net import HttpClient, HttpError
+from maskline.net import HttpClient
 from maskline.vault import Vault, WrongKey
 
 LINK_LIFE_US = 30 * DAY

@@ -14,6 +14,7 @@ import structlog
 from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.channel import parse_channel
+from maskline.domain.http import Answer, HttpError
 from maskline.domain.ids import ParticipantSid, ServiceSid, SessionSid, instant_of
 from maskline.domain.model import Instant, Mode, Session, SessionStatus
 from maskline.domain.phone import identifier_key, mask, parse_phone
@@ -27,7 +28,6 @@ from maskline.flows.lanes import AGAIN_S, LaneLoop, keep
 from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
-from maskline.net import Answer, HttpError
 from maskline.store.engine import Store, StoreUnavailable, Tx, Wake
 from maskline.store.loose import Reply
 from maskline.store.strangers import (
