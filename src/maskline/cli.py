@@ -141,6 +141,9 @@ def _tell(settings: Settings, running: Running, resend_restored: bool) -> None:
         f"Auth token:   {token}",
         f"Sandbox:      {'on; messages go to virtual handsets only' if running.sandbox else 'off'}",
     ]
+    if running.carriers:
+        told = ", ".join(f"{name} ({kind})" for name, kind in running.carriers.items())
+        lines.append(f"Carriers:     {told}")
     if running.restored is not None:
         lines.append(f"Restored:     {_outcome(running.restored)}")
     elif resend_restored:

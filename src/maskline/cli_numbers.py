@@ -12,6 +12,8 @@ from typing import Any, TextIO
 import click
 
 from maskline.carriers import sandbox
+from maskline.carriers.base import Capabilities
+from maskline.carriers.kinds import read_accounts
 from maskline.cli_accounts import choose_account
 from maskline.cli_database import on_database, show, table, transact, with_store
 from maskline.clock import SystemClock
@@ -26,7 +28,6 @@ from maskline.settings import Settings
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number, find_number_by_sid, list_numbers
 
-CARRIERS = (sandbox.NAME,)
 MOST_ERRORS = 20
 LONG = 1000
 """So many lines take long enough for a progress bar."""
@@ -71,7 +72,10 @@ class _Entries:
     """Makes entries from what was said of them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        accounts = read_accounts(settings.carriers)
+        self._carriers = {name: account.can for name, account in accounts.items()}
+        if settings.sandbox:
+            self._carriers[sandbox.NAME] = sandbox.SandboxCarrier.can
         self._clock = SystemClock()
         self._mint = Mint(self._clock)
 
@@ -88,15 +92,11 @@ class _Entries:
         said: dict[str, bool | None],
     ) -> _Entry:
         """Raises Unreadable."""
-        carrier = carrier or sandbox.NAME
-        if carrier not in CARRIERS:
-            raise Unreadable("there is no such carrier account")
-        if carrier == sandbox.NAME and not self._settings.sandbox:
-            raise Unreadable("the sandbox is off in the settings, and no other carrier is configured")
+        carrier, can = self._choose(carrier)
         if service and not is_sid(service, "KS"):
             raise Unreadable("a Service's SID is KS and 32 hexadecimal digits")
         address = read_address(text, country)
-        able = read_abilities(address.kind, said)
+        able = read_abilities(address.kind, said, {name: getattr(can, name) for name in _ABILITIES})
         sid = self._mint.sid(address.kind)
         now = self._clock.now()
         return _Entry(
@@ -108,12 +108,24 @@ class _Entries:
             event_sid=self._mint.sid("NO"),
         )
 
+    def _choose(self, name: str | None) -> tuple[str, Capabilities]:
+        """The carrier account that is named, or the only one there is. Raises Unreadable."""
+        known = ", ".join(self._carriers)
+        if not known:
+            raise Unreadable("the settings have no carrier account, and the sandbox is off")
+        if name is None and len(self._carriers) > 1:
+            raise Unreadable(f"there are several carrier accounts ({known}); say which carries it")
+        chosen = name or known
+        if chosen not in self._carriers:
+            raise Unreadable(f"the settings have no carrier account {chosen!r}; they have {known}")
+        return chosen, self._carriers[chosen]
+
 
 @numbers.command("add")
 @click.argument("number")
 @click.option("--country", metavar="ISO", help="Of a short code, which needs it: such as US.")
 @click.option("--account", metavar="SID", help="Whose it is; default: the only account there is.")
-@click.option("--carrier", type=click.Choice(CARRIERS), default=sandbox.NAME, help="Who carries it.")
+@click.option("--carrier", metavar="NAME", help="The carrier account that carries it; default: the only one.")
 @click.option("--service", metavar="SID", help="Put it into this Service's pool, too.")
 @click.option("--reserved", is_flag=True, help="Mark it reserved in the pool: never chosen automatically.")
 @click.option("--friendly-name", metavar="NAME", help="Its name; default: the number.")
@@ -151,8 +163,13 @@ def add_number(
     if what is Entered.UNCHANGED:
         raise click.ClickException(f"{added.phone_number} is there already, of account {added.account_sid}")
     text = f"{added.phone_number} is {added.sid}, of account {added.account_sid}, carried by {added.carrier_account}"
+    text += f" ({_able(added)})"
     text += f", in the pool of {added.service_sid}." if added.service_sid else "."
     show(as_json, _number_json(added), text)
+
+
+def _able(number: ProxyNumber) -> str:
+    return " ".join(name for name in _ABILITIES if getattr(number, name)) or "nothing"
 
 
 def _said(problem: Problem) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.x509 import load_pem_x509_certificates
 
 from maskline.api.render import render_date
+from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import SystemClock
 from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
 from maskline.domain.model import SECOND
@@ -42,6 +43,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     try:
         settings = load()
         check_tls(settings)
+        accounts = read_accounts(settings.carriers)
     except SettingsError as error:
         remedy = "correct it in the flag, the environment or the settings file (docs/reference/settings.md)"
         yield Finding("settings", False, str(error), remedy)
@@ -52,6 +54,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     yield _public_url(settings)
     yield _sqlite()
     yield Finding("sandbox", True, "on; messages go to virtual handsets only" if settings.sandbox else "off")
+    yield from _carriers(settings, accounts)
     data = Path(settings.data)
     if not data.is_dir():
         yield _missing(data)
@@ -68,6 +71,17 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
         yield Finding("database", True, f"{path} is not there yet; `maskline serve` makes it")
         return
     yield from _database(settings, path)
+
+
+def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
+    if settings.carriers_file is not None and (file := Path(settings.carriers_file)).stat().st_mode & 0o077:
+        said = f"others may read {file}, which has the secrets of carrier accounts"
+        yield Finding("carriers file", False, said, f"chmod 600 {file}")
+    for account in accounts.values():
+        yield Finding(f"carrier {account.name}", True, account.kind)
+    if not accounts and not settings.sandbox:
+        remedy = "write an account into the settings (docs/carriers/index.md), or leave the sandbox on"
+        yield Finding("carriers", False, "there is no account, and the sandbox is off", remedy)
 
 
 def _certificate(file: Path) -> Finding:

@@ -139,6 +139,7 @@ INBOUND = Metric(
             "repeated",
             "stop-word",
             "too-fast",
+            "wrong-carrier",
             "not-wired",
             "unknown-number",
         )

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
 from maskline.api.wire import Wire
 from maskline.carriers import sandbox
-from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Report
+from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Means, Report
+from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
 from maskline.domain.address import is_public
@@ -154,12 +155,28 @@ def check_address(settings: Settings) -> None:
 
 async def _bring(
     store: Store, receive: Callable[[Inbound], Awaitable[Received]], event: CarrierEvent
-) -> None:
+) -> bool:
     match event:
         case Inbound():
-            await receive(event)
+            return (await receive(event)).known
         case Report():
             await receipts.report(store, event)
+            return True
+
+
+def _open_accounts(
+    accounts: Mapping[str, CarrierAccount], means: Means, carrier: sandbox.SandboxCarrier | None
+) -> dict[str, Carrier]:
+    """Every carrier account at work, by name."""
+    opened = {
+        name: account.open(replace(means, url=f"{means.url}/{name}")) for name, account in accounts.items()
+    }
+    return {**opened, carrier.name: carrier} if carrier is not None else opened
+
+
+def _lives(task: asyncio.Task[None]) -> bool:
+    """Whether a task does what it is to do, or has done it."""
+    return not task.done() or (not task.cancelled() and task.exception() is None)
 
 
 @dataclass(slots=True)
@@ -172,6 +189,8 @@ class Running:
     account_sid: str
     account_file: Path | None
     sandbox: bool
+    carriers: Mapping[str, str]
+    """The other carrier accounts, and of what kind each is."""
     restored: Restored | None
     """Of the first start on a backup."""
 
@@ -198,6 +217,7 @@ class Server:
         """
         settings, clock = self.settings, self._clock
         check_tls(settings)
+        accounts = read_accounts(settings.carriers)
         mint = Mint(clock)
         vault = open_vault(settings)
         self._store = store = await open_store(settings, clock, vault)
@@ -219,12 +239,15 @@ class Server:
 
         receive = partial(inbound.receive, store, mint, options)
         bring = partial(_bring, store, receive)
-        carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
-        known: Mapping[str, Carrier] = {carrier.name: carrier} if carrier else {}
-        carriers = known if settings.role == "all" else {}
         self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
+        # Where an account's carrier is, the operator has said; how much goes there at a time, its slots limit.
+        self._carrier_http = await HttpClient(may_reach=anywhere, host_connections=0).open()
+        carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
+        known = _open_accounts(accounts, Means(self._carrier_http, clock, bring, f"{url}/carriers"), carrier)
+        self._carriers = known
+        carriers = known if settings.role == "all" else {}
         media = MediaRelay(clock, vault, self._http, url)
         messages = Messages(store, clock, mint, carriers, options, media)
         self._worker: Worker | None = None
@@ -253,10 +276,10 @@ class Server:
             self._worker = worker
             await worker.start()
             checks["worker"] = lambda: worker.is_running
-            if carrier is not None:
-                bringing = asyncio.create_task(carrier.run(), name="sandbox")
-                self._tasks.append(bringing)
-                checks["sandbox"] = lambda: not bringing.done()
+            for name, one in known.items():
+                running = asyncio.create_task(one.run(), name=f"carrier {name}")
+                self._tasks.append(running)
+                checks[name if one is carrier else f"carriers.{name}"] = partial(_lives, running)
         context = Context(
             store=store,
             clock=clock,
@@ -303,6 +326,7 @@ class Server:
             account_sid=account_sid,
             account_file=file if settings.account_sid is None and file.exists() else None,
             sandbox=carrier is not None,
+            carriers={name: account.kind for name, account in accounts.items()},
             restored=restored,
         )
 
@@ -341,8 +365,14 @@ class Server:
         await asyncio.gather(*self._serving, return_exceptions=True)
         if self._worker is not None:
             await self._worker.stop()
+        for carrier in self._carriers.values():
+            try:
+                await carrier.close()
+            except Exception:
+                _log.exception("carrier.close_failed", carrier=carrier.name)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._http.close()
+        await self._carrier_http.close()
         await self._store.close()

@@ -51,6 +51,10 @@ class Settings:
     public_url: str | None = _setting(
         None, "Prefix of every URL that is handed out; default: http://HOST:PORT."
     )
+    carriers_file: str | None = _setting(
+        None,
+        "TOML file with carrier accounts, beside those of the settings file: a table [carriers.NAME] each.",
+    )
     sandbox: bool = _setting(True, "The sandbox carrier: on while no other carrier account is configured.")
     allow_private_webhooks: bool = _setting(
         False, "Whether customers' callback URLs may lead to loopback and private addresses; on under demo."
@@ -84,6 +88,8 @@ class Settings:
         90, "Closed Sessions are deleted, with all below them, so long after they ended; 0: never."
     )
     event_retention_days: int = _setting(30, "Events are deleted when they are so old; 0: never.")
+    carriers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The carrier accounts by name, each as its table; `carriers.kinds` knows what may stand there."""
 
 
 def _read(name: str, kind: Any, value: Any) -> Any:
@@ -111,13 +117,12 @@ def _read(name: str, kind: Any, value: Any) -> Any:
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
     """Put the settings together. Raises SettingsError for one that is unknown or cannot be used."""
-    known = {entry.name: entry for entry in dataclasses.fields(Settings)}
+    known = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata}
     values: dict[str, Any] = {}
+    carriers: dict[str, Any] = {}
     if file is not None and file.exists():
-        try:
-            content = tomllib.loads(file.read_text())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{file.name}: {error}") from None
+        content = _load(file)
+        carriers = _tables(file, content)
         for name, value in content.items():
             if name not in known:
                 raise SettingsError(f"{file.name}: there is no setting {name!r}")
@@ -127,9 +132,40 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
         if environment.get(variable):
             values[name] = _read(variable, entry.type, environment[variable])
     values.update({name: value for name, value in flags.items() if value is not None})
-    settings = Settings(**values)
+    if values.get("carriers_file"):
+        _add_carriers(Path(values["carriers_file"]), carriers)
+    settings = Settings(**{"sandbox": not carriers, **values}, carriers=carriers)
     _check(settings)
     return settings
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file.name}: {error}") from None
+
+
+def _tables(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """The carrier accounts among what a file says; they are taken out of it."""
+    tables = content.pop("carriers", {})
+    if not isinstance(tables, dict):
+        raise SettingsError(f"{file.name}: carriers: each carrier account is a table [carriers.NAME]")
+    return tables
+
+
+def _add_carriers(file: Path, carriers: dict[str, Any]) -> None:
+    try:
+        content = _load(file)
+    except OSError as error:
+        raise SettingsError(f"carriers_file: {file}: {error.strerror}") from None
+    tables = _tables(file, content)
+    if content:
+        raise SettingsError(f"{file.name}: has tables [carriers.NAME] only, and not {next(iter(content))!r}")
+    for name in tables:
+        if name in carriers:
+            raise SettingsError(f"{file.name}: carriers.{name}: the settings file has this account, too")
+    carriers.update(tables)
 
 
 def _check(settings: Settings) -> None:
@@ -197,4 +233,8 @@ def _is_account(sid: str) -> bool:
 
 def sentences() -> list[tuple[str, Any, str]]:
     """(name, default, sentence) of every setting, for help and docs."""
-    return [(entry.name, entry.default, entry.metadata["sentence"]) for entry in dataclasses.fields(Settings)]
+    return [
+        (entry.name, entry.default, entry.metadata["sentence"])
+        for entry in dataclasses.fields(Settings)
+        if entry.metadata
+    ]

@@ -10,7 +10,9 @@ import pytest
 from click.testing import Result
 
 from maskline import doctor
+from maskline.carriers.kinds import KINDS
 from tests.cli.conftest import write_certificate
+from tests.support.kind import ScriptedKind
 from tests.support.server import RealServer
 
 Invoke = Callable[..., Result]
@@ -88,6 +90,32 @@ def test_files_that_others_can_read_are_found(invoke: Invoke) -> None:
     Path("data/secret.key").chmod(0o600)
     Path("data").chmod(0o777)
     assert examine(invoke) == (1, {"data directory": "others may write into it"})
+
+
+def test_carrier_accounts_are_told_and_what_is_wrong_with_them(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
+    file = Path("carriers.toml")
+    file.write_text('[carriers.north]\nkind = "scripted"\ntoken = "t"')
+    file.chmod(0o600)
+    environment = {"MASKLINE_CARRIERS_FILE": str(file)}
+    assert examine(invoke, **environment) == (0, {})
+    said = invoke("doctor", "--data", "data", **environment).output
+    assert "carrier north: scripted" in said and "sandbox: off" in said
+    file.chmod(0o640)
+    assert examine(invoke, **environment) == (
+        1,
+        {"carriers file": "others may read carriers.toml, which has the secrets of carrier accounts"},
+    )
+    file.write_text('[carriers.north]\nkind = "scripted"')
+    assert examine(invoke, **environment)[1] == {"settings": "carriers.north: it needs the option `token`"}
+
+
+def test_a_server_without_any_carrier_is_told(invoke: Invoke) -> None:
+    assert examine(invoke, MASKLINE_SANDBOX="off")[1] == {
+        "carriers": "there is no account, and the sandbox is off"
+    }
 
 
 def change(database: Path, name: str, value: str) -> None:

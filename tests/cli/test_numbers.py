@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from maskline.carriers.kinds import KINDS
 from maskline.cli import main
+from tests.support.kind import ScriptedKind
 from tests.support.server import ACCOUNT_SID, RealServer
 from tests.support.world import fresh_number, make_pair, make_service
 
@@ -136,6 +138,66 @@ def test_a_number_with_other_facts_is_not_the_same(account: str, command: Comman
     assert listed(command)["+14155550100"]["capabilities"] == ["voice", "sms"]
 
 
+# By whom it is carried
+
+
+@pytest.fixture
+def carriers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings have two accounts, which carry texts and calls."""
+    monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
+    tables = [f'[carriers.{name}]\nkind = "scripted"\ntoken = "t"\n' for name in ("north", "south")]
+    Path("maskline.toml").write_text("\n".join(tables))
+
+
+@pytest.mark.usefixtures("account", "carriers")
+def test_a_number_is_carried_by_the_account_that_is_named(command: Command, invoke: Invoke) -> None:
+    made = command("numbers", "add", "+14155550100", "--carrier", "south")
+    assert (made["carrier_account"], made["capabilities"]) == ("south", ["voice", "sms"])
+    less = command("numbers", "add", "+14155550101", "--carrier", "south", "--no-voice")
+    assert less["capabilities"] == ["sms"]
+    sender = command("numbers", "add", "whatsapp:+14155238886", "--carrier", "north")
+    assert (sender["carrier_account"], sender["capabilities"]) == ("north", ["sms"])
+    text = invoke("numbers", "add", "+14155550102", "--carrier", "north", "--data", "data").output
+    assert "carried by north (voice sms)." in text
+    listing = invoke("numbers", "list", "--data", "data").output
+    assert [line.split()[1] for line in listing.splitlines()[1:]] == ["south", "south", "north", "north"]
+
+
+@pytest.mark.usefixtures("account", "carriers")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "there are several carrier accounts (north, south); say which"),
+        (["--carrier", "west"], "the settings have no carrier account 'west'; they have north, south"),
+        (["--carrier", "sandbox"], "no carrier account 'sandbox'"),
+        (["--carrier", "north", "--mms"], "its carrier account carries no mms"),
+    ],
+)
+def test_an_account_that_cannot_carry_it_is_refused(
+    command: Command, invoke: Invoke, arguments: list[str], said: str
+) -> None:
+    result = invoke("numbers", "add", "+14155550100", *arguments, "--data", "data")
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+    assert listed(command) == {}
+
+
+@pytest.mark.usefixtures("account", "carriers")
+def test_a_file_names_the_account_of_each_number(command: Command, load: Callable[..., Result]) -> None:
+    assert load("number,carrier", "+14155550100,north", "+14155550101,south").exit_code == 0
+    assert {value: row["carrier_account"] for value, row in listed(command).items()} == {
+        "+14155550100": "north",
+        "+14155550101": "south",
+    }
+    moved = load("number,carrier", "+14155550100,south")
+    assert (moved.exit_code, "with another carrier" in moved.output) == (1, True)
+
+
+@pytest.mark.usefixtures("account")
+def test_without_any_carrier_account_nothing_is_added(invoke: Invoke) -> None:
+    result = invoke("numbers", "add", "+14155550100", "--data", "data", MASKLINE_SANDBOX="off")
+    assert (result.exit_code, "no carrier account, and the sandbox is off" in result.output) == (2, True)
+
+
 # Taking out
 
 
@@ -230,7 +292,10 @@ def test_standard_input_is_a_file(command: Command) -> None:
         (["number", "+14155550100", "72345"], "line 3: a short code needs its country"),
         (["number,voice", "+14155550100,perhaps"], "line 2: voice is yes or no"),
         (["number,country,voice", "72345,US,yes"], "line 2: only a phone number takes calls"),
-        (["number,carrier", "+14155550100,pigeon"], "line 2: there is no such carrier account"),
+        (
+            ["number,carrier", "+14155550100,pigeon"],
+            "line 2: the settings have no carrier account 'pigeon'; they have sandbox",
+        ),
         (["number,account", f"+14155550100,{NOBODY}"], "line 2: there is no account"),
         (["number,service", f"+14155550100,KS{'0' * 32}"], "line 2: the account has no such Service"),
         (["number,service", "+14155550100,x"], "line 2: a Service's SID is KS"),

@@ -119,6 +119,63 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load_settings({}, {}, file)
 
 
+NORTH, SOUTH = (
+    '[carriers.north]\nkind = "x"',
+    '[carriers.south]\nkind = "y"\n[[carriers.south.binds]]\nport = 1',
+)
+
+
+def test_carrier_accounts_are_tables_of_the_file_and_of_one_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "secret.toml").write_text(SOUTH)
+    environment = {"MASKLINE_CARRIERS_FILE": str(tmp_path / "secret.toml")}
+    settings = load(tmp_path, f"port = 1\n{NORTH}", environment)
+    assert settings.carriers == {"north": {"kind": "x"}, "south": {"kind": "y", "binds": [{"port": 1}]}}
+    assert settings.port == 1
+    assert load(tmp_path, "", environment).carriers == {"south": {"kind": "y", "binds": [{"port": 1}]}}
+    assert "kind" not in repr(settings)
+
+
+def test_the_sandbox_is_on_while_no_carrier_account_is_configured(tmp_path: Path) -> None:
+    assert load(tmp_path).sandbox is True
+    assert load(tmp_path, NORTH).sandbox is False
+    assert load(tmp_path, NORTH, {"MASKLINE_SANDBOX": "true"}).sandbox is True
+    assert load(tmp_path, f"sandbox = true\n{NORTH}").sandbox is True
+    assert load(tmp_path, "sandbox = false").sandbox is False
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "says"),
+    [
+        ("carriers = 3", None, "maskline.toml: carriers"),
+        ("", "", None),
+        ("", "port = 1", "secret.toml: has tables [carriers.NAME] only, and not 'port'"),
+        ("", "[north]\nkind = 'x'", "not 'north'"),
+        ("", "carriers = 'x'", "secret.toml: carriers"),
+        ("", "[carriers", "secret.toml"),
+        (NORTH, NORTH, "secret.toml: carriers.north: the settings file has this account, too"),
+    ],
+)
+def test_what_is_said_of_carriers_is_refused_where_it_cannot_be_so(
+    tmp_path: Path, text: str, other: str | None, says: str | None
+) -> None:
+    environment = {}
+    if other is not None:
+        (tmp_path / "secret.toml").write_text(other)
+        environment = {"MASKLINE_CARRIERS_FILE": str(tmp_path / "secret.toml")}
+    if says is None:
+        assert load(tmp_path, text, environment).carriers == {}
+        return
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text, environment)
+    assert says in str(caught.value)
+
+
+def test_a_carriers_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "", {"MASKLINE_CARRIERS_FILE": str(tmp_path / "none.toml")})
+    assert "none.toml: No such file" in str(caught.value)
+
+
 def test_every_setting_has_a_sentence() -> None:
     for name, _, sentence in sentences():
         assert re.fullmatch(r"[A-Za-z0-9].*\.", sentence), name

@@ -105,7 +105,13 @@ class Books(RuleBasedStateMachine):
     def join(self, number: str, reserved: bool) -> None:
         fresh = new_number(self.house.mint.sid("PN"), number, ACCOUNT, "scripted", self.clock.now())
         event_sid = self.house.mint.sid("NO")
-        arguments = {"sid": None, "number": fresh, "reserved": reserved, "sandbox_on": True, "key": None}
+        arguments = {
+            "sid": None,
+            "number": fresh,
+            "reserved": reserved,
+            "carriers": ["scripted"],
+            "key": None,
+        }
         self.tried(self.store.write(add_number, ACCOUNT, self.service.sid, **arguments, event_sid=event_sid))
 
     @rule(number=NUMBERS)

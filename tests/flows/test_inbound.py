@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from maskline.carriers.base import Inbound
 from maskline.domain.model import SECOND, Mode, SessionStatus
+from maskline.flows import inbound
 from tests.support.clock import FakeClock
 from tests.support.house import House, person
 
@@ -49,6 +51,19 @@ async def test_what_the_carrier_brings_twice_is_taken_once(house: House) -> None
     assert again.repeated
     assert again.interaction_sid is None
     assert await house.one("SELECT count(*) FROM interactions") == 1
+
+
+async def test_what_comes_by_another_carrier_account_is_not_taken(house: House) -> None:
+    _, ann, _ = await house.pair()
+    by_other = Inbound("other", "x", ann.proxy_identifier, ann.identifier, "hi")
+    received = await inbound.receive(house.store, house.mint, house.options, by_other)
+    assert not received.known
+    assert await house.one("SELECT count(*) FROM interactions") == 0
+    ((code, message, service_sid),) = await house.rows("SELECT code, message, service_sid FROM events")
+    assert (code, service_sid) == (49030, ann.service_sid)
+    assert message.startswith("other, for +1…") and " of scripted: " in message
+    # It may still come by the account that carries the number.
+    assert (await house.hear(ann, carrier_id="x")).interaction_sid is not None
 
 
 async def test_a_repeat_in_the_same_moment_is_taken_once(house: House) -> None:

@@ -61,6 +61,9 @@ async def test_what_carriers_bring_is_counted_by_what_becomes_of_it(house: House
     await house.hear(person(1), to=ann.proxy_identifier)
     await house.hear(person(1), to="+14155559999")
     await house.hear(f"whatsapp:{person(1)}", to="whatsapp:+14155550123")
+    house.carrier.name = "other"
+    await house.hear(ann)
+    house.carrier.name = "scripted"
     await house.hear(ann)
     await house.hear(ann)
     await house.remove(ann)
@@ -73,6 +76,7 @@ async def test_what_carriers_bring_is_counted_by_what_becomes_of_it(house: House
         "unknown-number": 1,
         "not-wired": 1,
         "too-fast": 1,
+        "wrong-carrier": 1,
         "refused": 1,
     }
 

@@ -4,13 +4,24 @@ from typing import Any
 
 import pytest
 
+from maskline.carriers.base import Carrier, NotCarried
 from maskline.domain.directory import read_address
 from maskline.domain.model import ProxyNumber, Service
 from maskline.domain.problems import Problem
-from maskline.flows.numbers import Entered, change_number, delete_own_number, enter, new_entry, remove_number
+from maskline.flows.numbers import (
+    Entered,
+    add_to_pool,
+    change_number,
+    delete_own_number,
+    enter,
+    new_entry,
+    remove_number,
+)
 from maskline.store.engine import Tx
+from maskline.store.numbers import insert_number
 from maskline.store.participants import load_candidates
 from maskline.store.sessions import MOST_CLOSED
+from tests.support.carrier import ScriptedCarrier
 from tests.support.house import ACCOUNT, House, proxy
 
 WHATSAPP = "whatsapp:+14155238886"
@@ -45,6 +56,49 @@ async def change(house: House, number: ProxyNumber, *, reserved: bool) -> ProxyN
     return await house.store.write(
         change_number, ACCOUNT, number.service_sid, number.sid, reserved, house.mint.sid("NO")
     )
+
+
+class Elsewhere(ScriptedCarrier):
+    """An account that has none of the numbers."""
+
+    async def adopt(self, account_sid: str, number: str) -> None:
+        raise NotCarried("it has no such number")
+
+
+async def joined(house: House, service: Service, *, carried_by: str, **carriers: Carrier) -> ProxyNumber:
+    """Put a number that the directory has into the pool."""
+    address = read_address("+14155550100")
+    number = new_entry(house.mint.sid("PN"), address, ACCOUNT, carried_by, house.clock.now())
+    await house.store.write(insert_number, number)
+    return await add_to_pool(
+        house.store,
+        carriers,
+        ACCOUNT,
+        service.sid,
+        sid=number.sid,
+        number=None,
+        reserved=False,
+        event_sid=house.mint.sid("NO"),
+        key=None,
+    )
+
+
+async def test_a_number_whose_carrier_account_is_not_there_joins_no_pool(house: House) -> None:
+    service = await house.service(0)
+    with pytest.raises(Problem) as caught:
+        await joined(house, service, carried_by="north", south=ScriptedCarrier("south"))
+    assert caught.value.code.number == 80301
+    assert "Carrier account north, which carries it, is not in the settings or off" in caught.value.message
+    assert await house.one("SELECT count(*) FROM numbers WHERE service_sid IS NOT NULL") == 0
+
+
+async def test_a_number_that_its_carrier_account_does_not_have_joins_no_pool(house: House) -> None:
+    service = await house.service(0)
+    with pytest.raises(Problem) as caught:
+        await joined(house, service, carried_by="north", north=Elsewhere("north"))
+    assert caught.value.code.number == 80301
+    assert "Carrier account north does not carry it (it has no such number)" in caught.value.message
+    assert await house.one("SELECT count(*) FROM numbers WHERE service_sid IS NOT NULL") == 0
 
 
 @pytest.mark.parametrize(("reserved", "nearly"), [(False, 425), (True, 4250)])

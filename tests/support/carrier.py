@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from maskline.carriers.base import Accepted, Capabilities, CarrierError, Kind, Outgoing
+from maskline.carriers.base import Accepted, Capabilities, Carrier, CarrierError, Kind, Outgoing
 
 UNREACHABLE = CarrierError(Kind.UNREACHABLE)
 THROTTLED = CarrierError(Kind.THROTTLED)
@@ -36,8 +36,8 @@ class Gate:
         return await asyncio.shield(self._answer)
 
 
-class ScriptedCarrier:
-    """`Carrier`. A step is: None (take the message), an `Accepted`, an exception to raise, or a `Gate`."""
+class ScriptedCarrier(Carrier):
+    """A step is: None (take the message), an `Accepted`, an exception to raise, or a `Gate`."""
 
     def __init__(self, name: str = "scripted") -> None:
         self.name = name
@@ -111,9 +111,6 @@ class ScriptedCarrier:
             return accepted or Accepted(self.id_of(message.sid))
         finally:
             self.in_flight -= 1
-
-    async def adopt(self, account_sid: str, number: str) -> None:
-        """It brings everything anyway."""
 
     async def look_up(self, message: Outgoing) -> Accepted | None:
         self.asked.append(message)

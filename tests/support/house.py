@@ -181,7 +181,7 @@ class House:
             sid=None,
             number=number,
             reserved=reserved,
-            sandbox_on=True,
+            carriers=[self.carrier.name],
             event_sid=self.mint.sid("NO"),
             key=None,
         )

@@ -95,7 +95,9 @@ class Inventory:
         if phone is None:
             raise Problem(problems.OWN_NUMBER_INVALID)
         if self._c.sandbox is None:
-            raise Problem(problems.NUMBER_TAKEN, "No carrier account of this server takes new numbers")
+            raise Problem(
+                problems.NUMBER_TAKEN, "`maskline numbers add` enters what a carrier account carries"
+            )
         number = new_number(
             self._c.mint.sid(NumberKind.PHONE),
             phone.e164,

@@ -55,7 +55,6 @@ class _Pool:
                 sid=canonical(sid) if sid else None,
                 number=number,
                 reserved=bool(request.params.boolean("IsReserved")),
-                sandbox_on=self._c.sandbox is not None,
                 event_sid=self._c.mint.sid("NO"),
                 key=request.key(service_sid),
             )

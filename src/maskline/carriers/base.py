@@ -1,15 +1,21 @@
 """What a carrier is to maskline: it takes a message once and says what became of it, and it brings events.
 
 A carrier says what it can do (`Capabilities`), and fails in one way only: `CarrierError`, with a kind that says
-whether the message may have been taken. The policies of the vendor are the vendor's to enforce.
+whether the message may have been taken. The policies of the vendor are the vendor's to enforce. What an operator can
+say of an account are its `Options`, and what it works with it is handed (`Means`): it knows nothing else of maskline.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+import msgspec
+
+from maskline.clock import Clock
+from maskline.domain.http import Answer
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 
@@ -57,11 +63,16 @@ class Report:
 
 CarrierEvent = Inbound | Report
 
+Bring = Callable[[CarrierEvent], Awaitable[bool]]
+"""Takes an event in for good: the other end may be acknowledged once it returns. False: a message is to a number that
+this account carries for nobody, and is not kept. Raises if it could not be stored: it has to come again.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the carrier can do. `carrier_keys`: a repeat under the same key is not sent twice. `look_up`: it can be
-    asked whether it took a message.
+    asked whether it took a message. `parts`: of how many parts a text may be that it is handed as one.
     """
 
     sms: bool = True
@@ -70,6 +81,7 @@ class Capabilities:
     receipts: bool = False
     carrier_keys: bool = False
     look_up: bool = False
+    parts: int = 1
 
 
 class Kind(Enum):
@@ -99,8 +111,46 @@ class CarrierError(Exception):
         self.retry_after_s = retry_after_s
 
 
+class NotCarried(CarrierError):
+    """The account has no such number."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(Kind.REJECTED, detail)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the settings can say of an account; each kind of carrier adds its own, with a sentence each
+    (`msgspec.Meta(description=…)`) from which its page is made.
+    """
+
+
+class Http(Protocol):
+    """Calls an API. Redirects are answers like any other."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        within_s: float,
+    ) -> Answer:
+        """Ask this once. Raises HttpError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What an account is handed to work with. `url` is where its own webhooks are, without a slash at the end."""
+
+    http: Http
+    clock: Clock
+    bring: Bring
+    url: str
+
+
 class Carrier(Protocol):
-    """One account at one carrier."""
+    """One account at one carrier. What has a body here, a carrier without the need leaves out."""
 
     name: str
 
@@ -115,9 +165,30 @@ class Carrier(Protocol):
 
         Called only where `capabilities` says that it can be asked.
         """
+        raise NotImplementedError
 
     async def adopt(self, account_sid: str, number: str) -> None:
         """Bring here from now on what comes to this number of the account: it is about to join a pool.
 
-        Harmless to repeat. Raises CarrierError, with nothing changed.
+        Harmless to repeat. Raises CarrierError, with nothing changed; NotCarried if the number is not its own.
         """
+        return
+
+    async def run(self) -> None:
+        """Keep up what the account needs for as long as the server lives, a connection for example, until cancelled."""
+        return
+
+    async def close(self) -> None:
+        """Say good-bye: nothing more will be sent, and what was is answered. `run` is cancelled afterwards."""
+        return
+
+
+class CarrierKind(Protocol):
+    """The class of a carrier, as the registry has it (`carriers.kinds`)."""
+
+    options: ClassVar[type[Options]]
+    can: ClassVar[Capabilities]
+    """What an account can do at most."""
+
+    def __call__(self, name: str, options: Any, means: Means) -> Carrier:
+        """The account of this name, in the running loop."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import ClassVar, Protocol
 
 import structlog
 
 from maskline.carriers.base import (
     Accepted,
+    Bring,
     Capabilities,
+    Carrier,
     CarrierError,
     CarrierEvent,
     Inbound,
@@ -43,6 +45,8 @@ from maskline.mint import Mint
 
 NAME = "sandbox"
 MOST_AT_ONCE = 256
+MOST_PARTS = 24
+"""Of the longest text that a message may have (`domain.text`)."""
 POLL_S = 1.0
 AGAIN_S = 1
 
@@ -69,14 +73,16 @@ class Ledger(Protocol):
     async def postpone(self, todos: list[Todo], due_at: int) -> None: ...
 
 
-class SandboxCarrier:
-    """A `Carrier` whose other end is the ledger. `bring` takes its events in; they are due until it returns."""
+class SandboxCarrier(Carrier):
+    """A carrier whose other end is the ledger. `bring` takes its events in; they are due until it returns."""
 
     name = NAME
+    can: ClassVar = Capabilities(
+        mms=True, voice=True, receipts=True, carrier_keys=True, look_up=True, parts=MOST_PARTS
+    )
+    """At most: its account scripts it to take keys and to answer questions."""
 
-    def __init__(
-        self, ledger: Ledger, clock: Clock, mint: Mint, bring: Callable[[CarrierEvent], Awaitable[None]]
-    ) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, mint: Mint, bring: Bring) -> None:
         self._ledger = ledger
         self._clock = clock
         self._mint = mint
@@ -87,9 +93,7 @@ class SandboxCarrier:
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         abilities = await self._ledger.abilities(account_sid)
-        return Capabilities(
-            mms=True, receipts=True, carrier_keys=abilities.carrier_keys, look_up=abilities.look_up
-        )
+        return replace(self.can, carrier_keys=abilities.carrier_keys, look_up=abilities.look_up)
 
     async def send(self, message: Outgoing) -> Accepted:
         handed = await self._ledger.hand_over(

@@ -6,6 +6,7 @@ Its kind decides what it can do and how it is used; afterwards the SID's prefix 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskline.domain.channel import parse_channel
@@ -70,9 +71,16 @@ def _sender(text: str, country: str | None) -> Address:
     return Address(NumberKind.CHANNEL, key, None, 0)
 
 
-def read_abilities(kind: NumberKind, said: dict[str, bool | None]) -> dict[str, bool]:
-    """What it can do, by what is `said` and by its kind where nothing is. Raises Unreadable."""
-    able = {name: CAN[kind][name] if said.get(name) is None else bool(said[name]) for name in CAN[kind]}
+def read_abilities(
+    kind: NumberKind, said: dict[str, bool | None], carried: Mapping[str, bool] = CAN[NumberKind.PHONE]
+) -> dict[str, bool]:
+    """What it can do, by what is `said`; where nothing is, by its kind and what is `carried`. Raises Unreadable."""
+    able = {
+        name: CAN[kind][name] and carried[name] if said.get(name) is None else bool(said[name])
+        for name in CAN[kind]
+    }
     if able["voice"] and not CAN[kind]["voice"]:
         raise Unreadable("only a phone number takes calls")
+    if lacking := [name for name in able if able[name] and not carried[name]]:
+        raise Unreadable(f"its carrier account carries no {' and no '.join(lacking)}")
     return able

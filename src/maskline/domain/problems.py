@@ -116,7 +116,11 @@ NUMBER_IN_OTHER_SERVICE = _error(
 )
 NUMBER_ALREADY_IN_SERVICE = _warning(80104, 400, "This number is already in this Service's pool.")
 SHORT_CODE_ALREADY_IN_SERVICE = _warning(80105, 400, "This short code is already in this Service's pool.")
-PHONE_NUMBER_SID_NOT_FOUND = _error(80301, 400, "This account has no such phone number.")
+PHONE_NUMBER_SID_NOT_FOUND = _error(
+    80301,
+    400,
+    "This account has no such phone number; `maskline numbers add` enters one, with the carrier account it is of.",
+)
 SHORT_CODE_SID_NOT_FOUND = _warning(80303, 400, "This account has no such short code.")
 PHONE_NUMBER_INVALID = _warning(
     80406, 400, "A phone number must be given in E.164 form, such as +14155550100."
@@ -272,6 +276,11 @@ CARRIER_PAUSED = _error(
     49003, None, "A carrier refused the account's credentials; its sends wait until that is mended."
 )
 CARRIER_RESUMED = _warning(49004, None, "A paused carrier account works again.")
+WRONG_CARRIER = _error(
+    49030,
+    None,
+    "A carrier account brought a message for a number that another one carries; it was not taken.",
+)
 MEDIA_NOT_CARRIED = _warning(
     49020,
     None,

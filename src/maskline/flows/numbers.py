@@ -7,11 +7,10 @@ still hold it are written down as closed first, a few hundred at a time, and tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 
-from maskline.carriers import sandbox
-from maskline.carriers.base import Carrier, CarrierError, Kind
+from maskline.carriers.base import Carrier, CarrierError, Kind, NotCarried
 from maskline.domain import problems
 from maskline.domain.directory import CAN, Address
 from maskline.domain.ids import AccountSid, NumberSid
@@ -96,7 +95,6 @@ async def add_to_pool(
     sid: str | None,
     number: ProxyNumber | None,
     reserved: bool,
-    sandbox_on: bool,
     event_sid: str,
     key: Key | None,
 ) -> ProxyNumber:
@@ -105,17 +103,18 @@ async def add_to_pool(
     Raises CarrierError, with nothing changed, and what `add_number` does.
     """
     named = (account_sid, service_sid, sid, number)
-    found = await store.read(_find_for_pool, *named, sandbox_on=sandbox_on)
-    carrier = carriers.get(found.carrier_account)
-    if found.service_sid is None and carrier is not None:
+    found = await store.read(_find_for_pool, *named, carriers)
+    if found.service_sid is None:
+        carrier = carriers[found.carrier_account]
         try:
             async with asyncio.timeout(ADOPT_S):
                 await carrier.adopt(account_sid, found.phone_number)
+        except NotCarried as error:
+            said = f"Carrier account {carrier.name} does not carry it ({error.detail})"
+            raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND, said) from None
         except TimeoutError:
             raise CarrierError(Kind.UNCERTAIN, "took too long") from None
-    return await store.write(
-        add_number, *named, reserved=reserved, sandbox_on=sandbox_on, event_sid=event_sid, key=key
-    )
+    return await store.write(add_number, *named, carriers, reserved=reserved, event_sid=event_sid, key=key)
 
 
 def add_number(
@@ -124,18 +123,18 @@ def add_number(
     service_sid: str,
     sid: str | None,
     number: ProxyNumber | None,
+    carriers: Collection[str],
     *,
     reserved: bool,
-    sandbox_on: bool,
     event_sid: str,
     key: Key | None,
 ) -> ProxyNumber:
-    """The write of `add_to_pool`. With the sandbox on, a phone number that nobody carries becomes a sandbox number of
-    this account.
+    """The write of `add_to_pool`. A phone number that nobody carries is added as `number` says: with the sandbox on, as
+    a sandbox number of this account.
 
     Raises Replayed, 20404, 80301, 80303, 80601, 80104, 80105, 80101, 80622, 80701.
     """
-    found = _find_for_pool(tx, account_sid, service_sid, sid, number, sandbox_on=sandbox_on)
+    found = _find_for_pool(tx, account_sid, service_sid, sid, number, carriers)
     # A number that was known before keeps its SID: that it is the one under the key tells of a repeat.
     claim_or_replay(tx, key, found.sid, fresh=found is number)
     if found is number:
@@ -151,10 +150,11 @@ def _find_for_pool(
     service_sid: str,
     sid: str | None,
     number: ProxyNumber | None,
-    *,
-    sandbox_on: bool,
+    carriers: Collection[str],
 ) -> ProxyNumber:
-    """The number that is named: the account's, or `number` itself if the directory has none of this value."""
+    """The number that is named: the account's, or `number` itself if the directory has none of this value. It must be
+    carried by one of `carriers`, the accounts by name.
+    """
     load_service(tx, account_sid, service_sid)
     by_sid = find_number_by_sid(tx, sid) if sid is not None else None
     by_value = find_number(tx, number.phone_number) if number is not None else None
@@ -165,13 +165,14 @@ def _find_for_pool(
     found = by_sid or by_value
     if found is None:
         assert number is not None
-        if not sandbox_on:
+        if number.carrier_account not in carriers:
             raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND, mask(number.phone_number))
         found = number
     if found.account_sid != account_sid:
         raise Problem(problems.NUMBER_NOT_AVAILABLE)
-    if found.carrier_account == sandbox.NAME and not sandbox_on:
-        raise Problem(problems.NUMBER_NOT_AVAILABLE, "The sandbox that carries it is off")
+    if found.carrier_account not in carriers:
+        said = f"Carrier account {found.carrier_account}, which carries it, is not in the settings or off"
+        raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND, said)
     return found
 
 

@@ -27,7 +27,8 @@ from maskline.store.telling import wants_of
 @dataclass(slots=True)
 class Received:
     """What became of it. `interaction_sid` is None if there is no relay; `known` is False for a number that is not
-    in any pool (and no channel sender), `repeated` for what the carrier had brought before.
+    in any pool (and no channel sender) or that another account carries, `repeated` for what the carrier had brought
+    before.
     """
 
     interaction_sid: str | None = None
@@ -43,10 +44,15 @@ def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Excepti
 
 def _receive(tx: Tx, item: NewInbound) -> Received:
     number = tx.execute(
-        "SELECT account_sid, service_sid FROM numbers WHERE phone_number = ?", (item.to,)
+        "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?", (item.to,)
     ).fetchone()
     if number is None or (number[1] is None and not scheme_of(item.to)):
         tx.count(INBOUND, "unknown-number")
+        return Received(known=False)
+    if number[2] != item.carrier_account:
+        tx.count(INBOUND, "wrong-carrier")
+        detail = f"{item.carrier_account}, for {mask(item.to)} of {number[2]}"
+        insert_event(tx, item.event_sid, number[0], problems.WRONG_CARRIER, detail, service_sid=number[1])
         return Received(known=False)
     taken = tx.execute(
         "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -55,7 +61,7 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
     if taken.rowcount == 0:
         tx.count(INBOUND, "repeated")
         return Received(repeated=True)
-    account_sid, service_sid = number
+    account_sid, service_sid, _ = number
     if service_sid is None:
         tx.count(INBOUND, "not-wired")
         _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
