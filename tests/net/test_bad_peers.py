@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import socket
+import zlib
 from itertools import count
 
 import pytest
@@ -84,8 +85,33 @@ LIES = {
     "a huge status line": says(b"HTTP/1.1 200 " + b"x" * 200_000 + b"\r\n\r\n", then_drops=False),
     "10,000 headers": says(OK + b"X: x\r\n" * 10_000 + b"\r\n", then_drops=False),
     "endless headers": repeats(OK, b"X: x\r\n" * 100),
+    "endless news of an answer to come": repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    "a length and chunks": says(
+        OK + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+        then_drops=False,
+    ),
+    "chunks and a length": says(
+        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+        then_drops=False,
+    ),
+    "a length beyond all numbers": says(OK + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n", then_drops=False),
+    "a chunk beyond all numbers": says(
+        OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 30 + b"\r\nabc", then_drops=False
+    ),
+    "no end of the trailer": says(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: x\r\n"),
+    "a transfer coding without an end": says(OK + b"Transfer-Encoding: gzip\r\n\r\nabcd"),
+    "another protocol from here on": says(
+        b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", then_drops=False
+    ),
     "gzip that is none": says(
         OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd", then_drops=False
+    ),
+    "half of what was packed": says(
+        OK + b"Content-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + gzip.compress(b"abc")[:12],
+        then_drops=False,
+    ),
+    "a packing that nobody knows": says(
+        OK + b"Content-Encoding: br\r\nContent-Length: 4\r\n\r\nabcd", then_drops=False
     ),
 }
 
@@ -157,8 +183,17 @@ async def test_the_largest_answer_is_taken(client: HttpClient) -> None:
         assert (await client.post_form(peer.url, {})).body == b"x" * MOST_BYTES
 
 
-async def test_an_endless_answer_is_refused(client: HttpClient) -> None:
-    async with Peer(repeats(OK + b"\r\n", b"x" * 4096)) as peer:
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"\r\n", b"x" * 4096),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+        (b"Transfer-Encoding: chunked\r\n\r\n1;", b"x" * 4096),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 4096),
+    ],
+)
+async def test_an_endless_answer_is_refused(client: HttpClient, head: bytes, piece: bytes) -> None:
+    async with Peer(repeats(OK + head, piece)) as peer:
         assert await failure(client, peer.url) is Failure.TOO_LARGE
 
 
@@ -171,9 +206,20 @@ async def test_an_answer_that_unpacks_to_much_is_refused(client: HttpClient) -> 
         await asyncio.wait_for(peer.hung_up.wait(), 5)
 
 
-async def test_a_packed_answer_is_unpacked_though_nobody_asked_for_it(client: HttpClient) -> None:
-    packed = gzip.compress(b"fine")
-    head = f"Content-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(b"fine")),
+        ("X-GZip", gzip.compress(b"fine")),
+        ("deflate", zlib.compress(b"fine")),
+        ("deflate", zlib.compress(b"fine")[2:-4]),
+        ("identity", b"fine"),
+    ],
+)
+async def test_a_packed_answer_is_unpacked_though_nobody_asked_for_it(
+    client: HttpClient, coding: str, packed: bytes
+) -> None:
+    head = f"Content-Encoding: {coding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
     async with Peer(says(OK + head + packed)) as peer:
         assert (await client.post_form(peer.url, {})).body == b"fine"
 
@@ -194,6 +240,40 @@ async def test_an_answer_that_nobody_asked_for_ends_the_connection(client: HttpC
         await turns(100)
         assert (await client.post_form(peer.url, {})).body == b"mine"
         assert peer.connections == 2
+
+
+async def test_an_answer_to_half_a_request_is_the_last_on_its_connection(client: HttpClient) -> None:
+    """What is left of the request would come before the next one."""
+
+    async def behave(talk: Talk) -> None:
+        await talk._reader.readexactly(100)
+        await talk.answer(413)
+        await talk.until_closed()
+
+    async with Peer(behave) as peer:
+        for _ in range(2):
+            assert (await client.post_form(peer.url, {"a": "b" * 20_000_000})).status == 413
+        assert peer.connections == 2
+
+
+async def test_a_connection_that_ends_as_it_is_used_again_breaks_what_may_have_arrived(
+    client: HttpClient,
+) -> None:
+    """A form may have arrived, and whether it is sent again is its sender's to say. To get something does no harm."""
+
+    async def behave(talk: Talk) -> None:
+        await talk.request()
+        await talk.answer()
+        await talk.request()
+        talk.drop()
+
+    async with Peer(behave) as peer:
+        assert (await client.post_form(peer.url, {})).status == 200
+        assert await failure(client, peer.url) is Failure.BROKEN
+        assert (peer.connections, len(peer.requests)) == (1, 2)
+        assert (await client.post_form(peer.url, {})).status == 200
+        assert (await client.get(peer.url)).status == 200
+        assert (peer.connections, len(peer.requests)) == (3, 5)
 
 
 async def test_a_peer_that_hangs_up_at_once_is_broken(client: HttpClient) -> None:

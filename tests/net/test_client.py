@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from maskline import __version__
 from maskline.domain.http import Answer, Failure, HttpError
-from maskline.net import HttpClient, encode_form
+from maskline.net import HttpClient, _read, encode_form
 from tests.net.conftest import Make
 from tests.support.peer import Behaviour, Peer, Talk, polite, stalls
 from tests.support.until import until
@@ -89,6 +89,104 @@ async def test_a_content_type_that_is_no_text_is_made_one(client: HttpClient) ->
         assert (await client.post_form(peer.url, {})).content_type == "text/??"
 
 
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\nfine",
+        b"HTTP/1.0 200 OK\r\n\r\nfine",
+        b"HTTP/1.1 200\r\nContent-Length: 4\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\nContent-Length: 4\n\nfine",
+        b"HTTP/1.1 200 OK\r\nX: folded\r\n here\r\nContent-Length: 4\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nfine",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine",
+        b"HTTP/1.1 103 X\r\nContent-Length: 9\r\nContent-Encoding: gzip\r\n\r\nHTTP/1.1 200 OK\r\n\r\nfine",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nfin\r\n1 \r\ne\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\nContent-Encoding: gzip\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_an_answer_is_read_however_it_is_written(client: HttpClient, says: bytes, size: int) -> None:
+    async def behave(talk: Talk) -> None:
+        await talk.request()
+        for start in range(0, len(says), size):
+            await talk.say(says[start : start + size])
+            await asyncio.sleep(0)
+
+    async with Peer(behave) as peer:
+        assert await client.post_form(peer.url, {}) == Answer(200, "", b"fine")
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_some_statuses_have_no_body_whatever_is_said(client: HttpClient, status: int) -> None:
+    async def behave(talk: Talk) -> None:
+        while True:
+            await talk.request()
+            head = f"HTTP/1.1 {status} X\r\nContent-Length: 4\r\nContent-Encoding: gzip\r\n\r\n"
+            await talk.say(head.encode())
+
+    async with Peer(behave) as peer:
+        for _ in range(2):
+            assert await client.post_form(peer.url, {}) == Answer(status, "", b"")
+        assert peer.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "connections"),
+    [
+        ("HTTP/1.1 200 X\r\n", 1),
+        ("HTTP/1.1 200 X\r\nConnection: close\r\n", 2),
+        ("HTTP/1.0 200 X\r\n", 2),
+        ("HTTP/1.0 200 X\r\nConnection: keep-alive\r\n", 1),
+    ],
+)
+async def test_a_connection_is_used_again_where_the_peer_keeps_it(
+    client: HttpClient, line: str, connections: int
+) -> None:
+    async def behave(talk: Talk) -> None:
+        while True:
+            await talk.request()
+            await talk.say(f"{line}Content-Length: 4\r\n\r\nfine".encode())
+
+    async with Peer(behave) as peer:
+        for _ in range(2):
+            assert (await client.post_form(peer.url, {})).body == b"fine"
+        assert peer.connections == connections
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://Hooks.Example/", "hooks.example"),
+        ("http://hooks.example:80/", "hooks.example"),
+        ("https://hooks.example.:443/", "hooks.example"),
+        ("https://hooks.example:80/", "hooks.example:80"),
+        ("http://a_b.example:8080/", "a_b.example:8080"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+        ("http://b\u00fccher.example/", "xn--bcher-kva.example"),
+    ],
+)
+def test_the_host_is_named_as_everybody_does(url: str, host: str) -> None:
+    assert f"\r\nHost: {host}\r\n" in _read(url).head
+
+
+async def test_a_header_is_one_line(client: HttpClient) -> None:
+    async with Peer(polite) as peer:
+        for value in ("a\r\nX-Forged: b", "a\nX-Forged: b", "a\rb", "a\N{EURO SIGN}"):
+            with pytest.raises(ValueError, match=r"line break|latin-1"):
+                await client.post_form(peer.url, {}, headers={"X-Token": value})
+        assert peer.connections == 0
+
+
+async def test_nothing_is_kept_of_places_that_nobody_calls(make_client: Make) -> None:
+    client = await make_client(idle_s=0.1)
+    async with Peer(polite) as peer, Peer(stalls) as other:
+        with pytest.raises(HttpError):
+            await client.post_form(f"{other.url}/#tt=100", {})
+        await client.post_form(peer.url, {})
+        assert len(client._connections._lines) == 1
+        await until(lambda: not client._connections._open and not client._connections._lines)
+
+
 async def test_a_redirect_is_an_answer_and_cookies_are_forgotten(client: HttpClient) -> None:
     async def behave(talk: Talk) -> None:
         while True:
@@ -121,8 +219,8 @@ async def test_a_connection_is_used_again_but_not_after_it_has_been_idle(make_cl
         assert peer.connections == 2
 
 
-async def test_a_connection_is_idle_for_two_seconds_at_most() -> None:
-    assert HttpClient()._idle_s == 2
+async def test_a_connection_is_idle_for_two_seconds_at_most(client: HttpClient) -> None:
+    assert client._connections._idle_s == 2
 
 
 @pytest.mark.parametrize(

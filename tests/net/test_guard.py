@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohappyeyeballs import AddrInfoType
 
 from maskline.domain.address import is_public
 from maskline.domain.http import Failure, HttpError
@@ -18,34 +18,28 @@ from tests.support.until import until
 
 
 @dataclass
-class Names(AbstractResolver):
+class Names:
     """A name server that gives the next of its answers each time; a name that it does not know is not there."""
 
     answers: dict[str, list[list[str]]]
     asked: list[str] = field(default_factory=list)
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    def __call__(self, host: str, port: int) -> list[AddrInfoType]:
         self.asked.append(host)
         if host not in self.answers:
             raise OSError("no such name")
         found = self.answers[host]
         addresses = found.pop(0) if len(found) > 1 else found[0]
         return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
+            (
+                socket.AF_INET6 if ":" in address else socket.AF_INET,
+                socket.SOCK_STREAM,
+                0,
+                "",
+                (address, port),
             )
             for address in addresses
         ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
 
 
 async def failure(client: HttpClient, url: str) -> Failure:
@@ -91,7 +85,7 @@ async def test_numbers_that_are_no_address_are_no_host(make_client: Make, host: 
 )
 async def test_a_name_that_leads_inside_is_refused(make_client: Make, addresses: list[str]) -> None:
     names = Names({"hooks.example": [addresses]})
-    client = await make_client(may_reach=is_public, resolver=names)
+    client = await make_client(may_reach=is_public, look_up=names)
     async with Peer(polite) as peer:
         assert await failure(client, f"http://hooks.example:{peer.port}/#rc=5&rp=all") is Failure.REFUSED
         assert peer.connections == 0
@@ -99,7 +93,7 @@ async def test_a_name_that_leads_inside_is_refused(make_client: Make, addresses:
 
 
 async def test_the_same_name_is_called_where_that_is_allowed(make_client: Make) -> None:
-    client = await make_client(resolver=Names({"hooks.example": [["127.0.0.1"]]}))
+    client = await make_client(look_up=Names({"hooks.example": [["127.0.0.1"]]}))
     async with Peer(polite) as peer:
         assert (await client.post_form(f"http://hooks.example:{peer.port}/", {})).body == b"fine"
         assert peer.requests[0].headers["host"] == f"hooks.example:{peer.port}"
@@ -116,27 +110,38 @@ async def test_a_name_that_changes_is_judged_each_time_that_it_is_connected_to(
         judged.append(address)
         return address == "127.0.0.1"
 
-    client = await make_client(may_reach=may_reach, resolver=names, idle_s=0)
+    client = await make_client(may_reach=may_reach, look_up=names, idle_s=0)
     async with Peer(polite) as peer:
         url = f"http://rebind.example:{peer.port}/"
         assert (await client.post_form(url, {})).status == 200
-        client._session.connector.clear_dns_cache()  # its ten seconds are over
+        client._connections._names._known.clear()  # its ten seconds are over
         assert await failure(client, url) is Failure.REFUSED
         assert peer.connections == 1
     assert judged == ["127.0.0.1", "127.0.0.2"]
+
+
+async def test_a_name_is_asked_for_once_by_all_who_want_it(make_client: Make) -> None:
+    names = Names({"hooks.example": [["127.0.0.1"]]})
+    client = await make_client(look_up=names, idle_s=0)
+    async with Peer(polite) as peer:
+        url = f"http://hooks.example:{peer.port}/"
+        for _ in range(2):
+            await asyncio.gather(*(client.post_form(url, {}) for _ in range(10)))
+        assert peer.connections == 20
+    assert names.asked == ["hooks.example"]
 
 
 async def test_of_several_addresses_only_the_public_ones_are_connected_to(
     make_client: Make,
 ) -> None:
     names = Names({"both.example": [["127.0.0.2", "::1", "127.0.0.1"]]})
-    client = await make_client(may_reach=lambda address: address == "127.0.0.1", resolver=names)
+    client = await make_client(may_reach=lambda address: address == "127.0.0.1", look_up=names)
     async with Peer(polite) as peer:
         assert (await client.post_form(f"http://both.example:{peer.port}/", {})).status == 200
 
 
 async def test_a_redirect_leads_nowhere(make_client: Make) -> None:
-    client = await make_client(resolver=Names({"a.example": [["127.0.0.1"]], "b.example": [["127.0.0.1"]]}))
+    client = await make_client(look_up=Names({"a.example": [["127.0.0.1"]], "b.example": [["127.0.0.1"]]}))
     async with Peer(polite) as inside:
 
         async def redirects(talk: Talk) -> None:
@@ -149,7 +154,7 @@ async def test_a_redirect_leads_nowhere(make_client: Make) -> None:
 
 
 async def test_a_name_that_is_not_there_is_a_failure_of_dns(make_client: Make) -> None:
-    client = await make_client(resolver=Names({}))
+    client = await make_client(look_up=Names({}))
     assert await failure(client, "http://nobody.example/") is Failure.DNS
 
 
