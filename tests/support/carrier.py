@@ -65,7 +65,7 @@ class ScriptedCarrier(Carrier):
         self._always = step
 
     def answers(self, *steps: Any) -> None:
-        """What the next look-ups meet: an `Accepted`, None (it does not know the message), an exception or a `Gate`."""
+        """What the next look-ups meet: an `Accepted`, a list of ids, None (it finds none), an exception or a `Gate`."""
         self._answers.extend(steps)
 
     def gate(self, to: str) -> Gate:
@@ -112,9 +112,12 @@ class ScriptedCarrier(Carrier):
         finally:
             self.in_flight -= 1
 
-    async def look_up(self, message: Outgoing) -> Accepted | None:
+    async def look_up(self, message: Outgoing) -> list[str]:
         self.asked.append(message)
-        return await _play(self._answers.popleft()) if self._answers else None
+        found = await _play(self._answers.popleft()) if self._answers else None
+        if isinstance(found, Accepted):
+            return [found.carrier_id] if found.carrier_id else []
+        return found or []
 
 
 async def _play(step: Any) -> Accepted | None:

@@ -7,10 +7,10 @@ say of an account are its `Options`, and what it works with it is handed (`Means
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -22,7 +22,9 @@ from maskline.domain.media import Medium
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to hand over. `sid` is our own SID of it, and its key where the carrier takes keys."""
+    """A message to hand over. `sid` is our own SID of it, and its key where the carrier takes keys. For a look-up:
+    `handed_at` is when it was handed over.
+    """
 
     sid: str
     account_sid: str
@@ -30,6 +32,7 @@ class Outgoing:
     to: str
     body: str
     media: tuple[str, ...] = ()
+    handed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,15 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a carrier says later of a message: `number` is ours, `carrier_id` the carrier's id of the message."""
+    """What a carrier says later of a message: `number` is ours, `carrier_id` the carrier's id of the message, `sid` our
+    own, where the carrier gives it back.
+    """
 
     carrier_account: str
     number: str
     carrier_id: str
     status: MessageStatus
+    sid: str = ""
 
 
 CarrierEvent = Inbound | Report
@@ -72,7 +78,8 @@ this account carries for nobody, and is not kept. Raises if it could not be stor
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the carrier can do. `carrier_keys`: a repeat under the same key is not sent twice. `look_up`: it can be
-    asked whether it took a message. `parts`: of how many parts a text may be that it is handed as one.
+    asked whether it took a message, which may turn up until `settle_s` after its hand-over. `parts`: of how many parts
+    a text may be that it is handed as one.
     """
 
     sms: bool = True
@@ -81,6 +88,7 @@ class Capabilities:
     receipts: bool = False
     carrier_keys: bool = False
     look_up: bool = False
+    settle_s: int = 0
     parts: int = 1
 
 
@@ -160,8 +168,8 @@ class Carrier(Protocol):
     async def send(self, message: Outgoing) -> Accepted:
         """Hand the message over once. Raises CarrierError."""
 
-    async def look_up(self, message: Outgoing) -> Accepted | None:
-        """Whether it took this message: its id, or None if it does not know it. Raises CarrierError.
+    async def look_up(self, message: Outgoing) -> Sequence[str]:
+        """The ids of all that it took and that may be this message. Raises CarrierError.
 
         Called only where `capabilities` says that it can be asked.
         """
@@ -186,9 +194,12 @@ class Carrier(Protocol):
 class CarrierKind(Protocol):
     """The class of a carrier, as the registry has it (`carriers.kinds`)."""
 
-    options: ClassVar[type[Options]]
-    can: ClassVar[Capabilities]
-    """What an account can do at most."""
+    @property
+    def options(self) -> type[Options]: ...
+
+    @property
+    def can(self) -> Capabilities:
+        """What an account can do at most."""
 
     def __call__(self, name: str, options: Any, means: Means) -> Carrier:
         """The account of this name, in the running loop."""

@@ -77,7 +77,7 @@ class SandboxCarrier(Carrier):
     """A carrier whose other end is the ledger. `bring` takes its events in; they are due until it returns."""
 
     name = NAME
-    can: ClassVar = Capabilities(
+    can: ClassVar[Capabilities] = Capabilities(
         mms=True, voice=True, receipts=True, carrier_keys=True, look_up=True, parts=MOST_PARTS
     )
     """At most: its account scripts it to take keys and to answer questions."""
@@ -120,9 +120,9 @@ class SandboxCarrier(Carrier):
             raise CarrierError(_FAILURES[handed.answer], f"the sandbox is scripted: {handed.answer.value}")
         return Accepted(handed.sid)
 
-    async def look_up(self, message: Outgoing) -> Accepted | None:
+    async def look_up(self, message: Outgoing) -> list[str]:
         sid = await self._ledger.find_taken(message.account_sid, message.sid)
-        return Accepted(sid) if sid is not None else None
+        return [sid] if sid is not None else []
 
     async def adopt(self, account_sid: str, number: str) -> None:
         """Its handsets reach every number as they are; unless it is scripted to refuse this one."""

@@ -37,6 +37,7 @@ from maskline.flows.media import MediaRelay
 from maskline.metrics import CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
+from maskline.store.claims import find_claims
 from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.events import insert_event
 from maskline.store.idempotency import Key
@@ -264,6 +265,7 @@ class Messages:
             from_=row.number,
             to=dial_form(row.recipient, "message", row.settings),
             body=payload.body,
+            handed_at=row.handed_at,
         )
         if payload.media:
             message = self._attach(message, payload, row, outcome)
@@ -362,21 +364,31 @@ class Messages:
         outcome.uncertain = True
         try:
             async with asyncio.timeout(self._deadline_s):
-                fate = _fate_by(await carrier.capabilities(row.account_sid))
+                can = await carrier.capabilities(row.account_sid)
+                fate = _fate_by(can)
                 if fate is not Fate.ASK:
                     outcome.fate = fate
                     return
-                accepted = await carrier.look_up(message)
-        except (CarrierError, TimeoutError):
+                found = await carrier.look_up(message)
+            place = (row.service_sid, row.session_sid, row.interaction_sid)
+            keys = [carrier_key(carrier.name, one) for one in found]
+            own, others = await self._store.read(find_claims, *place, keys)
+        except (CarrierError, TimeoutError, StoreUnavailable):
             self._ask_later(row, outcome)
             return
         except Exception:
             _log.exception("look_up.defect", carrier=carrier.name, message=row.message_sid)
             self._ask_later(row, outcome)
             return
+        matches = [key for key in keys if key not in others]
+        if own is not None:  # a report has told meanwhile
+            outcome.fate = Fate.SENT
+        elif len(matches) == 1:
+            outcome.fate, outcome.carrier_id, outcome.looked_up = Fate.SENT, matches[0], True
+            outcome.delay_us = ASK_AGAIN_S * SECOND
+        elif self._clock.now() < row.handed_at + can.settle_s * SECOND:
+            self._ask_later(row, outcome)
         # That the carrier does not know it permits no second send by itself: the Service's setting decides.
-        if accepted is not None:
-            _sent(carrier, accepted, outcome)
 
     def _ask_later(self, row: Started, outcome: Outcome) -> None:
         """There is no answer yet: until its validity is over, the message keeps its place."""

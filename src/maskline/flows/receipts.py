@@ -11,4 +11,4 @@ from maskline.store.receipts import Receipt, merge_receipts
 async def report(store: Store, report: Report) -> bool:
     """Take a report in for good; whether its message was found. The carrier may be acknowledged once this returns."""
     key = carrier_key(report.carrier_account, report.carrier_id)
-    return await store.batch(merge_receipts, Receipt(report.number, key, int(report.status)))
+    return await store.batch(merge_receipts, Receipt(report.number, key, int(report.status), report.sid))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maskline.domain import problems
+from maskline.domain.ids import interaction_of_leg, is_sid
 from maskline.domain.interaction import WORDS
 from maskline.domain.model import SECOND
 from maskline.domain.phone import mask
@@ -20,11 +21,14 @@ from maskline.store.tombstones import is_buried
 
 @dataclass(slots=True)
 class Receipt:
-    """A carrier's report. `number` is ours, and tells the Service; `carrier_id` names the message, with its account."""
+    """A carrier's report. `number` is ours, and tells the Service; `carrier_id` names the message, with its account, as
+    does `message_sid`, where the carrier gives our own SID back.
+    """
 
     number: str
     carrier_id: str
     status: int
+    message_sid: str = ""
 
 
 _FIND = """
@@ -39,10 +43,16 @@ CROSS JOIN services v ON v.account_sid = n.account_sid
 CROSS JOIN interactions i ON i.service_sid = v.sid AND i.carrier_id = ?2
 WHERE n.phone_number = ?1"""
 
+# By our own SID of it: its carrier's id may not be known, as of one whose hand-over had no answer.
+_FIND_BY_SID = """
+SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
+CROSS JOIN interactions i ON i.account_sid = n.account_sid AND i.type = 'message' AND i.sid = ?2
+WHERE n.phone_number = ?1 AND i.outbound_resource_sid = ?3"""
+
 _PARK = """
 INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload)
-VALUES ('receipt', 1, ?, ?, ?, ?, ?, '', '', '', '', '', '', '')
+VALUES ('receipt', 1, ?, ?, ?, ?, ?, '', '', '', '', ?, '', '')
 ON CONFLICT DO NOTHING"""
 
 
@@ -53,13 +63,14 @@ def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
 
 
 def _merge(tx: Tx, item: Receipt) -> bool:
-    found = _apply(tx, _FIND, item.number, item.carrier_id, item.status)
+    found = _apply(tx, _FIND, item.number, item.carrier_id, item.status) or _apply_by_sid(tx, item)
     tx.count(RECEIPTS, WORDS[item.status], "yes" if found else "no")
     if not found and not is_buried(tx, item.carrier_id):
         # The status is the row's place: one row for each status that was reported, however often.
         due_at = next_receipt_at(tx.now, 1)
         expires_at = tx.now + RECEIPT_LIFE_S * SECOND
-        tx.execute(_PARK, (item.carrier_id, item.status, due_at, expires_at, item.number))
+        row = (item.carrier_id, item.status, due_at, expires_at, item.number, item.message_sid)
+        tx.execute(_PARK, row)
         tx.wake |= Wake.SENDS
     return found
 
@@ -71,18 +82,29 @@ def _apply(tx: Tx, find: str, number: str, carrier_id: str, status: int) -> bool
     return bool(legs)
 
 
+def _apply_by_sid(tx: Tx, item: Receipt) -> bool:
+    if not any(is_sid(item.message_sid, prefix) for prefix in ("SM", "MM")):
+        return False
+    sids = (interaction_of_leg(item.message_sid), item.message_sid)
+    legs = tx.execute(_FIND_BY_SID, (item.number, *sids)).fetchall()
+    for service_sid, session_sid, sid in legs:
+        merge_leg(tx, service_sid, session_sid, sid, item.status, item.carrier_id)
+    return bool(legs)
+
+
 def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
     """Look again for the messages of waiting reports, one for each SID at most. Returns whether there may be more."""
     rows = tx.execute(
-        "SELECT id, order_key, seq, attempts, expires_at, number FROM outbox WHERE topic = 'receipt'"
+        "SELECT id, order_key, seq, attempts, expires_at, number, message_sid FROM outbox WHERE topic = 'receipt'"
         " AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?",
         (tx.now, len(event_sids)),
     ).fetchall()
-    for event_sid, (row_id, carrier_id, status, attempts, expires_at, number) in zip(
+    for event_sid, (row_id, carrier_id, status, attempts, expires_at, number, sid) in zip(
         event_sids, rows, strict=False
     ):
         found = (
             _apply(tx, _FIND, number, carrier_id, status)
+            or _apply_by_sid(tx, Receipt(number, carrier_id, status, sid))
             or is_buried(tx, carrier_id)
             or _apply(tx, _FIND_ANYWHERE, number, carrier_id, status)
         )

@@ -17,6 +17,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, OnUncertain, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.store.bodies import blank_if_over
+from maskline.store.claims import is_claimed
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
@@ -71,6 +72,8 @@ class Outcome:
     """Of the opt-out that is written down if the recipient has opted out."""
     notice: tuple[str, Code] | None = None
     """One more event, by its SID, if this is the end of it."""
+    looked_up: bool = False
+    """`carrier_id` was found by asking: it counts only if no other message has it."""
 
 
 @dataclass(slots=True)
@@ -144,6 +147,8 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 
 
 def _record(tx: Tx, item: Outcome) -> Recorded:
+    if item.looked_up and is_claimed(tx, item.service_sid, item.interaction_sid, item.carrier_id):
+        item.fate, item.carrier_id = Fate.ASK, None
     row = tx.execute(_OWN, (item.id, item.interaction_sid)).fetchone()
     own = row is not None and row[0] == item.run
     if item.fate in (Fate.UNCERTAIN, Fate.ASK):
@@ -217,8 +222,9 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
         due_at, undo = tx.now, 1
     # Past its validity it would only wait to fail: let it come due then.
     tx.execute(
-        "UPDATE outbox SET state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = attempts - ?,"
-        " uncertain = uncertain | ? WHERE id = ?",
+        "UPDATE outbox SET state = ?1, due_at = ?2, owner = NULL, started_at = NULL, attempts = attempts - ?3,"
+        " uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END"
+        " WHERE id = ?5",
         (state, min(due_at, expires_at), undo, int(item.uncertain), item.id),
     )
     tx.wake |= Wake.SENDS

@@ -74,6 +74,8 @@ class Started:
     mms: bool
     """Whether its number carries media."""
     ask: bool
+    handed_at: int
+    """Of one to ask for: when it was handed over."""
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class Starts:
 
 
 _COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload, uncertain"""
+       interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at)"""
 _FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
 SELECT {_COLUMNS} FROM outbox
@@ -266,6 +268,7 @@ def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask
         settings=settings,
         mms=bool(mms),
         ask=ask,
+        handed_at=row[16] or 0,
     )
 
 

@@ -1,0 +1,178 @@
+"""A carrier is asked for a message whose hand-over had no answer: which of those that it has it is, and until when."""
+
+import pytest
+
+from maskline.carriers.base import Report
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import SECOND
+from maskline.flows import receipts
+from tests.support.carrier import UNCERTAIN
+from tests.support.house import House
+
+SETTLES_S = 60
+
+
+@pytest.fixture
+def house(house: House) -> House:
+    house.carrier.able(look_up=True)
+    house.carrier.able(settle_s=SETTLES_S)
+    return house
+
+
+async def test_it_is_asked_for_again_until_it_turns_up(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    handed_at = house.clock.now()
+    async with house.working():
+        message = await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await house.pass_time(1)
+        await house.pass_time(5)
+        assert house.carrier.bodies(ann.identifier) == ["1"]  # the later one waits for it
+        house.carrier.answers(["their-own"])
+        await house.pass_time(5)
+        assert await house.statuses() == ["sent", "sent"]
+    assert [asked.handed_at for asked in house.carrier.asked] == [handed_at] * 3
+    assert await house.report_of("their-own", "delivered", ann.proxy_identifier)
+    assert await house.status(message) == "delivered"
+
+
+async def test_when_none_has_turned_up_in_time_nobody_knows(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    async with house.working():
+        message = await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await house.pass_time(1)
+        for _ in range(SETTLES_S // 5 - 1):
+            await house.pass_time(5)
+            assert await house.status(message) == "queued"
+        await house.pass_time(5)
+    assert await house.statuses() == ["delivery-unknown", "sent"]
+    assert house.carrier.bodies(ann.identifier) == ["1", "2"]
+    assert await house.events() == [49001]
+
+
+async def test_what_is_another_messages_is_not_taken_for_it(house: House) -> None:
+    """The same text had been sent a moment before."""
+    _, ann, _ = await house.pair()
+    async with house.working():
+        first = await house.say(ann, "ok")
+        await house.quiet()
+        assert first.outbound is not None
+        earlier = house.carrier.id_of(first.outbound.resource_sid)
+        house.carrier.script(ann.identifier, UNCERTAIN)
+        house.carrier.answers([earlier], [earlier, "the second"])
+        second = await house.say(ann, "ok")
+        await house.quiet()
+        await house.pass_time(1)
+        assert await house.status(second) == "queued"
+        await house.pass_time(5)
+        assert await house.status(second) == "sent"
+    assert await house.report_of("the second", "delivered", ann.proxy_identifier)
+    assert (await house.status(first), await house.status(second)) == ("sent", "delivered")
+
+
+async def test_of_two_that_may_be_it_neither_is(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(*[["one", "other"]] * 20)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        await house.pass_time(1)
+        for _ in range(SETTLES_S // 5):
+            await house.pass_time(5)
+    assert await house.status(message) == "delivery-unknown"
+    assert await house.one("SELECT carrier_id FROM interactions") is None
+
+
+async def test_of_two_that_find_the_same_only_one_has_it(house: House) -> None:
+    """Both have asked before either knew of the other."""
+    service = await house.service()
+    ann, ben = [(await house.pair(service))[1] for _ in range(2)]
+    house.carrier.always(UNCERTAIN)
+    async with house.working():
+        messages = [await house.say(person) for person in (ann, ben)]
+        await house.quiet()
+        gates = [house.carrier.gate("") for _ in messages]
+        house.carrier.answers(*gates)
+        await house.pass_time(1)
+        for gate in gates:
+            gate.release(["the only one"])
+        await house.quiet()
+        assert sorted([await house.status(message) for message in messages]) == ["queued", "sent"]
+        await house.pass_time(SETTLES_S)
+        await house.pass_time(5)
+        assert sorted([await house.status(message) for message in messages]) == ["delivery-unknown", "sent"]
+
+
+async def test_a_report_that_names_it_by_our_own_sid_settles_it(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    async with house.working():
+        message = await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await told(house, ann.proxy_identifier, house.carrier.sent[0].sid, MessageStatus.DELIVERED)
+        assert await house.status(message) == "delivered"
+        await house.pass_time(1)
+        assert await house.statuses() == ["delivered", "sent"]
+        assert house.carrier.bodies(ann.identifier) == ["1", "2"]
+    assert await house.one("SELECT count(*) FROM outbox") == 0
+    # From now on its carrier's id is known.
+    assert await house.report_of("their-own", "delivered", ann.proxy_identifier)
+
+
+async def told(house: House, number: str, sid: str, status: MessageStatus) -> None:
+    report = Report(house.carrier.name, number, "their-own", status, sid)
+    assert await receipts.report(house.store, report)
+
+
+@pytest.mark.parametrize("sid", ["", "SM1", "SM" + "0" * 32, "XX" + "0" * 32, "SM" + "z" * 32])
+async def test_a_report_that_names_nothing_of_ours_waits_as_any_other(house: House, sid: str) -> None:
+    _, ann, _ = await house.pair()
+    report = Report(house.carrier.name, ann.proxy_identifier, "their-own", MessageStatus.DELIVERED, sid)
+    assert not await receipts.report(house.store, report)
+    assert await house.one("SELECT count(*) FROM outbox WHERE topic = 'receipt'") == 1
+
+
+async def test_a_report_on_another_accounts_message_is_not_merged(house: House) -> None:
+    """Whoever carries a number tells of what was sent by it, and of nothing else."""
+    _, ann, _ = await house.pair()
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+    sid = house.carrier.sent[0].sid
+    other = await house.number(await house.service(0))
+    await house.store.write(
+        lambda tx: tx.execute("UPDATE numbers SET account_sid = 'AC2' WHERE sid = ?", (other.sid,)) and None
+    )
+    report = Report(house.carrier.name, other.phone_number, "x", MessageStatus.DELIVERED, sid)
+    assert not await receipts.report(house.store, report)
+    assert await house.status(message) == "sent"
+
+
+async def test_after_a_restart_it_is_asked_for_the_time_of_its_hand_over(house: House) -> None:
+    _, ann, _ = await house.pair()
+    message = await house.say(ann)
+    handed_at = house.clock.now()
+    await house.store.write(
+        lambda tx: (
+            tx.execute(
+                "UPDATE outbox SET state = 4, owner = 'RN of a dead run', started_at = ?, attempts = 1",
+                (handed_at,),
+            )
+            and None
+        )
+    )
+    house.clock.advance(20)
+    house.carrier.answers(None, ["their-own"])
+    async with house.working():
+        await house.pass_time(5)
+        await house.pass_time(5)
+    assert {asked.handed_at for asked in house.carrier.asked} == {handed_at}
+    assert (await house.status(message), house.carrier.sent) == ("sent", [])
+    assert house.clock.now() - handed_at >= 20 * SECOND
