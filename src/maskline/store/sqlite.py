@@ -171,6 +171,7 @@ class SqliteStore:
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._checkpoint = threading.Event()
+        self._caught_up = False
         self._closing = False
         self._time = SteadyTime(clock)
         self._commits = 0
@@ -331,16 +332,13 @@ class SqliteStore:
             return 0
 
     def _tend_wal(self) -> None:
-        self._commits += 1
-        if self._commits % 64:
-            return
-        size = self._wal_bytes()
-        if size > RESTART_BYTES:
+        if self._caught_up:
             # Under steady load the other connection never quite catches up, and the file would grow for ever. It has
-            # done most of the work; the little that is left is done here, where nobody writes meanwhile. It is not
-            # asked now: only one can do it at a time.
+            # just left off; the little that was written since is done here, where nobody writes meanwhile.
+            self._caught_up = False
             _checkpoint(self._writer)
-        elif size > CHECKPOINT_BYTES:
+        self._commits += 1
+        if self._commits % 64 == 0 and self._wal_bytes() > CHECKPOINT_BYTES:
             self._checkpoint.set()
 
     def _checkpoints(self) -> None:
@@ -352,4 +350,7 @@ class SqliteStore:
                 break
             self._checkpoint.clear()
             _checkpoint(connection)
+            if self._wal_bytes() > RESTART_BYTES:
+                _checkpoint(connection)  # what was written during the first one: what is left then is little
+                self._caught_up = True
         connection.close()
