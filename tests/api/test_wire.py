@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from maskline.api.wire import Wire
+from maskline.api.edge import Edge
+from maskline.api.wire import Exchange, Reply, Wire
 from maskline.runtime import Server
 from maskline.settings import Settings
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
@@ -225,6 +226,30 @@ async def test_pipelined_requests_are_answered_in_their_order(house: House) -> N
     await peer.write(*[create(b"p%d" % i) for i in range(5)])
     names = [json.loads((await peer.answer())[2])["unique_name"] for _ in range(5)]
     assert names == ["p0", "p1", "p2", "p3", "p4"]
+
+
+async def test_what_is_answered_in_one_turn_of_the_loop_is_written_together(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    answer, complete = Edge.__call__, Exchange._complete
+
+    async def answered(self: Edge, exchange: Exchange) -> Reply:
+        reply = await answer(self, exchange)
+        done.append("answered")
+        return reply
+
+    def written(self: Exchange, answer: bytes = b"") -> None:
+        done.append("written")
+        complete(self, answer)
+
+    monkeypatch.setattr(Edge, "__call__", answered)
+    monkeypatch.setattr(Exchange, "_complete", written)
+    peers = [await house.connect() for _ in range(3)]
+    for peer in peers:
+        peer.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [(await peer.answer())[0] for peer in peers] == [200] * 3
+    assert done == ["answered"] * 3 + ["written"] * 3
 
 
 async def test_nonsense_behind_a_good_request_does_not_take_its_answer(house: House) -> None:

@@ -74,9 +74,6 @@ class Exchange:
             status, lines, body = await app(self)
             if connection.flow.write_paused and not self.disconnected:
                 await connection.see_it_read()
-            if connection.transport.is_closing():
-                self.response_complete = True
-                return
             parts = [STATUS_LINE[status], app.always]
             for name, value in connection.server_state.default_headers:
                 parts += (name, b": ", value, b"\r\n")
@@ -86,16 +83,31 @@ class Exchange:
             parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
             if self.method != "HEAD":
                 parts.append(body)
-            connection.transport.write(b"".join(parts))
-            if self.sent is not None:
+            answer = b"".join(parts)
+            if self.sent is None:
+                # With all that is answered in this turn of the loop: whoever reads it on this machine, such as a proxy,
+                # would else be woken anew by each answer, which costs more than to write it.
+                connection.loop.call_soon(self._complete, answer)
+                return
+            if not connection.transport.is_closing():
+                connection.transport.write(answer)
                 await connection.see_it_read()
-            self.response_complete = True
-            if not self.keep_alive:
-                connection.transport.close()
-            connection.on_response_complete()
+            self._complete()
         finally:
             if self.sent is not None:
                 self.sent()
+
+    def _complete(self, answer: bytes = b"") -> None:
+        """Write the answer if it still has to be; then it is the next request's turn."""
+        connection = self._connection
+        self.response_complete = True
+        if connection.transport.is_closing():
+            return
+        if answer:
+            connection.transport.write(answer)
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
 
 
 class Application(Protocol):
