@@ -6,9 +6,9 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import RequestValidator, get_signature_algorithm
 
-from maskline.domain.signature import check, check_body, sign
+from maskline.domain.signature import ALGORITHMS, check, check_body, read_settings, sign
 from maskline.domain.webhook_url import as_sent
 
 TOKEN = "12345"
@@ -142,3 +142,38 @@ def test_a_body_that_is_no_form_is_signed_by_its_hash(body: str, port: str) -> N
 def test_a_body_without_a_hash_is_refused() -> None:
     for url in (URL, f"{URL}&bodySHA256=", f"{URL}&bodySHA256=é"):
         assert not check_body(TOKEN, url, b"{}", sign(TOKEN, url))
+
+
+@given(TOKENS, FORMS, st.sampled_from(["HMAC_SHA1", "HMAC_SHA256"]))
+def test_both_algorithms_are_those_of_twilios_validator(
+    token: str, form: dict[str, str], algorithm: str
+) -> None:
+    signature = RequestValidator(token).compute_signature(URL, form, algorithm)
+    assert [
+        check(token, URL, form.items(), signature, ALGORITHMS[name]) for name in ("HMAC_SHA1", "HMAC_SHA256")
+    ] == [algorithm == "HMAC_SHA1", algorithm == "HMAC_SHA256"]
+
+
+@given(
+    st.text(max_size=60)
+    | st.from_regex(r"(key|algorithm) ?= ?(HMAC_SHA256|hmac_sha1|x|),?.*", fullmatch=True)
+)
+def test_the_algorithm_is_read_as_twilios_validator_reads_it(header: str) -> None:
+    _, algorithm = read_settings(header)
+    assert algorithm == ALGORITHMS.get(get_signature_algorithm(header).upper())
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("", ("", "sha1")),
+        ("key=webhooks_sharedkey_1,algorithm=HMAC_SHA256", ("webhooks_sharedkey_1", "sha256")),
+        (" algorithm = hmac_sha256 , key = k ", ("k", "sha256")),
+        ("key=k", ("k", "sha1")),
+        ("algorithm=HMAC_SHA512", ("", None)),
+        ("algorithm=", ("", "sha1")),
+        ("algorithm=,key=,algorithm=HMAC_SHA256,algorithm=HMAC_SHA1,key=a,key=b", ("a", "sha256")),
+    ],
+)
+def test_what_a_request_says_of_its_signature(header: str, said: tuple[str, str | None]) -> None:
+    assert read_settings(header) == said

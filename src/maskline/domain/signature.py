@@ -1,7 +1,8 @@
 """X-Twilio-Signature: signing our callbacks, and checking requests that Twilio or a customer has signed.
 
 HMAC-SHA1 under the account's auth token, over the URL and then every parameter's name and value, sorted. Where the
-body is no form, the URL's `bodySHA256` stands for it and the signature covers the URL alone.
+body is no form, the URL's `bodySHA256` stands for it and the signature covers the URL alone. Twilio may also sign with
+a shared key and another algorithm, which a second header names.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 from maskline.domain.webhook_url import as_sent
 
 HEADER = "X-Twilio-Signature"
+SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
+
+ALGORITHMS = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
 Parameters = Iterable[tuple[str, str]]
 
@@ -33,14 +37,24 @@ def sign(auth_token: str, url: str, parameters: Parameters = ()) -> str:
     return _sign(auth_token, as_sent(url), parameters)
 
 
-def check(auth_token: str, url: str, parameters: Parameters, signature: str) -> bool:
+def read_settings(header: str) -> tuple[str, str | None]:
+    """The key that a request says it is signed with (empty: the auth token), and the algorithm; None: one not known."""
+    said: dict[str, str] = {}
+    for name, _, value in (part.partition("=") for part in header.split(",")):
+        if value.strip():
+            said.setdefault(name.strip(), value.strip())
+    return said.get("key", ""), ALGORITHMS.get(said.get("algorithm", "HMAC_SHA1").upper())
+
+
+def check(auth_token: str, url: str, parameters: Parameters, signature: str, algorithm: str = "sha1") -> bool:
     """Whether `signature` is this request's. `url` is the one that was asked for.
 
     Signers differ in whether they write a port, so it may be signed without one, and with the standard one if it
     has none.
     """
     parameters = list(parameters)
-    made = [_sign(auth_token, spelling, parameters) for spelling in _spellings(url.partition("#")[0])]
+    spellings = _spellings(url.partition("#")[0])
+    made = [_sign(auth_token, spelling, parameters, algorithm) for spelling in spellings]
     # All are compared, so that the time taken tells nothing.
     matches = [_equal(each, signature) for each in made]
     return any(matches)
@@ -53,10 +67,10 @@ def check_body(auth_token: str, url: str, body: bytes, signature: str) -> bool:
     return check(auth_token, url, (), signature) and same
 
 
-def _sign(auth_token: str, url: str, parameters: Parameters) -> str:
+def _sign(auth_token: str, url: str, parameters: Parameters, algorithm: str = "sha1") -> str:
     # Values that stand there twice under one name count once.
     signed = url + "".join(name + value for name, value in sorted(set(parameters)))
-    return base64.b64encode(hmac.digest(auth_token.encode(), signed.encode(), "sha1")).decode()
+    return base64.b64encode(hmac.digest(auth_token.encode(), signed.encode(), algorithm)).decode()
 
 
 def _spellings(url: str) -> list[str]:
