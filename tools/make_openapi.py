@@ -18,7 +18,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions, webhooks
+from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions
+from maskline.carriers import twilio
 from maskline.domain import problems
 from maskline.domain.call import LONGEST_S
 from maskline.domain.interaction import CALL_WORDS, WORDS
@@ -445,6 +446,7 @@ SENT = ACCOUNT + "/Messages"
 CALLS = ACCOUNT + "/Calls"
 LINK = "/media/{Token}"
 WEBHOOKS = "/v1/Accounts/{AccountSid}/Proxy/{ServiceSid}/Webhooks"
+HOOKS = ("/carriers/{Carrier}/{What}", "/carriers/{Carrier}/{What}/{Leg}")
 ALERTS = "/v1/Alerts"
 
 # A name stands for a SID in the last place of these.
@@ -553,6 +555,8 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 Twiml"),
     ("POST", WEBHOOKS + "/Call", "ReceiveCall", "Where a carrier asks about a call, in Twilio's manner.",
      "200 Twiml"),
+    ("POST", HOOKS[0], "ReceiveFromCarrier", "Where a carrier account brings what comes to its numbers.", "200 Bytes"),
+    ("POST", HOOKS[1], "ReceiveReport", "Where a carrier account tells what became of a message.", "200 Bytes"),
     ("GET", LINK, "FetchLink", "Fetch a medium by a link that was made to it.", "200 Bytes"),
     ("GET", "/healthz", "FetchHealth", "Whether the process lives.", "200 Health"),
     ("GET", "/readyz", "FetchReadiness", "Whether it can do its work; 503 where it cannot.", "200 Health"),
@@ -653,13 +657,13 @@ _BROUGHT = f"""
 From!                      {_HANDSET}  Who wrote or called.
 To!                        {_HANDSET}  A number of the Service's pool."""
 PARAMETERS["ReceiveMessage"] = f"""
-MessageSid!                text(1..{webhooks.MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
+MessageSid!                text(1..{twilio.MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
 Body                       text        The text.
 MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on.
 MediaContentType0          text        What it is."""
 
 PARAMETERS["ReceiveCall"] = f"""
-CallSid                    text(1..{webhooks.MOST_SID})  The carrier's name for it; it may come in again.
+CallSid                    text(1..{twilio.MOST_SID})  The carrier's name for it; it may come in again.
 CallStatus                 text        How far it is.
 From                       {_HANDSET}  Who called.
 To                         {_HANDSET}  A number of the Service's pool."""
@@ -673,7 +677,7 @@ KEYED = {name for _, _, name, *_ in OPERATIONS if name.startswith("Create")} - {
 }
 
 # Who calls these is known by a signature.
-SIGNED = (WEBHOOKS + "/Message", WEBHOOKS + "/Call")
+SIGNED = (WEBHOOKS + "/Message", WEBHOOKS + "/Call", *HOOKS)
 _SIGNATURE: Json = {
     "name": "X-Twilio-Signature",
     "in": "header",
@@ -805,11 +809,19 @@ def form_of(table: str) -> Json:
     return {"type": "object", "properties": properties, **({"required": required} if required else {})}
 
 
+_WORDS = {
+    "Token": "What a link ends in.",
+    "Carrier": "The carrier account's name in the settings.",
+    "What": "What the carrier brings, as its page says.",
+    "Leg": "SID of the message that it is about.",
+}
+
+
 def path_parameters(path: str) -> list[Json]:
     found = []
     for name in re.findall(r"{(\w+)}", path):
-        if name == "Token":
-            said, schema = "What a link ends in.", {"type": "string", "minLength": 1}
+        if name in _WORDS:
+            said, schema = _WORDS[name], {"type": "string", "minLength": 1}
             found.append(
                 {"name": name, "in": "path", "required": True, "schema": schema, "description": said}
             )
@@ -867,7 +879,7 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
     }
     if path in (*OPEN, *SIGNED):
         operation["security"] = []
-    if path in SIGNED:
+    if path in SIGNED and path not in HOOKS:
         operation["parameters"].append(_SIGNATURE)
     if name == "FetchMedia":
         where = header("Where the medium is.", format="uri-reference")
@@ -883,6 +895,8 @@ def operation_of(method: str, path: str, name: str, said: str, success: str) -> 
             {"name": parameter, "in": "query", "schema": schema_of(kind), "description": sentence}
             for parameter, kind, sentence in lines_of(table + (_PAGE if key else ""))
         ]
+    elif path in HOOKS:
+        operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": {}}}}
     elif method == "POST":
         form = settings_of()[1] if name == "UpdateSettings" else form_of(table)
         operation["requestBody"] = {

@@ -1,4 +1,4 @@
-"""Write the reference pages that are made from the code: errors and events, a Service's settings, metrics.
+"""Write the pages that are made from the code: errors and events, a Service's settings, metrics, kinds of carriers.
 
     python tools/make_reference.py
 
@@ -8,12 +8,19 @@ A test compares them, so that they are never behind.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from msgspec import inspect
+
+from maskline.carriers.base import Capabilities, Options
+from maskline.carriers.kinds import KINDS
+from maskline.carriers.sandbox import SandboxCarrier
 from maskline.domain import problems, service_settings
 from maskline.domain.problems import Code
 from maskline.metrics import METRICS
 
-REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+REFERENCE = DOCS / "reference"
 
 ERRORS = """# Errors and events
 
@@ -77,6 +84,32 @@ prometheus-client's `process_…` metrics: processor time, memory, open files, s
 """
 
 
+CARRIERS = """# Kinds of carriers
+
+What an account of each kind can do, and what the settings can say of it in its table `[carriers.NAME]`.
+
+| | `sms` | `mms` | `voice` | receipts | keys | look-up | parts |
+|---|---|---|---|---|---|---|---|
+"""
+
+CAPABILITIES = """
+* **receipts**: it tells what became of a message after it took it.
+* **keys**: what is handed over again under the same key is not sent twice. A message whose hand-over had no answer is
+  handed over again.
+* **look-up**: it can be asked whether it took a message. It is asked for one whose hand-over had no answer, for as many
+  seconds as the number says: found is the one that fits and that is no other message's.
+* **parts**: of how many parts a text may be that is handed over as one.
+
+Without keys and look-up a message whose hand-over had no answer is `delivery-unknown`, unless the Service's
+`on_uncertain` says otherwise. The sandbox has both where it is scripted so.
+"""
+
+OPTIONS = """
+| Option | Default | May be | Meaning |
+|---|---|---|---|
+"""
+
+
 def errors_page() -> str:
     codes = sorted(
         (code for code in vars(problems).values() if isinstance(code, Code)), key=lambda code: code.number
@@ -104,12 +137,92 @@ def metrics_page() -> str:
     return METRICS_HEAD + "\n".join(rows) + "\n"
 
 
-PAGES = {"errors.md": errors_page, "service-settings.md": settings_page, "metrics.md": metrics_page}
+def carriers_page() -> str:
+    kinds = {"sandbox": SandboxCarrier.can, **{kind: one.can for kind, one in KINDS.items()}}
+    page = CARRIERS + "".join(_can_row(kind, can) for kind, can in kinds.items()) + CAPABILITIES
+    page += (
+        "\n## Every kind\n"
+        + OPTIONS
+        + "| `kind` | needed | one of the kinds below | What it is an account of. |\n"
+    )
+    page += "".join(_option_rows(Options))
+    for kind, one in KINDS.items():
+        page += f"\n## `{kind}`\n{OPTIONS}" + "".join(_option_rows(one.options, without=Options))
+    return page
+
+
+def _can_row(kind: str, can: Capabilities) -> str:
+    look_up = f"{can.settle_s} s" if can.settle_s else can.look_up
+    cells = [can.sms, can.mms, can.voice, can.receipts, can.carrier_keys, look_up, can.parts]
+    words = ["yes" if cell is True else "" if cell is False else str(cell) for cell in cells]
+    return f"| `{kind}` | {' | '.join(words)} |\n"
+
+
+def _option_rows(options: type[Options], without: type[Options] | None = None) -> list[str]:
+    passed = without.__struct_fields__ if without else ()
+    described = inspect.type_info(options)
+    assert isinstance(described, inspect.StructType)
+    return [
+        f"| `{one.name}` | {_default(one)} | {_wanted(one.type)} | {_sentence(one.type)} |\n"
+        for one in described.fields
+        if one.name not in passed
+    ]
+
+
+def _default(option: inspect.Field) -> str:
+    if option.required:
+        return "needed"
+    if option.default is inspect.NODEFAULT or option.default in (None, "", ()):
+        return "none"
+    return f"`{str(option.default).lower() if isinstance(option.default, bool) else option.default}`"
+
+
+def _sentence(kind: inspect.Type) -> str:
+    while isinstance(kind, inspect.UnionType):
+        (kind,) = (one for one in kind.types if not isinstance(one, inspect.NoneType))
+    assert isinstance(kind, inspect.Metadata)
+    assert kind.extra_json_schema is not None
+    return str(kind.extra_json_schema["description"])
+
+
+def _wanted(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.Metadata():
+            return _wanted(kind.type)
+        case inspect.UnionType():
+            return " or ".join(_wanted(one) for one in kind.types if not isinstance(one, inspect.NoneType))
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.IntType():
+            return _range("a whole number", kind)
+        case inspect.FloatType():
+            return _range("a number", kind)
+        case inspect.LiteralType():
+            return ", ".join(f"`{value}`" for value in kind.values)
+        case inspect.DictType():
+            return "a table of texts"
+        case inspect.VarTupleType() | inspect.ListType() | inspect.StructType():
+            return "tables"
+        case _:
+            return "a text"
+
+
+def _range(what: str, kind: Any) -> str:
+    least = f" from {kind.ge}" if kind.ge is not None else f" above {kind.gt}" if kind.gt is not None else ""
+    return what + least + (f" to {kind.le}" if kind.le is not None else "")
+
+
+PAGES = {
+    "reference/errors.md": errors_page,
+    "reference/service-settings.md": settings_page,
+    "reference/metrics.md": metrics_page,
+    "carriers/kinds.md": carriers_page,
+}
 
 
 def main() -> None:
     for name, make in PAGES.items():
-        (REFERENCE / name).write_text(make())
+        (DOCS / name).write_text(make())
 
 
 if __name__ == "__main__":

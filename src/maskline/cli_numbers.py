@@ -25,6 +25,7 @@ from maskline.domain.problems import Problem
 from maskline.flows.numbers import Entered, delete_own_number, enter, new_entry
 from maskline.mint import Mint
 from maskline.settings import Settings
+from maskline.store.adoptions import want_all
 from maskline.store.engine import Tx
 from maskline.store.numbers import find_number, find_number_by_sid, list_numbers
 
@@ -268,6 +269,17 @@ def _word(name: str, text: str | None) -> bool | None:
     if (word := _WORDS.get(text.lower())) is None:
         raise Unreadable(f"{name} is yes or no")
     return word
+
+
+@numbers.command("adopt")
+@click.option("--carrier", metavar="NAME", help="Only those that this carrier account carries.")
+@on_database
+def adopt_numbers(settings: Settings, carrier: str | None, as_json: bool) -> None:
+    """Have the server tell carriers anew where to bring what comes to the numbers in pools."""
+    if carrier is not None and carrier not in read_accounts(settings.carriers):
+        raise click.UsageError(f"the settings have no carrier account {carrier!r}")
+    count = transact(settings, want_all, carrier)
+    show(as_json, {"numbers": count}, f"{count} numbers; the server tells their carriers within seconds.")
 
 
 @numbers.command("remove")

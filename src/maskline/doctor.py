@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +17,11 @@ from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import SystemClock
 from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
 from maskline.domain.model import SECOND
-from maskline.runtime import CannotListen, check_address, check_tls
+from maskline.runtime import CannotListen, check_account, check_address, check_tls
 from maskline.settings import Settings, SettingsError
 from maskline.store.backup import MARK
 from maskline.store.engine import StoreUnavailable
-from maskline.store.inspection import inspect, is_served
+from maskline.store.inspection import inspect, is_served, list_carried
 from maskline.store.migrate import SchemaTooNew, is_behind
 from maskline.store.sqlite import OLDEST_SQLITE, SQLITE
 from maskline.vault import Vault
@@ -69,8 +70,9 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
         yield _address(settings)
     if not path.exists():
         yield Finding("database", True, f"{path} is not there yet; `maskline serve` makes it")
-        return
-    yield from _database(settings, path)
+    else:
+        yield from _database(settings, path)
+    yield from _at_carriers(settings, accounts, path)
 
 
 def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
@@ -82,6 +84,19 @@ def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Ite
     if not accounts and not settings.sandbox:
         remedy = "write an account into the settings (docs/carriers/index.md), or leave the sandbox on"
         yield Finding("carriers", False, "there is no account, and the sandbox is off", remedy)
+
+
+def _at_carriers(
+    settings: Settings, accounts: Mapping[str, CarrierAccount], database: Path
+) -> Iterator[Finding]:
+    """What the carriers say themselves, of each account and of its numbers in pools."""
+    for account in accounts.values():
+        try:
+            numbers = list_carried(database, account.name) if database.exists() else []
+        except StoreUnavailable:  # told before
+            numbers = []
+        for checked in asyncio.run(check_account(settings, account, numbers)):
+            yield Finding(f"carrier {account.name}", checked.remedy is None, checked.says, checked.remedy)
 
 
 def _certificate(file: Path) -> Finding:

@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
 from maskline.api.wire import Wire
 from maskline.carriers import sandbox
-from maskline.carriers.base import Carrier, CarrierEvent, Inbound, Means, Report
+from maskline.carriers.base import Carrier, CarrierEvent, Checked, Inbound, Means, Report
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
@@ -32,6 +32,7 @@ from maskline.domain.address import is_public
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Outcome, Todo
 from maskline.flows import inbound, receipts
+from maskline.flows.adoptions import Adoptions
 from maskline.flows.alerts import Alerts
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
@@ -151,6 +152,23 @@ def check_address(settings: Settings) -> None:
     with _listen(settings.host, settings.port):
         if settings.ops_port is not None:
             _listen("127.0.0.1", settings.ops_port).close()
+
+
+async def check_account(
+    settings: Settings, account: CarrierAccount, numbers: Sequence[str]
+) -> Sequence[Checked]:
+    """What a carrier says of an account, and of these numbers of it. Nothing is changed."""
+
+    async def bring(_: CarrierEvent) -> bool:
+        return False
+
+    http = await HttpClient(may_reach=anywhere).open()
+    try:
+        url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        means = Means(http, SystemClock(), bring, f"{url}/carriers/{account.name}")
+        return await account.open(means).check(numbers)
+    finally:
+        await http.close()
 
 
 async def _bring(
@@ -276,10 +294,8 @@ class Server:
             self._worker = worker
             await worker.start()
             checks["worker"] = lambda: worker.is_running
-            for name, one in known.items():
-                running = asyncio.create_task(one.run(), name=f"carrier {name}")
-                self._tasks.append(running)
-                checks[name if one is carrier else f"carriers.{name}"] = partial(_lives, running)
+            self._tasks.append(asyncio.create_task(Adoptions(store, clock, mint, known).run()))
+            checks |= self._run_carriers()
         context = Context(
             store=store,
             clock=clock,
@@ -293,6 +309,7 @@ class Server:
             handsets=Handsets(store, clock, mint, vault, self._http, calls),
             media=media,
             receive=receive,
+            bring=bring,
             carriers=known,
             sandbox=carrier,
             guard_services=settings.guard_services,
@@ -329,6 +346,15 @@ class Server:
             carriers={name: account.kind for name, account in accounts.items()},
             restored=restored,
         )
+
+    def _run_carriers(self) -> dict[str, Callable[[], bool]]:
+        """Have every carrier account keep up what it needs; whether each does."""
+        checks: dict[str, Callable[[], bool]] = {}
+        for name, carrier in self._carriers.items():
+            running = asyncio.create_task(carrier.run(), name=f"carrier {name}")
+            self._tasks.append(running)
+            checks[name if name == sandbox.NAME else f"carriers.{name}"] = partial(_lives, running)
+        return checks
 
     def _listen(self) -> tuple[socket.socket, socket.socket | None]:
         """The sockets of the API and of the ops port; without the latter if the default one is taken."""

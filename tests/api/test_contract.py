@@ -62,7 +62,7 @@ def test_it_says_what_every_path_and_method_of_the_server_is(api: CheckedApi) ->
     """A method that the file does not have is 405, one that it has is not."""
     sids = {name: f"{prefix}{'0' * 32}" for name, prefix in make_openapi.SIDS.items()}
     for path, operations in DOCUMENT["paths"].items():
-        other = dict.fromkeys(("Sid", "Identifier", "Token"), "x")
+        other = dict.fromkeys(("Sid", "Identifier", "Token", "Carrier", "What", "Leg"), "x")
         where = path.format(**{**sids, **other, "AccountSid": ACCOUNT_SID})
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             status = api.request(method, where).status
@@ -139,6 +139,9 @@ def there(scratch: RealServer, carry_code_on: Callable[[RealServer, str], str]) 
         "PhoneNumbers": pair.first["proxy_identifier_sid"],
         "ShortCodes": short_code,
         "Token": "none",
+        "Carrier": "sandbox",
+        "What": "message",
+        "Leg": message["outbound_resource_sid"],
         "Messages": message["outbound_resource_sid"],
         "MessageSid": picture["outbound_resource_sid"],
         "Media": media_sid(picture["outbound_resource_sid"], 0),

@@ -112,6 +112,25 @@ def test_carrier_accounts_are_told_and_what_is_wrong_with_them(
     assert examine(invoke, **environment)[1] == {"settings": "carriers.north: it needs the option `token`"}
 
 
+def test_what_a_carrier_says_is_told_with_its_remedy(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, database: Path
+) -> None:
+    monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
+    Path("maskline.toml").write_text('[carriers.north]\nkind = "scripted"\ntoken = "t"')
+    for number, carrier in (("+14155550100", "north"), ("+14155550101", "south"), ("+14155550102", "north")):
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute(
+                "INSERT INTO numbers (phone_number, sid, account_sid, carrier_account, service_sid, friendly_name,"
+                " calling_code, voice, sms, mms, created_at, updated_at)"
+                " VALUES (?, ?, 'AC1', ?, 'KS1', '', 1, 1, 1, 0, 1, 1)",
+                (number, f"PN{number}", carrier),
+            )
+    monkeypatch.setattr(ScriptedKind, "wrong", "it has lost 2 numbers")
+    code, wrong = examine(invoke)
+    assert (code, wrong) == (1, {"carrier north": "it has lost 2 numbers"})
+    assert "Remedy: find them" in invoke("doctor", "--data", "data").output
+
+
 def test_a_server_without_any_carrier_is_told(invoke: Invoke) -> None:
     assert examine(invoke, MASKLINE_SANDBOX="off")[1] == {
         "carriers": "there is no account, and the sandbox is off"

@@ -1,7 +1,9 @@
 """`maskline numbers`: short codes, channel senders, whole files of numbers; what is refused, and what is taken out."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,18 @@ def test_a_file_names_the_account_of_each_number(command: Command, load: Callabl
 def test_without_any_carrier_account_nothing_is_added(invoke: Invoke) -> None:
     result = invoke("numbers", "add", "+14155550100", "--data", "data", MASKLINE_SANDBOX="off")
     assert (result.exit_code, "no carrier account, and the sandbox is off" in result.output) == (2, True)
+
+
+@pytest.mark.usefixtures("account", "carriers")
+def test_carriers_are_told_anew_where_to_bring_it(command: Command, invoke: Invoke) -> None:
+    command("numbers", "add", "+14155550100", "--carrier", "north")
+    assert command("numbers", "adopt") == {"numbers": 0}  # it is in no pool
+    result = invoke("numbers", "adopt", "--carrier", "west", "--data", "data")
+    assert (result.exit_code, "no carrier account 'west'" in result.output) == (2, True)
+    with closing(sqlite3.connect("data/maskline.db")) as connection, connection:
+        connection.execute("UPDATE numbers SET service_sid = 'KS1'")
+    assert command("numbers", "adopt", "--carrier", "south") == {"numbers": 0}
+    assert command("numbers", "adopt", "--carrier", "north") == {"numbers": 1}
 
 
 # Taking out

@@ -61,7 +61,7 @@ async def change(house: House, number: ProxyNumber, *, reserved: bool) -> ProxyN
 class Elsewhere(ScriptedCarrier):
     """An account that has none of the numbers."""
 
-    async def adopt(self, account_sid: str, number: str) -> None:
+    async def adopt(self, account_sid: str, number: str, keep: Any) -> None:
         raise NotCarried("it has no such number")
 
 

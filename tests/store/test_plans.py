@@ -30,6 +30,16 @@ from maskline.flows.sessions import (
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import set_events_url
+from maskline.store.adoptions import (
+    find_adoptions,
+    keep_former,
+    postpone_adoption,
+    settle_adoption,
+    want_adoption,
+    want_all,
+    want_look,
+    want_looks,
+)
 from maskline.store.alerts import claim_alerts, give_up_alerts, settle_alerts
 from maskline.store.backup import unmark
 from maskline.store.bodies import blank_overdue
@@ -51,6 +61,7 @@ from maskline.store.calls import (
     judge_call,
 )
 from maskline.store.calls import Verdict as CallVerdict
+from maskline.store.claims import find_claims
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.depth import measure_outbox
 from maskline.store.engine import Tx
@@ -112,7 +123,7 @@ from maskline.store.strangers import (
     settle_strangers,
 )
 from maskline.store.tombstones import delete_old_tombstones
-from maskline.store.webhooks import find_endpoint
+from maskline.store.webhooks import find_carried, find_endpoint, find_listed
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
 SIZE = Seek(50)
@@ -240,6 +251,33 @@ def receipts(tx: Tx, w: World) -> None:
     retry_receipts(tx, [w.mint.sid("NO")] * 4)
 
 
+def reports_by_sid(tx: Tx, w: World) -> None:
+    """A report that names a message by our own SID, and what else its carrier's id might be of."""
+    rows = w.started(tx)
+    delivered = int(MessageStatus.DELIVERED)
+    named = Receipt(rows[0].number, "scripted/x", delivered, rows[0].message_sid)
+    unknown = Receipt(rows[0].number, "scripted/z", delivered, "SM" + "0" * 32)
+    assert merge_receipts.fn(tx, [named, unknown]) == [True, False]
+    place = (w.service_sid, w.session_sid, rows[0].interaction_sid)
+    assert find_claims(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set())
+    tx.now = Instant(tx.now + 2 * SECOND)
+    retry_receipts(tx, [w.mint.sid("NO")] * 4)
+
+
+def adoptions(tx: Tx, w: World) -> None:
+    number = load_pool_number(tx, w.service_sid, w.ann.proxy_identifier_sid or "")
+    want_adoption(tx, number)
+    keep_former(tx, number.phone_number, "scripted", ACCOUNT, "theirs", 0)
+    want_look(tx, number.phone_number)
+    want_looks(tx, w.service_sid)
+    for settle in (lambda one: postpone_adoption(tx, one, 0), lambda one: settle_adoption(tx, one)):
+        (due,) = find_adoptions(tx, 10)
+        settle(due)
+    assert find_adoptions(tx, 10) == []
+    want_all(tx, "scripted")
+    settle_adoption(tx, replace(find_adoptions(tx, 10)[0], here=False))
+
+
 def hand_over(tx: Tx, w: World) -> None:
     item = HandOver("SM1", "SM2", ACCOUNT, "+14155550100", "+12125550100", "x", "[]")
     sandbox.hand_over.fn(tx, [item, replace(item, sid="SM3")])
@@ -289,7 +327,9 @@ def calls(tx: Tx, w: World) -> None:
     end_silent_calls(tx, silent, [w.mint.sid("NO") for _ in silent])
     for seek in (SIZE, Seek(50, ("CA",)), Seek(50, ("CA",), True)):
         sandbox.list_handset_calls(tx, ACCOUNT, seek, {})
-    find_endpoint(tx, ACCOUNT, w.service_sid, w.ann.proxy_identifier)
+    find_endpoint(tx, ACCOUNT, w.service_sid, w.ann.proxy_identifier, w.ann.identifier_key)
+    assert find_listed(tx, w.ann.proxy_identifier)
+    assert find_carried(tx, "scripted")
 
 
 def pages(tx: Tx, w: World) -> None:
@@ -561,6 +601,8 @@ WORK: list[Callable[[Tx, World], None]] = [
     start_paused,
     record,
     receipts,
+    reports_by_sid,
+    adoptions,
     hand_over,
     expire,
     orphans,

@@ -27,12 +27,17 @@ class Inside:
     """Use as `async with`."""
 
     def __init__(
-        self, directory: Path, clock: FakeClock | None = None, *, allow_private_webhooks: bool = True
+        self,
+        directory: Path,
+        clock: FakeClock | None = None,
+        *,
+        allow_private_webhooks: bool = True,
+        **settings: Any,
     ) -> None:
         self.url = "http://inside.test"
         self._client = Api(self.url)  # for what it knows; it never connects
         self.clock = clock or FakeClock()
-        settings = Settings(
+        said = Settings(
             data=str(directory),
             port=0,
             account_sid=ACCOUNT_SID,
@@ -40,8 +45,9 @@ class Inside:
             public_url=self.url,
             send_wait_ms=0,
             allow_private_webhooks=allow_private_webhooks,
+            **settings,
         )
-        self._server = Server(settings, self.clock)
+        self._server = Server(said, self.clock)
 
     async def __aenter__(self) -> Self:
         await self._server.start()
@@ -84,6 +90,11 @@ class Inside:
         reply = await self.request("POST", path, form or {})
         assert reply.status in (200, 201), (path, reply.raw)
         return reply.json
+
+    async def bring(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
+        """What somebody sends to an address of ours without credentials."""
+        raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
+        return await self.request("POST", url, form, {b"authorization": b"", **raw})
 
     async def pages(self, path: str, key: str) -> list[Any]:
         """All rows of a list."""

@@ -1,10 +1,11 @@
 """A kind of carrier for tests, as the registry would have it: its accounts do what `ScriptedCarrier` does."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 
-from maskline.carriers.base import Capabilities, Means, Options
+from maskline.carriers.base import Capabilities, Checked, Means, Options
 from tests.support.carrier import ScriptedCarrier
 
 
@@ -29,6 +30,12 @@ class ScriptedKind(ScriptedCarrier):
         self.said = options
         self.means = means
         self.lives: list[str] = []
+
+    wrong = ""
+    """What `check` finds, if these are two numbers."""
+
+    async def check(self, numbers: Sequence[str]) -> list[Checked]:
+        return [Checked(self.wrong, "find them")] if self.wrong and len(numbers) == 2 else []
 
     async def run(self) -> None:
         self.lives.append("run")

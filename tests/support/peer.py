@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 class Request:
     """`target` as it stood in the request's line; `headers` with names in lower case."""
 
+    method: str
     target: str
     headers: dict[str, str]
     body: bytes
@@ -39,7 +40,8 @@ class Talk:
             name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)
         }
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        request = Request(line.split(" ")[1], headers, body)
+        method, target, _ = line.split(" ")
+        request = Request(method, target, headers, body)
         self._peer.requests.append(request)
         return request
 

@@ -42,6 +42,7 @@ PASSING = {
 }
 
 NONE = {
+    "adoptions": "phone_number carrier_account account_sid former attempts due_at",
     "accounts": "sid friendly_name token_digest token_sealed previous_digest previous_sealed created_at updated_at"
     " parent_sid status events_url",
     "callback_attempts": "id service_sid interaction_sid callback_sid number url began_at duration_ms status error",

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from maskline.api import v2010
 from maskline.api.alerts import Alerts
 from maskline.api.callbacks import Callbacks
+from maskline.api.carriers import CarrierHooks
 from maskline.api.context import Context
 from maskline.api.cors import cors_lines
 from maskline.api.edge import Edge
-from maskline.api.http import Resource, fixed
+from maskline.api.http import RawResource, Resource, fixed
 from maskline.api.interactions import Interactions, MessageInteractions
 from maskline.api.inventory import Inventory
 from maskline.api.legs import Calls, Messages
@@ -91,6 +92,9 @@ def build_app(
         "/readyz": Resource(None, get=ops.ready),
         "/openapi.json": Resource(None, get=fixed(load_contract())),
     }
+    hooks = CarrierHooks(context)
+    for path in ("/carriers/{carrier}/{what}", "/carriers/{carrier}/{what}/{sid}"):
+        table[path] = RawResource(None, post=hooks.take)
     table |= v2010.routes(
         auth,
         "IncomingPhoneNumbers",

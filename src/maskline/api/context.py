@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maskline.api.http import Authenticator
 from maskline.api.render import Renderer
-from maskline.carriers.base import Carrier, Inbound
+from maskline.carriers.base import Bring, Carrier, Inbound
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import Clock
 from maskline.domain import problems
@@ -29,7 +29,7 @@ from maskline.vault import Vault
 class Context:
     """`sandbox` is None where the sandbox carrier is off. `guard_services`: those in use cannot be deleted.
 
-    `receive` takes in for good what a carrier brings.
+    `receive` takes in for good a message that a carrier brings, `bring` whatever one brings.
     """
 
     store: Store
@@ -44,6 +44,7 @@ class Context:
     handsets: Handsets
     media: MediaRelay
     receive: Callable[[Inbound], Awaitable[Received]]
+    bring: Bring
     carriers: Mapping[str, Carrier]
     sandbox: SandboxCarrier | None
     guard_services: bool

@@ -14,7 +14,7 @@ from itertools import count
 import msgspec
 import structlog
 
-from maskline.api.forms import MOST_BYTES, MOST_SIGNED_BYTES, SIGNED_PATHS, parse_params
+from maskline.api.forms import MOST_BYTES, MOST_SIGNED_BYTES, NO_PARAMS, SIGNED_PATHS, parse_params
 from maskline.api.http import Answer, Request, Resource
 from maskline.api.limits import RateLimit
 from maskline.api.render import render_problem
@@ -162,7 +162,10 @@ class Edge:
             account_sid = await resource.auth.account_of(headers.get(b"authorization"))
             if self._limit is not None:
                 self._limit.check(account_sid, method, path, sids)
-        params = parse_params(method, exchange.query, exchange.body, headers.get(b"content-type"))
+        if resource.raw:
+            params = NO_PARAMS
+        else:
+            params = parse_params(method, exchange.query, exchange.body, headers.get(b"content-type"))
         key = headers.get(b"idempotency-key")
         return await handler(
             Request(account_sid, method, path, sids, params, _key_text(key) if key else None, exchange)

@@ -18,7 +18,7 @@ from maskline.domain.webhook_url import is_url
 FORM = b"application/x-www-form-urlencoded"
 MOST_BYTES = 65_536
 MOST_FIELDS = 100
-SIGNED_PATHS = "/v1/Accounts/"
+SIGNED_PATHS = ("/v1/Accounts/", "/carriers/")
 """What the paths of webhooks begin with, whose senders sign them."""
 MOST_SIGNED_BYTES = 1_048_576
 MOST_TTL = 2_147_483_646
@@ -140,6 +140,9 @@ class Params:
         if at is None:
             return None
         return at, Instant(at + (DAY if is_day(self.text(name) or "") else SECOND))
+
+
+NO_PARAMS = Params({}, {})
 
 
 def _check_url(name: str, text: str) -> str:

@@ -70,8 +70,10 @@ def fixed(content: Any) -> Handler:
 
 class Resource:
     """What answers at one path: a handler a method. Without `auth` it answers anybody. `route`: the pattern of the
-    path, as it is measured.
+    path, as it is measured. `raw`: no parameters are read, and a body may be anything.
     """
+
+    raw = False
 
     def __init__(self, auth: Authenticator | None, **handlers: Handler) -> None:
         self.auth = auth
@@ -87,3 +89,9 @@ class Resource:
         if handler is None:
             raise Problem(problems.METHOD_NOT_ALLOWED, headers={"Allow": self.allow})
         return handler
+
+
+class RawResource(Resource):
+    """One that reads its requests itself."""
+
+    raw = True

@@ -1,4 +1,5 @@
-"""Webhooks in Twilio's manner: who calls them is known by the signature, which the account's auth token makes.
+"""Webhooks in Twilio's manner: who calls them is known by the signature. The account's auth token makes it, or that of
+the Twilio account that carries the number.
 
 A request that is not signed so is answered 403 and leaves nothing but an event, at most one a minute for each Service.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from maskline.api.context import Context
 from maskline.api.forms import Params, parse_params
 from maskline.api.http import Request
+from maskline.carriers.twilio import MOST_NUMBER, TwilioCarrier
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.phone import identifier_key
@@ -21,7 +23,6 @@ from maskline.store.events import insert_event
 from maskline.store.webhooks import Endpoint, find_endpoint
 
 EVENT_S = 60.0
-MOST_NUMBER = 191
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class Signatures:
             raise Problem(problems.NOT_SIGNED)
         account_sid, service_sid = canonical(account_sid), canonical(service_sid)
         form = _form(request)
-        to = identifier_key(form.text("To", MOST_NUMBER) or "")
-        endpoint = await self._c.store.read(find_endpoint, account_sid, service_sid, to)
+        to, sender = (identifier_key(form.text(name, MOST_NUMBER) or "") for name in ("To", "From"))
+        endpoint = await self._c.store.read(find_endpoint, account_sid, service_sid, to, sender)
         if endpoint is None:
             raise Problem(problems.NOT_SIGNED)
         await self._check(request, form, endpoint, account_sid, service_sid)
@@ -78,19 +79,28 @@ class Signatures:
     async def _check(
         self, request: Request, form: Params, endpoint: Endpoint, account_sid: str, service_sid: str
     ) -> None:
-        exchange = request.exchange
-        query = exchange.query.decode("latin-1")
-        url = self._c.render.url(exchange.path) + (f"?{query}" if query else "")
-        signature = exchange.headers.get(_HEADER, b"").decode("latin-1")
+        url, headers = url_of(request, self._c), headers_of(request)
+        signature = headers.get(HEADER.lower(), "")
         pairs = [(name, value) for name, values in form.all().items() for value in values]
         # All are tried, so that the time taken tells nothing.
         good = [
             check(self._c.vault.open(sealed, account_sid), url, pairs, signature)
             for sealed in endpoint.tokens_sealed
         ]
-        if any(good):
+        signers = {
+            name
+            for name, carrier in self._c.carriers.items()
+            if isinstance(carrier, TwilioCarrier) and carrier.has_signed(url, pairs, headers)
+        }
+        # What is told of a call that was dialled is to its partner, from the number that they see.
+        carried_by = {endpoint.carrier_account, endpoint.sender_account if _is_told(request) else None}
+        if any(good) or signers & carried_by:
             return
         what = "does not fit" if signature else "is missing"
+        if signers:
+            what = f"is that of carrier account {', '.join(sorted(signers))}"
+        if endpoint.carrier_account is not None:
+            what += f", the number is carried by {endpoint.carrier_account}"
         problem = Problem(problems.NOT_SIGNED, f"{HEADER} {what}, at {redact(url)}")
         now = self._c.clock.uptime()
         if now >= self._told.get(service_sid, now):
@@ -107,8 +117,24 @@ class Signatures:
         await self._c.store.write(write)
 
 
-_HEADER = HEADER.lower().encode()
 _STRAY = "a webhook of this Service was called for a number that is not in its pool"
+
+
+def _is_told(request: Request) -> bool:
+    return request.params.query("Event") is not None
+
+
+def url_of(request: Request, context: Context) -> str:
+    """The address that was asked for, as it is under the public URL."""
+    query = request.exchange.query.decode("latin-1")
+    return context.render.url(request.exchange.path) + (f"?{query}" if query else "")
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """The headers, with names in lower case."""
+    return {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in request.exchange.headers.items()
+    }
 
 
 def _form(request: Request) -> Params:

@@ -157,6 +157,18 @@ class Means:
     url: str
 
 
+Keep = Callable[[str], Awaitable[None]]
+"""Keeps, for good, where a number's traffic goes, in the carrier's own words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One thing that was looked at; what is wrong has a remedy."""
+
+    says: str
+    remedy: str | None = None
+
+
 class Carrier(Protocol):
     """One account at one carrier. What has a body here, a carrier without the need leaves out."""
 
@@ -175,12 +187,26 @@ class Carrier(Protocol):
         """
         raise NotImplementedError
 
-    async def adopt(self, account_sid: str, number: str) -> None:
+    async def adopt(self, account_sid: str, number: str, keep: Keep) -> None:
         """Bring here from now on what comes to this number of the account: it is about to join a pool.
 
-        Harmless to repeat. Raises CarrierError, with nothing changed; NotCarried if the number is not its own.
+        Where it goes until now is kept before that is changed. Harmless to repeat. Raises CarrierError, with nothing
+        changed; NotCarried if the number is not its own.
         """
         return
+
+    async def release(self, number: str, former: str) -> None:
+        """Bring what comes to this number where it went before, as it was kept, unless others have changed that.
+
+        Harmless to repeat. Raises CarrierError, NotCarried.
+        """
+        return
+
+    async def check(self, numbers: Sequence[str]) -> Sequence[Checked]:
+        """Look whether the account can work, and whether what comes to these numbers of pools is brought here. Changes
+        nothing, and sends nothing to anybody.
+        """
+        return ()
 
     async def run(self) -> None:
         """Keep up what the account needs for as long as the server lives, a connection for example, until cancelled."""

@@ -11,9 +11,12 @@ import msgspec
 
 from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
+from maskline.carriers.twilio import TwilioCarrier
 from maskline.settings import SettingsError
 
-KINDS: dict[str, CarrierKind] = {}
+KINDS: dict[str, CarrierKind] = {
+    "twilio": TwilioCarrier,
+}
 
 # It stands in addresses, in labels of metrics and before a slash in what is stored.
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,31}")

@@ -23,6 +23,7 @@ from maskline.carriers.base import (
     CarrierError,
     CarrierEvent,
     Inbound,
+    Keep,
     Kind,
     Outgoing,
     Report,
@@ -124,7 +125,7 @@ class SandboxCarrier(Carrier):
         sid = await self._ledger.find_taken(message.account_sid, message.sid)
         return [sid] if sid is not None else []
 
-    async def adopt(self, account_sid: str, number: str) -> None:
+    async def adopt(self, account_sid: str, number: str, keep: Keep) -> None:
         """Its handsets reach every number as they are; unless it is scripted to refuse this one."""
         outcome = await self._ledger.find_script(account_sid, number)
         if outcome is not None and (kind := _FAILURES.get(BEHAVIOURS[outcome].answer)) is not None:

@@ -279,7 +279,12 @@ CARRIER_RESUMED = _warning(49004, None, "A paused carrier account works again.")
 WRONG_CARRIER = _error(
     49030,
     None,
-    "A carrier account brought a message for a number that another one carries; it was not taken.",
+    "A carrier account brought a message or call for a number that another one carries; it was not taken.",
+)
+NOT_ADOPTED = _error(
+    49031,
+    None,
+    "A carrier account could not be told where to bring a number's traffic; it is told again each minute.",
 )
 MEDIA_NOT_CARRIED = _warning(
     49020,

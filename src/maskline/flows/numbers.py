@@ -6,17 +6,19 @@ still hold it are written down as closed first, a few hundred at a time, and tha
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 
-from maskline.carriers.base import Carrier, CarrierError, Kind, NotCarried
+from maskline.carriers import sandbox
+from maskline.carriers.base import Carrier, NotCarried
 from maskline.domain import problems
 from maskline.domain.directory import CAN, Address
 from maskline.domain.ids import AccountSid, NumberSid
 from maskline.domain.model import Instant, NumberKind, ProxyNumber
 from maskline.domain.phone import mask, parse_phone
 from maskline.domain.problems import Problem
+from maskline.flows.adoptions import adopt
+from maskline.store.adoptions import want_adoption
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
 from maskline.store.numbers import (
@@ -34,9 +36,6 @@ from maskline.store.numbers import (
 )
 from maskline.store.services import load_service
 from maskline.store.sessions import MOST_CLOSED, as_of_now, close_expired_on_number
-
-ADOPT_S = 10.0
-"""How long a carrier may take to bring a number here."""
 
 
 def new_entry(
@@ -107,13 +106,10 @@ async def add_to_pool(
     if found.service_sid is None:
         carrier = carriers[found.carrier_account]
         try:
-            async with asyncio.timeout(ADOPT_S):
-                await carrier.adopt(account_sid, found.phone_number)
+            await adopt(store, carrier, account_sid, found.phone_number)
         except NotCarried as error:
             said = f"Carrier account {carrier.name} does not carry it ({error.detail})"
             raise Problem(problems.PHONE_NUMBER_SID_NOT_FOUND, said) from None
-        except TimeoutError:
-            raise CarrierError(Kind.UNCERTAIN, "took too long") from None
     return await store.write(add_number, *named, carriers, reserved=reserved, event_sid=event_sid, key=key)
 
 
@@ -222,7 +218,7 @@ def enter(
     if found is None:
         insert_number(tx, number)
         if service is not None:
-            join_pool(tx, number, service.sid, reserved=reserved, event_sid=event_sid)
+            _join(tx, number, service.sid, reserved=reserved, event_sid=event_sid)
         return Entered.ADDED
     if found.account_sid != number.account_sid:
         raise Problem(problems.NUMBER_NOT_AVAILABLE, f"It is of account {found.account_sid}")
@@ -230,8 +226,15 @@ def enter(
         raise Problem(problems.NUMBER_TAKEN, "It is there already, with another carrier, name or capability")
     if service is None or (found.service_sid, found.is_reserved) == (service.sid, reserved):
         return Entered.UNCHANGED
-    join_pool(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
+    _join(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
     return Entered.JOINED
+
+
+def _join(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, event_sid: str) -> None:
+    """Put an entry into a pool beside the server, which tells its carrier soon."""
+    join_pool(tx, number, service_sid, reserved=reserved, event_sid=event_sid)
+    if number.carrier_account != sandbox.NAME:
+        want_adoption(tx, number)
 
 
 def _facts(number: ProxyNumber, named: bool) -> tuple[object, ...]:

@@ -42,6 +42,24 @@ def inspect(path: Path, *, pages: bool = False) -> Inspection:
     return Inspection(None if said == "ok" else said, meta)
 
 
+def list_carried(path: Path, carrier_account: str) -> list[str]:
+    """The numbers in pools that a carrier account carries. Raises StoreUnavailable."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            rows = connection.execute(
+                "SELECT phone_number FROM numbers WHERE carrier_account = ? AND service_sid IS NOT NULL"
+                " ORDER BY phone_number",
+                (carrier_account,),
+            ).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
+    return [row[0] for row in rows]
+
+
 def check_log(path: Path) -> None:
     """Raises StoreUnavailable where a log lies beside the database that is another's, as when a backup has been copied
     over a database: SQLite would write it into this one.

@@ -10,6 +10,7 @@ from typing import Any
 from maskline.domain import problems
 from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.problems import Problem
+from maskline.store.adoptions import want_look
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.pages import Page, Seek, fetch_page, key_params
@@ -188,6 +189,7 @@ def leave_pool(tx: Tx, number: ProxyNumber) -> None:
     )
     if left.rowcount == 0:
         raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)
+    want_look(tx, number.phone_number)
 
 
 def delete_number(tx: Tx, number: ProxyNumber) -> None:
@@ -195,6 +197,7 @@ def delete_number(tx: Tx, number: ProxyNumber) -> None:
     gone = tx.execute("DELETE FROM numbers WHERE sid = :sid AND in_use = 0", {"sid": number.sid})
     if gone.rowcount == 0:
         raise Problem(problems.NUMBER_IN_ACTIVE_SESSIONS)
+    want_look(tx, number.phone_number)
 
 
 def count_use(tx: Tx, phone_number: str, *, sessions: int, participants: int) -> None:

@@ -8,6 +8,7 @@ from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import GeoMatchLevel, NumberSelectionBehavior, Service
 from maskline.domain.problems import Problem
+from maskline.store.adoptions import want_looks
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 
@@ -113,6 +114,7 @@ def list_every_service(tx: Tx) -> list[Service]:
 def delete_service(tx: Tx, service: Service) -> None:
     """Make a Service and all below it unreachable, and free its name and numbers; `purge_step` removes the rest."""
     tx.execute("DELETE FROM services WHERE sid = :sid", {"sid": service.sid})
+    want_looks(tx, service.sid)
     tx.execute(
         "UPDATE numbers SET service_sid = NULL, is_reserved = 0, in_use = 0, participants = 0, updated_at = :now"
         " WHERE service_sid = :sid",

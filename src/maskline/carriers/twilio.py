@@ -1,0 +1,403 @@
+"""Twilio: Programmable Messaging and Voice, and whoever speaks as they do.
+
+    POST {base}/2010-04-01/Accounts/AC…/Messages.json        Basic AC…:token
+      To=%2B12125550177&From=%2B14155550100&Body=hi&StatusCallback=https%3A%2F%2F…%2Fcarriers%2Fnorth%2Fstatus%2FSM…
+    201 {"sid": "SM…", "status": "queued", …}        400 {"code": 21211, "message": "…", "status": 400}
+    POST …/carriers/north/message        X-Twilio-Signature: …
+      MessageSid=SM…&AccountSid=AC…&From=%2B12125550177&To=%2B14155550100&Body=hi&NumMedia=0
+    POST …/carriers/north/status/SM…     MessageSid=SM…&MessageStatus=delivered&From=…&To=…
+    POST …/carriers/north/call           CallSid=CA…&From=…&To=…&CallStatus=ringing        answered with TwiML
+
+The address of a receipt carries our own SID of the message: it is found whatever became of the answer to its send.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from itertools import count
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+from msgspec import Meta, field
+
+from maskline.carriers.base import (
+    Accepted,
+    Capabilities,
+    Carrier,
+    CarrierError,
+    CarrierEvent,
+    Checked,
+    Inbound,
+    Keep,
+    Kind,
+    Means,
+    NotCarried,
+    Options,
+    Outgoing,
+    Report,
+)
+from maskline.carriers.rest import Api
+from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest
+from maskline.domain.address import is_public
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium, read_type
+from maskline.domain.model import SECOND, Instant
+from maskline.domain.phone import mask
+from maskline.domain.signature import HEADER, SETTINGS_HEADER, check, read_settings
+from maskline.domain.twiml import Verb, render_twiml
+
+# What Twilio's codes say of a message; the others go by their status (https://www.twilio.com/docs/api/errors).
+KINDS: Mapping[int, Kind] = {
+    14107: Kind.THROTTLED,  # too many messages between two numbers
+    20003: Kind.MISCONFIGURED,  # the credentials are refused,
+    20005: Kind.MISCONFIGURED,  # the account is not active,
+    20006: Kind.MISCONFIGURED,  # they may not do this,
+    20008: Kind.MISCONFIGURED,  # they are test credentials,
+    20404: Kind.MISCONFIGURED,  # or there is no such account
+    20429: Kind.THROTTLED,  # too many requests
+    21609: Kind.MISCONFIGURED,  # the StatusCallback is no public address: public_url is wrong
+    21610: Kind.OPTED_OUT,  # the recipient has opted out
+    21611: Kind.THROTTLED,  # the number's queue is full
+    63018: Kind.THROTTLED,  # WhatsApp's limit of the sender
+}
+
+# Its words for how far a message is. Whatever it says of one, it has it.
+STATUSES: Mapping[str, MessageStatus] = {
+    "accepted": MessageStatus.SENT,
+    "scheduled": MessageStatus.SENT,
+    "queued": MessageStatus.SENT,
+    "sending": MessageStatus.SENT,
+    "sent": MessageStatus.SENT,
+    "delivered": MessageStatus.DELIVERED,
+    "partially_delivered": MessageStatus.DELIVERED,
+    "read": MessageStatus.DELIVERED,
+    "undelivered": MessageStatus.UNDELIVERED,
+    "failed": MessageStatus.FAILED,
+    "canceled": MessageStatus.FAILED,
+}
+
+MOST_NUMBER = MOST_SID = 191
+_TWILIOS, _TWILIOS_LENGTH = re.compile("[A-Z]{2}[0-9a-f]{32}"), 34
+
+PAGE = 100
+EARLIER_S, LATER_S = 2, 15
+"""A message that is looked up was made between its hand-over and a little more than the longest that one takes."""
+
+
+class TwilioOptions(Options, frozen=True):
+    """What the settings say of an account."""
+
+    account_sid: Annotated[
+        str, Meta(pattern="^AC[0-9a-f]{32}$", description="Its Account SID, or that of a subaccount.")
+    ]
+    auth_token: Annotated[
+        str, Meta(min_length=1, description="Its auth token, with which its webhooks are signed, too.")
+    ]
+    api_key: Annotated[
+        str,
+        Meta(description="SID of an API key to send with instead of the auth token; goes with api_secret."),
+    ] = ""
+    api_secret: Annotated[str, Meta(description="Secret of the API key.")] = ""
+    webhook_keys: Annotated[
+        dict[str, str],
+        Meta(
+            description="Secrets of shared keys that its webhooks are signed with (SHA-256), each under its id."
+        ),
+    ] = field(default_factory=dict)
+    base_url: Annotated[
+        str, Meta(pattern="^https?://[!-~]+$", description="Where its API is; another one for a region.")
+    ] = "https://api.twilio.com"
+
+
+class TwilioCarrier(Carrier):
+    """One account."""
+
+    options: ClassVar[type[Options]] = TwilioOptions
+    can: ClassVar[Capabilities] = Capabilities(
+        mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
+    )
+
+    def __init__(self, name: str, options: TwilioOptions, means: Means) -> None:
+        self.name = name
+        self._clock = means.clock
+        self._url = means.url
+        self._token = options.auth_token
+        self._keys = options.webhook_keys
+        user, secret = (options.api_key or options.account_sid), (options.api_secret or options.auth_token)
+        login = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        self._account_url = f"{options.base_url.rstrip('/')}/2010-04-01/Accounts/{options.account_sid}"
+        self._api = Api(
+            means.http, KINDS, "code", {"Authorization": f"Basic {login}", "Accept": "application/json"}
+        )
+
+    async def capabilities(self, account_sid: str) -> Capabilities:
+        return self.can
+
+    async def send(self, message: Outgoing) -> Accepted:
+        form = [("To", message.to), ("From", message.from_)]
+        if message.body:
+            form.append(("Body", message.body))
+        form += [("MediaUrl", url) for url in message.media]
+        form.append(("StatusCallback", f"{self._url}/status/{message.sid}"))
+        made = await self._post("/Messages.json", form)
+        return Accepted(_text(made, "sid"))
+
+    async def look_up(self, message: Outgoing) -> Sequence[str]:
+        query = urlencode({"To": message.to, "From": message.from_, "PageSize": PAGE})
+        content = await self._get(f"/Messages.json?{query}")
+        found = content.get("messages")
+        if not isinstance(found, list):
+            raise CarrierError(Kind.UNCERTAIN, "the list of messages cannot be read")
+        earliest = message.handed_at - EARLIER_S * SECOND
+        latest = message.handed_at + LATER_S * SECOND
+        return [
+            sid
+            for one in found
+            if isinstance(one, dict)
+            and (sid := _text(one, "sid"))
+            and (one.get("from"), one.get("to")) == (message.from_, message.to)
+            and one.get("body") == message.body
+            and str(one.get("direction")).startswith("outbound")
+            and earliest <= _instant(one.get("date_created")) <= latest
+        ]
+
+    # What it brings
+
+    def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
+        match request.what:
+            case ("message",):
+                return [read_message(self._signed(request), self.name)]
+            case ("status", sid):
+                return self._read_report(self._signed(request), sid)
+            case ("call",):
+                return read_call(self._signed(request))
+            case _:
+                return None
+
+    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+        return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
+
+    def has_signed(self, url: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> bool:
+        """Whether this account has signed a request of these fields to `url`."""
+        key, algorithm = read_settings(headers.get(SETTINGS_HEADER.lower(), ""))
+        secret = self._keys.get(key) if key else self._token
+        if secret is None or algorithm is None:
+            return False
+        return check(secret, url, fields, headers.get(HEADER.lower(), ""), algorithm)
+
+    def _signed(self, request: WebRequest) -> dict[str, str]:
+        """The fields of a request. Raises NotSigned, Unreadable."""
+        fields = request.form()
+        form = dict(fields)
+        if not self.has_signed(request.url, fields, request.headers):
+            what = "does not fit" if HEADER.lower() in request.headers else "is missing"
+            raise NotSigned(f"{HEADER} {what}", form.get("To", ""))
+        return form
+
+    def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:
+        status = STATUSES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
+        number = _required(form, "From", MOST_NUMBER)
+        carrier_id = _sid(form, "MessageSid") or _required(form, "SmsSid", MOST_SID)
+        return [Report(self.name, number, carrier_id, status, sid)] if status is not None else []
+
+    # Where the traffic of numbers goes
+
+    async def adopt(self, account_sid: str, number: str, keep: Keep) -> None:
+        if _is_sender(number):
+            return
+        place, resource = await self._find(number)
+        ours = self._routes(resource)
+        former = {name: resource.get(name) or "" for name in ours}
+        if former != ours:
+            await keep(msgspec.json.encode(former).decode())
+            await self._post(place, _parameters(ours))
+
+    async def release(self, number: str, former: str) -> None:
+        place, resource = await self._find(number)
+        before = msgspec.json.decode(former, type=dict[str, str])
+        # What others have changed since is theirs.
+        back = {
+            name: before.get(name, "")
+            for name, value in self._routes(resource).items()
+            if (resource.get(name) or "") == value
+        }
+        if back:
+            await self._post(place, _parameters(back))
+
+    async def _find(self, number: str) -> tuple[str, dict[str, Any]]:
+        """Where a number's resource is, and what it says. Raises NotCarried."""
+        kind, key, name, parameter = ("SMS/ShortCodes", "short_codes", "short_code", "ShortCode")
+        if number.startswith("+"):
+            kind, key, name, parameter = _PHONE_NUMBERS
+        content = await self._get(f"/{kind}.json?{urlencode({parameter: number, 'PageSize': PAGE})}")
+        for one in content.get(key) or ():
+            if isinstance(one, dict) and one.get(name) == number and (sid := _text(one, "sid")):
+                return f"/{kind}/{sid}.json", one
+        raise NotCarried("Twilio's account has no such number")
+
+    def _routes(self, resource: Mapping[str, Any]) -> dict[str, str]:
+        """What says where a number's traffic goes, so that it comes here. A fallback is a second try."""
+        message, call = f"{self._url}/message", f"{self._url}/call"
+        routes = {
+            "sms_url": message,
+            "sms_method": "POST",
+            "sms_fallback_url": message,
+            "sms_fallback_method": "POST",
+        }
+        if "voice_url" in resource:
+            routes |= {
+                "sms_application_sid": "",  # an application goes before the addresses,
+                "voice_application_sid": "",
+                "trunk_sid": "",  # and so does a trunk
+                "voice_url": call,
+                "voice_method": "POST",
+                "voice_fallback_url": call,
+                "voice_fallback_method": "POST",
+                "status_callback": call,
+                "status_callback_method": "POST",
+            }
+        return routes
+
+    async def check(self, numbers: Sequence[str]) -> list[Checked]:
+        try:
+            account = await self._get(".json")
+        except CarrierError as error:
+            return [
+                Checked(
+                    f"cannot be asked: {error.kind.value} ({error.detail})", _REMEDIES.get(error.kind, _LATER)
+                )
+            ]
+        if account.get("status") != "active":
+            return [Checked("Twilio says that the account is not active", "activate it in Twilio's console")]
+        if not _is_reachable(self._url):
+            said = f"Twilio cannot reach its webhooks at {self._url}"
+            return [
+                Checked(said, "set public_url to the address by which this server is reached from outside")
+            ]
+        looked_at = [await self._check_number(number) for number in numbers if not _is_sender(number)]
+        return [Checked("Twilio takes its credentials"), *(one for one in looked_at if one is not None)]
+
+    async def _check_number(self, number: str) -> Checked | None:
+        """What is wrong with where a number's traffic goes, if anything is."""
+        try:
+            _, resource = await self._find(number)
+        except NotCarried as error:
+            return Checked(
+                f"{mask(number)}: {error.detail}", "correct the directory, or the account in the settings"
+            )
+        except CarrierError as error:
+            said = f"{mask(number)} cannot be looked up: {error.kind.value} ({error.detail})"
+            return Checked(said, _REMEDIES.get(error.kind, _LATER))
+        wrong = [
+            name for name, value in self._routes(resource).items() if (resource.get(name) or "") != value
+        ]
+        if not wrong:
+            return None
+        said = f"{mask(number)} does not bring its traffic to {self._url} ({', '.join(wrong)})"
+        return Checked(said, f"`maskline numbers adopt --carrier {self.name}` has the server set that")
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        return await self._api.ask("GET", self._account_url + path, self._clock.now())
+
+    async def _post(self, path: str, form: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        body = urlencode(list(form)).encode()
+        return await self._api.ask(
+            "POST", self._account_url + path, self._clock.now(), body=body, headers={"Content-Type": FORM}
+        )
+
+
+_PHONE_NUMBERS = ("IncomingPhoneNumbers", "incoming_phone_numbers", "phone_number", "PhoneNumber")
+_LATER = "try again later; https://status.twilio.com tells of trouble"
+_REMEDIES = {
+    Kind.MISCONFIGURED: "correct account_sid, auth_token or api_key and api_secret in the settings",
+    Kind.UNREACHABLE: "let this machine reach base_url",
+}
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether somebody outside may reach it, as far as its host tells."""
+    host = urlsplit(url).hostname or ""
+    if re.fullmatch("[0-9.]+|.*:.*", host):
+        return is_public(host)
+    return "." in host
+
+
+def _is_sender(number: str) -> bool:
+    """Whether it is a channel's, which is set up by hand."""
+    return ":" in number
+
+
+def _parameters(fields: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Fields of a resource as the parameters that set them: sms_url is SmsUrl."""
+    return [("".join(map(str.capitalize, name.split("_"))), value) for name, value in fields.items()]
+
+
+def read_message(form: Mapping[str, str], carrier_account: str) -> Inbound:
+    """A text to a number of ours. Raises Unreadable."""
+    return Inbound(
+        carrier_account=carrier_account,
+        carrier_id=_sid(form, "MessageSid") or _sid(form, "SmsSid") or _required(form, "SmsSid", MOST_SID),
+        to=_required(form, "To", MOST_NUMBER),
+        from_=_required(form, "From", MOST_NUMBER),
+        body=form.get("Body", ""),
+        media=_media(form),
+    )
+
+
+def read_call(form: Mapping[str, str]) -> CallAsked:
+    """A call to a number of ours. Raises Unreadable."""
+    _sid(form, "CallSid")
+    for name in ("CallSid", "To"):
+        _required(form, name, MOST_SID)
+    if len(form.get("From", "")) > MOST_NUMBER:  # empty where the caller hides it
+        raise Unreadable(f"From (at most {MOST_NUMBER} characters)")
+    return CallAsked(form)
+
+
+def _required(form: Mapping[str, str], name: str, most: int) -> str:
+    if not (value := form.get(name, "")):
+        raise Unreadable(f"{name} is required")
+    if len(value) > most:
+        raise Unreadable(f"{name} (at most {most} characters)")
+    return value
+
+
+def _sid(form: Mapping[str, str], name: str) -> str:
+    """Its own name for what it brings; empty if there is none. One of Twilio's with more behind it is refused: what is
+    signed has no borders, so a signed request could be played again as another one by moving the next field into it.
+
+    Raises Unreadable.
+    """
+    sid = form.get(name, "")
+    if len(sid) > MOST_SID:
+        raise Unreadable(f"{name} (at most {MOST_SID} characters)")
+    if len(sid) > _TWILIOS_LENGTH and _TWILIOS.match(sid):
+        raise Unreadable(name)
+    return sid
+
+
+def _media(form: Mapping[str, str]) -> tuple[Medium, ...]:
+    """What came with it, by its own count: NumMedia may say anything."""
+    media = []
+    for number in count():
+        if not (url := form.get(f"MediaUrl{number}")):
+            break
+        media.append(Medium(url, read_type(form.get(f"MediaContentType{number}"))))
+    return tuple(media)
+
+
+def _text(content: Mapping[str, Any], name: str) -> str | None:
+    value = content.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _instant(date: Any) -> Instant:
+    """A date in RFC 2822 form; what is none was never."""
+    try:
+        return Instant(int(parsedate_to_datetime(date).timestamp()) * SECOND)
+    except (TypeError, ValueError, OverflowError):
+        return Instant(0)

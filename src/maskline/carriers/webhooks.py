@@ -1,0 +1,92 @@
+"""What comes to a carrier account's own addresses, below `/carriers/NAME/`, and what it is answered.
+
+A carrier reads a request (`hear`) without doing anything about it: what it holds is brought, or a call is answered, and
+then the carrier says in its own dialect that this is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+from urllib.parse import parse_qsl
+
+from maskline.carriers.base import Carrier, CarrierEvent
+from maskline.domain.twiml import Verb
+
+FORM = "application/x-www-form-urlencoded"
+MOST_FIELDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WebRequest:
+    """`what` is the rest of the path, such as `message`; `url` the whole address under the public URL, as it is signed.
+
+    Header names are in lower case.
+    """
+
+    what: tuple[str, ...]
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def form(self) -> list[tuple[str, str]]:
+        """The fields of a body that is a form. Raises Unreadable."""
+        if self.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+            raise Unreadable("the body is no form")
+        try:
+            fields = parse_qsl(
+                self.body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
+            )
+        except UnicodeDecodeError:
+            raise Unreadable("the body is not valid UTF-8, percent-encoded") from None
+        except ValueError:
+            raise Unreadable("the body has too many fields") from None
+        if any("\0" in text for field in fields for text in field):
+            raise Unreadable("the body holds U+0000")
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class WebAnswer:
+    content: bytes
+    content_type: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CallAsked:
+    """A carrier asks what to do with a call: `form` is what it says of it, in Twilio's names."""
+
+    form: Mapping[str, str]
+
+    @property
+    def to(self) -> str:
+        """The number that was called."""
+        return self.form["To"]
+
+
+class NotSigned(Exception):
+    """Whoever sent this does not know the account's secret. `detail` says what is wrong, `to` is the number that it is
+    said to be for, if any: nothing of it is proven.
+    """
+
+    def __init__(self, detail: str, to: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.to = to
+
+
+class Unreadable(Exception):
+    """It is signed and makes no sense: the text names what is wrong, without values."""
+
+
+@runtime_checkable
+class HasWebhooks(Carrier, Protocol):
+    """A carrier that brings things by requests to its account's addresses."""
+
+    def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
+        """What a request brings or asks; None: there is nothing at this address. Raises NotSigned, Unreadable."""
+
+    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+        """That what it brought is kept, or what is to be done with the call that it asked about."""

@@ -1,0 +1,66 @@
+"""Each carrier with what it needs to be tried: an account of it at work, and another end that can misbehave."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, Means, Outgoing
+from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
+from maskline.net import HttpClient, anywhere
+from tests.support.clock import FakeClock
+from tests.support.twilio_api import ACCOUNT, OPTED_OUT, TOKEN, UNREACHABLE_REGION, TwilioApi
+from tests.support.vendor import Vendor
+
+OURS, THEIRS = "+14155550100", "+12125550177"
+URL = "https://masked.test/carriers/north"
+
+_sids = count(1)
+
+
+def outgoing(body: str = "hi there", to: str = THEIRS, **fields: Any) -> Outgoing:
+    sid = f"SM{next(_sids):032x}"
+    return Outgoing(**{"sid": sid, "account_sid": "AC1", "from_": OURS, "to": to, "body": body, **fields})
+
+
+@dataclass
+class Bench:
+    """A carrier over HTTP at work, and its vendor. `refused` and `opted_out`: whom the vendor will not send to."""
+
+    carrier: Carrier
+    vendor: Vendor
+    clock: FakeClock
+    refused: str
+    opted_out: str
+    brought: list[CarrierEvent] = field(default_factory=list)
+
+    @property
+    def can(self) -> Capabilities:
+        return type(self.carrier).can  # type: ignore[attr-defined]
+
+
+Open = Callable[[FakeClock], AbstractAsyncContextManager[Bench]]
+
+
+@asynccontextmanager
+async def twilio(clock: FakeClock) -> AsyncIterator[Bench]:
+    brought: list[CarrierEvent] = []
+
+    async def bring(event: CarrierEvent) -> bool:
+        brought.append(event)
+        return True
+
+    http = await HttpClient(may_reach=anywhere, host_connections=0).open()
+    try:
+        async with TwilioApi(clock, OURS) as vendor:
+            options = TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=vendor.url)
+            carrier = TwilioCarrier("north", options, Means(http, clock, bring, URL))
+            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
+    finally:
+        await http.close()
+
+
+OVER_HTTP: dict[str, Open] = {"twilio": twilio}

@@ -1,0 +1,166 @@
+"""Numbers that join a pool or leave it beside the server: their carriers are told soon, and again where that fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from maskline.carriers.base import CarrierError, Kind, NotCarried
+from maskline.domain.directory import read_address
+from maskline.domain.model import Service
+from maskline.flows.adoptions import Adoptions
+from maskline.flows.numbers import delete_own_number, enter, new_entry, remove_number
+from maskline.store.adoptions import want_all
+from tests.support.carrier import ScriptedCarrier
+from tests.support.house import ACCOUNT, House
+from tests.support.until import until
+
+NUMBER = "+14155550100"
+
+
+class Exchange(ScriptedCarrier):
+    """A carrier of which somebody else had the number before."""
+
+    def __init__(self) -> None:
+        super().__init__("north")
+        self.told: list[tuple[str, ...]] = []
+        self.failures: list[Exception] = []
+
+    async def adopt(self, account_sid: str, number: str, keep: Any) -> None:
+        self.told.append(("adopt", account_sid, number))
+        if self.failures:
+            raise self.failures.pop(0)
+        await keep("theirs")
+
+    async def release(self, number: str, former: str) -> None:
+        self.told.append(("release", number, former))
+        if self.failures:
+            raise self.failures.pop(0)
+
+
+@pytest.fixture
+def north() -> Exchange:
+    return Exchange()
+
+
+@asynccontextmanager
+async def telling(house: House, *carriers: Exchange) -> AsyncIterator[None]:
+    task = asyncio.create_task(
+        Adoptions(house.store, house.clock, house.mint, {one.name: one for one in carriers}).run()
+    )
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def entered(house: House, service: Service | None) -> str:
+    """What `maskline numbers add --service` does."""
+    address = read_address(NUMBER)
+    number = new_entry(house.mint.sid("PN"), address, ACCOUNT, "north", house.clock.now())
+    sid = service.sid if service else None
+    await house.store.write(enter, number, sid, house.mint.sid("NO"), named=False, reserved=False)
+    return number.sid
+
+
+async def told(house: House, north: Exchange, count: int) -> None:
+    def enough() -> bool:
+        house.clock.advance(1)
+        return len(north.told) >= count
+
+    await until(enough)
+
+
+async def test_what_joins_is_adopted_and_what_leaves_goes_back(house: House, north: Exchange) -> None:
+    service = await house.service(0)
+    async with telling(house, north):
+        sid = await entered(house, service)
+        await told(house, north, 1)
+        assert north.told[0] == ("adopt", ACCOUNT, NUMBER)
+        await remove_number(house.store, ACCOUNT, service.sid, sid)
+        await until_gone(house)
+    assert north.told[-1] == ("release", NUMBER, "theirs")
+
+
+async def until_gone(house: House) -> None:
+    while await house.one("SELECT count(*) FROM adoptions"):
+        house.clock.advance(1)
+
+
+async def test_what_leaves_the_directory_goes_back_too(house: House, north: Exchange) -> None:
+    async with telling(house, north):
+        sid = await entered(house, await house.service(0))
+        await told(house, north, 1)
+        await delete_own_number(house.store, ACCOUNT, sid)
+        await until_gone(house)
+    assert north.told[-1] == ("release", NUMBER, "theirs")
+
+
+async def test_what_is_in_no_pool_is_nobodys_business(house: House, north: Exchange) -> None:
+    async with telling(house, north):
+        sid = await entered(house, None)
+        assert await house.one("SELECT count(*) FROM adoptions") == 0
+        await delete_own_number(house.store, ACCOUNT, sid)
+        house.clock.advance(100)
+    assert north.told == []
+
+
+@pytest.mark.parametrize(
+    "failure", [CarrierError(Kind.UNREACHABLE, "nobody there"), NotCarried("no such number")], ids=repr
+)
+async def test_what_fails_is_told_once_and_tried_again(
+    house: House, north: Exchange, failure: Exception
+) -> None:
+    north.failures = [failure] * 3
+    async with telling(house, north):
+        await entered(house, await house.service(0))
+        await told(house, north, 5)  # the last is the look at what was kept
+    ((code, message),) = await house.rows("SELECT code, message FROM events")
+    assert code == 49031
+    assert message.startswith(f"north, +1…00: {failure.args[1]}: ")
+
+
+async def test_a_number_that_is_not_the_accounts_any_more_is_let_go(house: House, north: Exchange) -> None:
+    service = await house.service(0)
+    async with telling(house, north):
+        sid = await entered(house, service)
+        await told(house, north, 1)
+        north.failures = [NotCarried()]
+        await remove_number(house.store, ACCOUNT, service.sid, sid)
+        await until_gone(house)
+    assert await house.events() == []
+
+
+async def test_an_account_that_is_not_in_the_settings_is_told_of(house: House) -> None:
+    async with telling(house):
+        await entered(house, await house.service(0))
+        while not await house.events():
+            house.clock.advance(1)
+    assert await house.events() == [49031]
+
+
+async def test_all_can_be_told_anew(house: House, north: Exchange) -> None:
+    async with telling(house, north):
+        await entered(house, await house.service(0))
+        await told(house, north, 2)
+        count = len(north.told)
+        assert await house.store.write(want_all, "south") == 0
+        assert await house.store.write(want_all, "north") == 1
+        await told(house, north, count + 1)
+        assert await house.store.write(want_all) == 1
+
+
+async def test_what_went_before_is_kept_from_the_first_time(house: House, north: Exchange) -> None:
+    """A look that finds our own address there does not make it the former one."""
+    service = await house.service(0)
+    async with telling(house, north):
+        sid = await entered(house, service)
+        await told(house, north, 3)
+        await house.store.write(lambda tx: tx.execute("UPDATE adoptions SET former = 'first'") and None)
+        await house.store.write(want_all)
+        await told(house, north, 6)
+        await remove_number(house.store, ACCOUNT, service.sid, sid)
+        await until_gone(house)
+    assert north.told[-1] == ("release", NUMBER, "first")
