@@ -1,4 +1,4 @@
-"""Callbacks claimed and recorded many at a time: each gets what is its own."""
+"""Callbacks claimed and recorded many at a time: each gets what is its own, and what is left over is told."""
 
 from __future__ import annotations
 
@@ -109,6 +109,39 @@ async def test_with_each_that_is_done_the_next_of_its_interaction_is_due(house: 
         first = second
     await record(house, [attempt(house, one) for one in first])
     assert await house.one("SELECT count(*) FROM outbox WHERE topic = 'callback'") == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "taken", "short"),
+    [
+        ({}, 6, False),
+        ({"most_each": 4}, 6, False),
+        ({"most_each": 3}, 6, True),
+        ({"most_each": 2}, 4, True),
+        ({"free": 6}, 6, True),
+        ({"free": 5}, 5, True),
+        ({"free": 0, "spare": 9}, 2, True),
+    ],
+)
+async def test_a_claim_tells_whether_there_was_room_for_all(
+    house: House, limits: dict[str, Any], taken: int, short: bool
+) -> None:
+    for ann in [await someone(house), await someone(house)]:
+        for _ in range(3):
+            await house.say(ann)
+    claimed = await claim(house, **limits)
+    assert (len(claimed.work), claimed.short) == (taken, short)
+
+
+async def test_a_claim_tells_of_a_service_that_has_no_place_free(house: House) -> None:
+    ann = await someone(house)
+    await house.say(ann)
+    service_sid = ann.service_sid
+    assert (await claim(house, busy={service_sid: 32})).short
+    claimed = await claim(house, busy={service_sid: 30})
+    assert (len(claimed.work), claimed.short) == (1, False)
+    claimed = await claim(house)
+    assert (claimed.work, claimed.short) == ([], False)
 
 
 def test_many_values_make_few_statements() -> None:

@@ -72,13 +72,15 @@ class LaneClaim:
 class Claimed(Generic[WorkT]):
     """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
 
-    `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due.
+    `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due;
+    `short`: more may be due for which there was no room.
     """
 
     lane: str
     work: list[WorkT] = field(default_factory=list)
     next_due_at: int | None = None
     more: bool = False
+    short: bool = False
     dropped: bool = False
 
 
@@ -137,6 +139,7 @@ def walk(
     wrapped = False
     for _ in range(MOST_LANES):
         if len(claimed.work) >= item.free + item.spare:
+            claimed.short = True
             break
         row = next_lane(claimed.lane)
         if row is None:
@@ -150,9 +153,11 @@ def walk(
         busy = item.busy.get(claimed.lane, 0)
         one = 1 if item.spare and not busy else 0
         room = min(item.most_each - busy, max(one, item.free - len(claimed.work)))
-        claimed.work += fill(claimed.lane, room)
+        filled = fill(claimed.lane, room)
+        claimed.work += filled
+        claimed.short = claimed.short or len(filled) >= room
     else:
-        claimed.more = True
+        claimed.more = claimed.short = True
     return claimed
 
 
