@@ -120,8 +120,8 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: ## Write the lock files anew after a change of dependencies (ARGS=--upgrade: newest versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv); nothing else does." >&2; exit 1; }
 	@command -v npm >/dev/null || { echo "make lock needs npm for the locks of Twilio's Node clients." >&2; exit 1; }
-	$(COMPILE) pyproject.toml --group build -o requirements.lock
-	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra postgres --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --extra postgres --group dev -c requirements.lock -o requirements-dev.lock
 	$(COMPILE) --group bench -c requirements-dev.lock -o benchmarks/requirements.lock
 	$(COMPILE) --group build -c requirements.lock -o tests/clients/build.lock
 	$(COMPILE) tests/clients/python-8/requirements.in -o tests/clients/python-8/requirements.lock

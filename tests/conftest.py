@@ -9,9 +9,12 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from maskline.mint import Mint
+from maskline.store.engine import Store
+from maskline.store.postgres import PostgresStore
 from maskline.store.sqlite import SqliteStore
 from tests.support.clock import FakeClock
 from tests.support.house import VAULT
+from tests.support.postgres import ENGINES, PostgresServer
 from tests.support.private import LOG, check_private, note_exception, private
 from tests.support.server import Api, RealServer
 
@@ -34,13 +37,37 @@ def mint(clock: FakeClock) -> Mint:
     return Mint(clock)
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests that want a database of it."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres")).start()
+    yield server
+    server.stop()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What a store promises it promises on every engine, unless a test says that it is about one of them."""
+    if "store" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("engine")
+        engines = list(alone.args) if alone else [*ENGINES]
+        metafunc.parametrize("store", engines, indirect=True)
+
+
 @pytest.fixture
-async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[SqliteStore]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Store]:
     """A real database, opened as a server opens it, under the test's clock."""
-    store = await SqliteStore(tmp_path / "data" / "maskline.db", clock, pseudonym=VAULT.pseudonym).open()
-    with private(store.path):
-        yield store
-    await store.close()
+    opened: SqliteStore | PostgresStore
+    where: Path | str
+    if request.param == "sqlite":
+        where = tmp_path / "data" / "maskline.db"
+        opened = SqliteStore(where, clock, pseudonym=VAULT.pseudonym)
+    else:
+        where = request.getfixturevalue("postgres").empty()
+        opened = PostgresStore(where, clock, run="RN" + "1" * 32, pseudonym=VAULT.pseudonym, own_time=True)
+    await opened.open()
+    with private(where):
+        yield opened
+    await opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ from maskline.cli_database import (
     json_option,
     load,
     on_database,
+    place,
     schema_version,
     setting,
     show,
@@ -45,7 +46,7 @@ from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.backup import CannotBackUp
 from maskline.store.engine import StoreUnavailable
-from maskline.store.migrate import SchemaTooNew, is_behind
+from maskline.store.migrate import SchemaTooNew, SchemaTooOld, is_behind
 from maskline.store.sessions import count_old_sessions
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
@@ -70,6 +71,7 @@ class _Commands(click.Group):
             raise _WrongUsage(str(error)) from None
         except (
             SchemaTooNew,
+            SchemaTooOld,
             WrongDatabase,
             StoreUnavailable,
             CannotListen,
@@ -202,11 +204,11 @@ def migrate(check: bool, **flags: Any) -> None:
 
     async def run() -> None:
         # As a server would: none may run on it, or start, meanwhile.
-        store = await open_store(settings, SystemClock(), open_vault(settings))
+        store = await open_store(settings, SystemClock(), open_vault(settings), migrate=True)
         await store.close()
 
     asyncio.run(run())
-    click.echo("The database is up to date." if version else f"Made the database in {settings.data}.")
+    click.echo("The database is up to date." if version else f"Made the database in {place(settings)}.")
 
 
 @main.command("prune")

@@ -14,7 +14,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.flows.retention import PAUSE_S, STEP
 from maskline.settings import Settings
 from maskline.store.dead_letters import DeadCallback, find_dead, send_again
-from maskline.store.engine import Store, Tx
+from maskline.store.engine import ALL, Store, Tx
 
 MOST = 1000
 
@@ -68,7 +68,7 @@ def resend(settings: Settings, sids: tuple[str, ...], service: str | None, as_js
     wanted = {canonical(sid) for sid in sids}
 
     def named(tx: Tx) -> int:
-        dead = [one for one in find_dead(tx, None, -1) if one.sid in wanted]
+        dead = [one for one in find_dead(tx, None, ALL) if one.sid in wanted]
         if missing := wanted - {one.sid for one in dead}:
             raise click.ClickException(f"no such callback was given up: {', '.join(sorted(missing))}")
         return sum(send_again(tx, one.service_sid, [one.sid]) for one in dead)

@@ -13,7 +13,7 @@ from typing import Any, Concatenate
 import click
 
 from maskline.clock import SystemClock
-from maskline.datadir import DATABASE, open_store, open_vault
+from maskline.datadir import DATABASE, open_store, open_vault, postgres
 from maskline.settings import Settings, load_settings, sentences
 from maskline.store.engine import P, R, Store, Tx
 from maskline.store.inspection import inspect
@@ -48,8 +48,15 @@ def load(flags: dict[str, Any]) -> Settings:
 
 def schema_version(settings: Settings) -> int:
     """The version of the database's schema; 0 if there is no database. Raises StoreUnavailable."""
+    if settings.database_url is not None:
+        return int(postgres().find_meta(settings.database_url).get("schema_version", 0))
     path = Path(settings.data) / DATABASE
     return int(inspect(path).meta.get("schema_version", 0)) if path.exists() else 0
+
+
+def place(settings: Settings) -> str:
+    """Where the database is, to be told; the URL of one may hold a password."""
+    return settings.data if settings.database_url is None else "the PostgreSQL database"
 
 
 def on_database(command: Command) -> Command:
@@ -60,7 +67,7 @@ def on_database(command: Command) -> Command:
         settings = load({name: given.pop(name) for name in ("data", "config")})
         if not (version := schema_version(settings)):
             raise click.ClickException(
-                f"there is no database in {settings.data}; `maskline serve` and `maskline migrate` make one"
+                f"there is no database in {place(settings)}; `maskline serve` and `maskline migrate` make one"
             )
         if is_behind(version):
             raise click.ClickException("the database has an older schema; run `maskline migrate`")

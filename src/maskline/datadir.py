@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from maskline.clock import Clock
 from maskline.domain.ids import AccountSid
@@ -28,6 +30,14 @@ from maskline.vault import Vault
 DATABASE = "maskline.db"
 KEY_FILE = "secret.key"
 ACCOUNT_FILE = "account.env"
+
+
+def postgres() -> ModuleType:
+    """The store for PostgreSQL, whose driver not everybody has. Raises SettingsError."""
+    try:
+        return import_module("maskline.store.postgres")
+    except ImportError as error:
+        raise SettingsError(f"database_url: {error}; install maskline[postgres]") from None
 
 
 class WrongDatabase(Exception):
@@ -74,16 +84,40 @@ def write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: bool = True) -> SqliteStore:
-    """The opened database. Raises AlreadyServed, SchemaTooNew, StoreUnavailable, WrongDatabase."""
-    store = SqliteStore(
-        Path(settings.data) / DATABASE,
-        clock,
-        idle_close_us=settings.idle_close_days * DAY,
-        pseudonym=vault.pseudonym,
-        serve=serve,
-    )
-    await store.open()
+async def open_store(
+    settings: Settings,
+    clock: Clock,
+    vault: Vault,
+    *,
+    run: str = "",
+    serve: bool = True,
+    migrate: bool = False,
+) -> Store:
+    """The opened database. `run` names this process among those that may have it; `migrate`: bring an older PostgreSQL
+    database up to date, too.
+
+    Raises AlreadyServed, SchemaTooNew, SchemaTooOld, SettingsError, StoreUnavailable, WrongDatabase.
+    """
+    idle_close_us = settings.idle_close_days * DAY
+    store: Store
+    if settings.database_url is None:
+        path = Path(settings.data) / DATABASE
+        store = await SqliteStore(
+            path, clock, idle_close_us=idle_close_us, pseudonym=vault.pseudonym, serve=serve
+        ).open()
+    else:
+        store = (
+            await postgres()
+            .PostgresStore(
+                settings.database_url,
+                clock,
+                run=run or Mint(clock).sid("RN"),
+                idle_close_us=idle_close_us,
+                pseudonym=vault.pseudonym,
+                serve=serve,
+            )
+            .open(migrate=migrate)
+        )
 
     def check_key(tx: Tx) -> bool:
         known = find_meta(tx, "key_id")
@@ -99,6 +133,7 @@ async def open_store(settings: Settings, clock: Clock, vault: Vault, *, serve: b
 
 def write_account_file(settings: Settings, sid: str, token: str) -> None:
     """Write down the first account's credentials, in a form that a shell can source."""
+    Path(settings.data).mkdir(parents=True, exist_ok=True, mode=0o700)
     text = f"MASKLINE_ACCOUNT_SID={sid}\nMASKLINE_AUTH_TOKEN={token}\n"
     write_private(Path(settings.data) / ACCOUNT_FILE, text)
 

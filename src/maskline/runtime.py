@@ -238,7 +238,7 @@ class Server:
         accounts = read_accounts(settings.carriers)
         mint = Mint(clock)
         vault = open_vault(settings)
-        self._store = store = await open_store(settings, clock, vault)
+        self._store = store = await open_store(settings, clock, vault, run=(run := mint.sid("RN")))
         # The database first: a second server on it is told so, whichever port it wants.
         try:
             main_socket, ops_socket = self._listen()
@@ -288,7 +288,7 @@ class Server:
                     OptOutNotices(store, clock, mint, customers),
                     Alerts(store, clock, mint, customers),
                 ],
-                run=mint.sid("RN"),
+                run=run,
                 slots=settings.send_slots,
             )
             self._worker = worker

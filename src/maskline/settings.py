@@ -47,7 +47,9 @@ class Settings:
     secret_key: str | None = _setting(
         None, "64 hexadecimal digits that seal secrets; default: DATA/secret.key."
     )
-    database_url: str | None = _setting(None, "postgresql://… (a later release); default: SQLite under DATA.")
+    database_url: str | None = _setting(
+        None, "postgresql://… of a PostgreSQL database; default: SQLite under DATA."
+    )
     public_url: str | None = _setting(
         None, "Prefix of every URL that is handed out; default: http://HOST:PORT."
     )
@@ -171,14 +173,7 @@ def _add_carriers(file: Path, carriers: dict[str, Any]) -> None:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise SettingsError(f"role: {settings.role!r} is not one of {', '.join(ROLES)}")
-    if settings.database_url is not None:
-        raise SettingsError("database_url: PostgreSQL comes in a later release; leave it out to use SQLite")
-    if settings.workers != 1:
-        raise SettingsError("workers: on SQLite one process owns the database; leave workers at 1")
-    if settings.role == "worker":
-        raise SettingsError(
-            "role: on SQLite one server owns the database; use role all, or api to accept only"
-        )
+    _check_database(settings)
     if (settings.account_sid is None) != (settings.auth_token is None):
         raise SettingsError("account_sid and auth_token go together: give both or neither")
     if (settings.tls_cert is None) != (settings.tls_key is None):
@@ -205,6 +200,24 @@ def _check(settings: Settings) -> None:
     if settings.account_sid is not None and not _is_account(settings.account_sid):
         raise SettingsError("account_sid: must be AC and 32 lower-case hexadecimal digits")
     _check_addresses(settings)
+
+
+def _check_database(settings: Settings) -> None:
+    if settings.database_url is not None:
+        if not re.match(r"postgres(ql)?://", settings.database_url):
+            raise SettingsError("database_url: must begin with postgresql://; leave it out to use SQLite")
+        if settings.secret_key is None:
+            raise SettingsError(
+                "secret_key: is required with database_url, and the same for every server of the database"
+                " (openssl rand -hex 32 makes one)"
+            )
+        return
+    if settings.workers != 1:
+        raise SettingsError("workers: on SQLite one process owns the database; leave workers at 1")
+    if settings.role == "worker":
+        raise SettingsError(
+            "role: on SQLite one server owns the database; use role all, or api to accept only"
+        )
 
 
 def _check_addresses(settings: Settings) -> None:

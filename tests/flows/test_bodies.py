@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -12,11 +11,11 @@ from maskline.carriers.base import CarrierError
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Interaction, Participant
 from maskline.store.dead_letters import find_dead, send_again
-from maskline.store.engine import Tx
 from maskline.store.interactions import load_interaction
 from tests.support.carrier import REJECTED, UNCERTAIN
 from tests.support.house import VALIDITY_S, House
 from tests.support.receiver import Receiver, receiving
+from tests.support.tables import everything
 from tests.support.until import until
 
 SECRET = "meet me at the usual place"
@@ -29,12 +28,6 @@ FINAL = (MessageStatus.FAILED, MessageStatus.UNDELIVERED, MessageStatus.DELIVERE
 async def receiver() -> AsyncIterator[Receiver]:
     async with receiving() as receiver:
         yield receiver
-
-
-def everything(tx: Tx) -> str:
-    """All rows of all tables."""
-    tables: list[Any] = tx.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return repr([tx.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables])  # noqa: S608
 
 
 async def kept(house: House) -> bool:

@@ -19,6 +19,7 @@ from maskline.store.purge import LOOK, purge_step
 from tests.support.carrier import THROTTLED, UNCERTAIN
 from tests.support.counted import Work, counted
 from tests.support.house import ACCOUNT, House, person
+from tests.support.tables import tables
 
 DELIVERED = MessageStatus.DELIVERED
 DAY_S = 24 * 3600
@@ -338,8 +339,7 @@ async def test_nothing_that_waited_to_be_sent_is_left(house: House, delete: Dele
 
 async def mentions(house: House, text: str) -> set[str]:
     """The tables with a row that holds this text."""
-    tables = await house.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-    return {name for (name,) in tables if text in str(await house.rows(f"SELECT * FROM {name}"))}  # noqa: S608
+    return {name for name, rows in (await house.store.read(tables)).items() if text in rows}
 
 
 # Short transactions

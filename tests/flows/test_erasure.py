@@ -18,7 +18,6 @@ from maskline.domain.problems import Problem
 from maskline.flows.optouts import create_optout
 from maskline.flows.people import erase, load_held, read_person
 from maskline.flows.retention import STEP
-from maskline.store.engine import Tx
 from maskline.store.erasure import ERASED, LOOK, ask_erasure, erase_step, is_being_erased
 from maskline.store.held import Held, find_held
 from maskline.store.idempotency import Key
@@ -27,6 +26,7 @@ from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN, UNREACHABLE
 from tests.support.counted import counted
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import Receiver, receiving
+from tests.support.tables import everything
 from tests.support.until import until
 
 ANN, BEN = person(1), person(2)
@@ -52,12 +52,6 @@ async def couple(house: House, service: Service) -> tuple[Any, Participant, Part
     """A Session with Ann and Ben."""
     session = await house.session(service)
     return session, await house.add(session, ANN), await house.add(session, BEN)
-
-
-def everything(tx: Tx) -> str:
-    """All rows of all tables."""
-    tables: list[Any] = tx.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return repr([tx.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables])  # noqa: S608
 
 
 async def written(house: House, text: str) -> bool:
@@ -592,6 +586,7 @@ async def test_erasing_again_and_erasing_nobody_is_done(house: House) -> None:
     assert caught.value.code is problems.NOT_FOUND
 
 
+@pytest.mark.engine("sqlite")
 async def test_the_log_of_the_database_is_cut_off(house: House) -> None:
     """Also where somebody reads meanwhile: it is tried again."""
     service = await house.service(1)

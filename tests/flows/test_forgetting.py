@@ -2,16 +2,15 @@
 
 import sqlite3
 from contextlib import closing
-from typing import Any
 
 import pytest
 
 from maskline.domain.model import DAY, SECOND
-from maskline.store.engine import Tx
 from maskline.store.migrate import migrations, statements
 from maskline.store.people import PEOPLE_LIFE_US
 from tests.support.clock import FakeClock
 from tests.support.house import House, person
+from tests.support.tables import everything
 
 ANN, BEN = person(1), person(2)
 LIFE_S = PEOPLE_LIFE_US / SECOND
@@ -107,9 +106,3 @@ def test_people_of_an_older_database_are_counted() -> None:
             "SELECT identifier_key, participants, erase_at FROM people ORDER BY 1"
         ).fetchall()
     assert found == [(ANN, 2, None), (BEN, 0, 0)]
-
-
-def everything(tx: Tx) -> str:
-    """All rows of all tables."""
-    tables: list[Any] = tx.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    return repr([tx.execute(f"SELECT * FROM {name}").fetchall() for (name,) in tables])  # noqa: S608

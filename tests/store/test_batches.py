@@ -1,6 +1,7 @@
 """An item that fails fails alone: 64 handed in together with a bad one at each place, for each hot function."""
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -193,7 +194,7 @@ async def make_hand_overs(house: House, many: int) -> list[Any]:
 
 def handed_over(tx: Tx, items: list[Any]) -> list[bool]:
     messages = values(tx, "SELECT sid FROM sandbox_messages")
-    todos = values(tx, "SELECT json_extract(payload, '$.carrier_id') FROM sandbox_todo")
+    todos = {json.loads(payload)["carrier_id"] for payload in values(tx, "SELECT payload FROM sandbox_todo")}
     return [all_or_nothing(item, item.sid in messages, item.sid in todos) for item in items]
 
 
@@ -338,6 +339,7 @@ async def test_64_good_items_are_all_stored(house: House, name: str) -> None:
     assert await house.store.read(hot.stored, items) == [True] * ITEMS
 
 
+@pytest.mark.engine("sqlite")
 @pytest.mark.parametrize("name", HOT)
 async def test_no_statement_is_compiled_again_for_what_it_is_given(house: House, name: str) -> None:
     """SQLite does so for each value that is compared with a column which some partial index compares with a constant,
@@ -430,7 +432,7 @@ async def test_of_64_plain_writes_a_bad_one_fails_alone_wherever_it_stands(house
         assert [a for i, a in enumerate(answers) if i != place] == [
             f"{place}/{i}" for i in range(ITEMS) if i != place
         ]
-        names = await house.rows("SELECT name FROM meta WHERE name GLOB ?", f"{place}/*")
+        names = await house.rows("SELECT name FROM meta WHERE name LIKE ?", f"{place}/%")
         assert len(names) == 2 * (ITEMS - 1)
         assert not [name for (name,) in names if name.startswith(f"{place}/{place}-")]
 

@@ -126,6 +126,8 @@ from maskline.store.tombstones import delete_old_tombstones
 from maskline.store.webhooks import find_carried, find_endpoint, find_listed
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
+pytestmark = pytest.mark.engine("sqlite")
+
 SIZE = Seek(50)
 
 

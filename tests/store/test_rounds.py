@@ -71,6 +71,7 @@ async def test_what_waits_together_is_committed_together(store: SqliteStore) -> 
     assert sorted(log.runs) == sorted((turn, 30) for turn in (Turn.ACCEPT, Turn.RECEIVE, Turn.OUTCOME))
 
 
+@pytest.mark.engine("sqlite")
 async def test_a_hundred_messages_at_once_cost_one_commit(house: House) -> None:
     _, ann, _ = await house.pair()
     async with commits(house.store) as seen:
@@ -79,6 +80,7 @@ async def test_a_hundred_messages_at_once_cost_one_commit(house: House) -> None:
     assert await house.outbox() == 100
 
 
+@pytest.mark.engine("sqlite")
 async def test_a_lone_message_is_committed_at_once(house: House) -> None:
     """There is no timer that would collect more: one alone costs one commit, and the clock stands still."""
     _, ann, _ = await house.pair()
@@ -88,6 +90,7 @@ async def test_a_lone_message_is_committed_at_once(house: House) -> None:
         assert len(seen) == 1
 
 
+@pytest.mark.engine("sqlite")
 async def test_nobody_is_answered_before_the_commit(store: SqliteStore) -> None:
     log = Log()
     function = log.function(Turn.ACCEPT)

@@ -22,6 +22,9 @@ from tests.support.clock import FakeClock
 from tests.support.house import House, held_writer, locked_out, opened
 from tests.support.until import until
 
+pytestmark = pytest.mark.engine("sqlite")
+
+
 # Durable
 
 

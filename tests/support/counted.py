@@ -28,7 +28,10 @@ async def counted(house: House, fn: Callable[..., Any], *args: Any) -> tuple[Any
                 rows = cursor.fetchall()
                 work.written += len(rows)
                 return Rows(rows)
-            work.written += max(cursor.rowcount, 0)
+            if not sql.lstrip().startswith(
+                ("SELECT", "WITH")
+            ):  # of these PostgreSQL counts the rows that were read
+                work.written += max(cursor.rowcount, 0)
             return cursor
 
         def executemany(sql: str, many: list[Any]) -> Any:

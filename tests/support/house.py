@@ -62,10 +62,11 @@ from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
 from maskline.store.accept import NewMessage
 from maskline.store.accounts import find_account, insert_account
-from maskline.store.engine import Tx
+from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key
 from maskline.store.numbers import insert_number
 from maskline.store.participants import NewParticipant
+from maskline.store.postgres import PostgresStore
 from maskline.store.receive import Received
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
@@ -99,7 +100,7 @@ class House:
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: Store,
         clock: FakeClock,
         *,
         wait_s: float = 0,
@@ -434,7 +435,7 @@ def fingerprint(tx: Tx) -> list[Any]:
 
 
 @asynccontextmanager
-async def held_writer(store: SqliteStore) -> AsyncIterator[None]:
+async def held_writer(store: Store) -> AsyncIterator[None]:
     """Keep the writer busy, so that whatever is handed in meanwhile waits for its next round."""
     entered, go = threading.Event(), threading.Event()
 
@@ -453,17 +454,25 @@ async def held_writer(store: SqliteStore) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked_out(store: SqliteStore) -> AsyncIterator[None]:
+async def locked_out(store: SqliteStore | PostgresStore) -> AsyncIterator[None]:
     """Somebody else keeps the database locked meanwhile, and the writer waits for nobody."""
-    await store.write(lambda tx: tx.execute("PRAGMA busy_timeout = 0") and None)
-    somebody = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
-    somebody.execute("BEGIN IMMEDIATE")
+    sqlite = isinstance(store, SqliteStore)
+    patience = "PRAGMA busy_timeout = {}" if sqlite else "SET lock_timeout = {}"
+    await store.write(lambda tx: tx.execute(patience.format(0 if sqlite else 1)) and None)
+    somebody: Any
+    if isinstance(store, SqliteStore):
+        somebody = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
+        somebody.execute("BEGIN IMMEDIATE")
+    else:
+        somebody = store._dialer.dial()
+        somebody.execute("BEGIN")
+        somebody.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
     try:
         yield
     finally:
         somebody.execute("ROLLBACK")
         somebody.close()
-        await store.write(lambda tx: tx.execute("PRAGMA busy_timeout = 5000") and None)
+        await store.write(lambda tx: tx.execute(patience.format(5000 if sqlite else 0)) and None)
 
 
 @asynccontextmanager

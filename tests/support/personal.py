@@ -55,6 +55,7 @@ NONE = {
     " updated_at error_code",
     "keys": "sid account_sid friendly_name secret_digest created_at",
     "meta": "name value",
+    "runs": "id round seen_at",
     "numbers": "phone_number sid account_sid carrier_account service_sid friendly_name iso_country calling_code voice"
     " sms mms is_reserved in_use participants next_free_at created_at updated_at",
     "optouts": "service_sid identifier_hash proxy_number sid account_sid source created_at",

@@ -3,6 +3,7 @@
 Every store of a test is left through `private`, which looks for them; so is the server that most tests share.
 """
 
+import json
 import re
 import sqlite3
 import sys
@@ -11,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from structlog.testing import LogCapture
 
 from maskline.domain import problems
@@ -22,10 +24,6 @@ LOG = LogCapture()
 LEAST = 6
 """Texts of fewer characters stand in innocent sentences, too."""
 
-_TEXTS = (
-    "SELECT DISTINCT json_extract(data, '$.body') FROM interactions WHERE json_valid(data)",
-    "SELECT DISTINCT body FROM sandbox_messages",
-)
 _NUMBERS = (
     "SELECT DISTINCT identifier FROM participants",
     "SELECT DISTINCT proxy_identifier FROM participants",
@@ -69,14 +67,22 @@ def _own_words(message: str) -> str:
     return message
 
 
-def check_private(database: Path, lines: list[str], heard: Sequence[tuple[str, str]] = ()) -> None:
-    """Fails where an event in the database, or one of the lines, tells what none may tell."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+def _connect(database: Path | str) -> Any:
+    if isinstance(database, str):
+        return psycopg.connect(database)
+    return sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+
+
+def check_private(database: Path | str, lines: list[str], heard: Sequence[tuple[str, str]] = ()) -> None:
+    """Fails where an event in the database (a file, or the URL of one), or one of the lines, tells what none may."""
+    with closing(_connect(database)) as connection:
         told = {_own_words(row[0]) for row in connection.execute("SELECT DISTINCT message FROM events")}
         told.update(lines)
         if not told:
             return
-        hidden = {text for sql in _TEXTS for (text,) in connection.execute(sql)}
+        hidden = {body for (body,) in connection.execute("SELECT DISTINCT body FROM sandbox_messages")}
+        said = connection.execute("SELECT DISTINCT data FROM interactions WHERE type = 'message'")
+        hidden.update(json.loads(data)["body"] for (data,) in said)
         numbers = {number for sql in _NUMBERS for (number,) in connection.execute(sql)}
     hidden.update(text for _, text in heard)
     numbers.update(number for number, _ in heard)
@@ -87,7 +93,7 @@ def check_private(database: Path, lines: list[str], heard: Sequence[tuple[str, s
 
 
 @contextmanager
-def private(database: Path) -> Iterator[None]:
+def private(database: Path | str) -> Iterator[None]:
     """Holds the events of a test's own database, and what is logged meanwhile, to it."""
     lines, heard = len(LOG.entries), len(_heard)
     yield

@@ -82,7 +82,7 @@ def _dead(row: Any) -> DeadCallback:
 
 
 def find_dead(tx: Tx, service_sid: str | None, most: int) -> list[DeadCallback]:
-    """Up to `most` (-1: all) callbacks that were given up, of one Service or of all, the oldest first."""
+    """Up to `most` callbacks that were given up, of one Service or of all, the oldest first."""
     only = "" if service_sid is None else " AND service_sid = :service"
     rows = tx.execute(
         f"SELECT {_DEAD_COLUMNS} FROM outbox WHERE state = 6{only} ORDER BY message_sid LIMIT :most",

@@ -27,6 +27,10 @@ MOST_WAITING = 2000
 """With this many accepts waiting, a further one is refused (503) before anything is stored."""
 
 
+ALL = 2**63 - 1
+"""As a LIMIT: no limit."""
+
+
 class StoreUnavailable(Exception):
     """The database cannot be reached or written now. Nothing of what was asked is stored."""
 
@@ -148,6 +152,9 @@ def batched(
 
 class Store(Protocol):
     """A database behind three verbs. What is returned has been committed (reads: was one snapshot)."""
+
+    async def close(self) -> None:
+        """Finish what waits, then close. Nothing may be handed in afterwards."""
 
     async def read(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `fn` on one snapshot."""

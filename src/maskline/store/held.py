@@ -14,8 +14,9 @@ from maskline.store.people import find_past, list_parts
 from maskline.store.sessions import find_session
 
 _TRAFFIC = f"""
-SELECT count(*), sum(type = 'message' AND data <> ?),
-       sum(type = 'message' AND outbound_status < {int(MessageStatus.DELIVERY_UNKNOWN)}) FROM interactions
+SELECT count(*), count(*) FILTER (WHERE type = 'message' AND data <> ?),
+       count(*) FILTER (WHERE type = 'message' AND outbound_status < {int(MessageStatus.DELIVERY_UNKNOWN)})
+FROM interactions
 WHERE service_sid = ? AND session_sid = ? AND sid BETWEEN ? AND ?
 AND ? IN (inbound_participant_sid, outbound_participant_sid)"""
 _KNOWN = "SELECT 1 FROM people WHERE service_sid = ? AND identifier_key = ?"
@@ -53,8 +54,8 @@ def find_held(tx: Tx, service_sid: str, identifier_key: str) -> Held | None:
             _TRAFFIC, (NO_BODY, service_sid, session_sid, *sids, sid)
         ).fetchone()
         held.interactions += count
-        held.texts += texts or 0
-        held.messages_waiting += waiting or 0
+        held.texts += texts
+        held.messages_waiting += waiting
     held.proxy_numbers = len(find_past(tx, *person)[0])
     held.opt_outs = count_optouts(tx, *person)
     held.erasing = is_being_erased(tx, *person)

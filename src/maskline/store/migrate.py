@@ -21,6 +21,10 @@ class SchemaTooNew(Exception):
     """The database was written by a newer maskline."""
 
 
+class SchemaTooOld(Exception):
+    """The database has to be brought up to date first, which others that serve it may have to be ready for."""
+
+
 def migrations() -> list[tuple[int, str]]:
     """(version, SQL text) of every migration there is, in order."""
     files = resources.files("maskline.store").joinpath("schema").iterdir()
@@ -45,15 +49,26 @@ def is_behind(version: int) -> bool:
     return version < newest
 
 
-def statements(text: str) -> list[str]:
-    """The statements of a migration, for SQLite."""
-    text = re.sub(r"--[^\n]*", "", text).replace("/*WITHOUT ROWID*/", "WITHOUT ROWID")
+def for_sqlite(statement: str) -> str:
+    """A statement of a migration for SQLite."""
+    return statement.replace("/*WITHOUT ROWID*/", "WITHOUT ROWID")
+
+
+def statements(text: str, render: Callable[[str], str] = for_sqlite) -> list[str]:
+    """The statements of a migration."""
+    text = render(re.sub(r"--[^\n]*", "", text))
     return [statement for part in text.split(";") if (statement := part.strip())]
 
 
-def migrate(execute: Execute, now: Instant) -> int:
+def migrate(
+    execute: Execute,
+    now: Instant,
+    *,
+    begin: str = "BEGIN IMMEDIATE",
+    render: Callable[[str], str] = for_sqlite,
+) -> int:
     """Apply what is missing and return the version. Raises SchemaTooNew."""
-    execute("BEGIN IMMEDIATE")
+    execute(begin)
     try:
         version = schema_version(execute)
         known = migrations()
@@ -61,7 +76,7 @@ def migrate(execute: Execute, now: Instant) -> int:
         if is_behind(version):
             for number, text in known:
                 if number > version:
-                    for statement in statements(text):
+                    for statement in statements(text, render):
                         execute(statement)
             for name, value in (("schema_version", newest), ("migrated_at", now)):
                 execute(

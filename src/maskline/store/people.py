@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from maskline.domain.model import DAY
 from maskline.domain.service_settings import cooldown_us
-from maskline.store.engine import Tx
+from maskline.store.engine import ALL, Tx
 
 MOST_HISTORY = 500
 PEOPLE_LIFE_US = 29 * DAY
@@ -73,8 +73,8 @@ _PARTS = [
 ]
 
 
-def list_parts(tx: Tx, service_sid: str, key: str, until: int, most: int = -1) -> list[Part]:
-    """Up to `most` (-1: all) Participants that this person became until then."""
+def list_parts(tx: Tx, service_sid: str, key: str, until: int, most: int = ALL) -> list[Part]:
+    """Up to `most` Participants that this person became until then."""
     parts: list[Part] = []
     for select in _PARTS:
         room = most if most < 0 else most - len(parts)

@@ -120,3 +120,11 @@ CREATE TABLE erasures (
     PRIMARY KEY (service_sid, identifier_key, session_sid, participant_sid)
 ) /*WITHOUT ROWID*/;
 CREATE INDEX erasures_next ON erasures (stage, service_sid);
+
+-- The processes that have this database, where more than one may: a row a run. seen_at: when it last wrote; round counts
+-- its transactions, and tells whether one was committed whose end nobody saw. The embedded database has none of them.
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    seen_at BIGINT NOT NULL,
+    round BIGINT NOT NULL
+) /*WITHOUT ROWID*/;

@@ -1,0 +1,423 @@
+"""The store for more than one machine: PostgreSQL under any number of processes.
+
+Each process has one connection that writes (`writer`), and a few that read. A write's transaction begins by taking the
+cluster's turn, so that the functions of `store` meet nobody else's half-done work, as on SQLite; it also marks the row
+of this run in `runs` with the number of its round. That row is the heartbeat by which others know that this process
+lives, and it tells after a connection was lost at COMMIT whether that round was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate
+
+import psycopg
+from psycopg import errors
+from psycopg.adapt import Dumper
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.numeric import Int8Dumper
+
+from maskline.clock import Clock, SteadyTime
+from maskline.domain.model import Instant
+from maskline.metrics import READ_SECONDS, Histogram, Sample
+from maskline.store.dialect import translate, translate_schema
+from maskline.store.engine import (
+    Batched,
+    Cursor,
+    ItemT,
+    P,
+    R,
+    ResultT,
+    StoreRefused,
+    StoreUnavailable,
+    Tx,
+    Wake,
+    no_pseudonym,
+)
+from maskline.store.migrate import SchemaTooOld, is_behind, migrate, schema_version
+from maskline.store.sessions import follow_idle_limit
+from maskline.store.writer import Writer
+
+OLDEST_SERVER = 150000
+READERS = 4
+READ_LIMIT_MS = 1000
+CONNECT_S = 3
+IDLE_LIMIT_MS = 5000
+"""How long a process that was frozen within a transaction may hold up the others."""
+BEAT_S = 3.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
+
+_TURN = 0x6D61736B6C696E65
+"""The advisory lock that a write's transaction holds: the bytes of `maskline`."""
+
+_BEGIN = f"""
+WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock({_TURN}))
+UPDATE runs SET round = round + 1, seen_at = $2 + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * $3
+FROM turn WHERE id = $1
+RETURNING round, seen_at"""
+_ENTER = """
+INSERT INTO runs (id, seen_at, round)
+VALUES ($1, 0, 0) ON CONFLICT DO NOTHING"""
+_WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE"
+_LEAVE = "DELETE FROM runs WHERE id = $1"
+
+# Plans as SQLite makes them, by indexes and nested loops: what a statement costs must not hang on statistics, which
+# are old where a table has just grown.
+_OPTIONS = " ".join(
+    f"-c {name}={value}"
+    for name, value in {
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "jit": "off",
+        "plan_cache_mode": "force_generic_plan",
+        "idle_in_transaction_session_timeout": IDLE_LIMIT_MS,
+        "timezone": "UTC",
+    }.items()
+)
+_DEFAULTS = {
+    "application_name": "maskline",
+    "target_session_attrs": "read-write",
+    "connect_timeout": str(CONNECT_S),
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+}
+
+
+class _FlagDumper(Dumper):
+    """Flags are 0 or 1 in every table."""
+
+    oid = psycopg.adapters.types["int8"].oid
+
+    def dump(self, obj: bool) -> bytes:
+        return b"1" if obj else b"0"
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return isinstance(error, errors.SerializationFailure | errors.DeadlockDetected)
+
+
+def _is_environment(error: BaseException) -> bool:
+    known = psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError
+    return isinstance(error, known) and not _is_conflict(error)
+
+
+def _told(error: Exception) -> Exception:
+    """What a caller is told of an error that its own operation met."""
+    if not isinstance(error, psycopg.Error):
+        return error
+    told = (StoreUnavailable if _is_environment(error) else StoreRefused)(str(error))
+    told.__cause__ = error
+    return told
+
+
+def _die(error: BaseException) -> None:
+    os.write(2, f"maskline: the database cannot be written any more, stopping: {error}\n".encode())
+    os._exit(1)
+
+
+class Dialer:
+    """Opens connections. While that fails, tries at growing distances only, and in between fails at once."""
+
+    def __init__(self, url: str) -> None:
+        given = conninfo_to_dict(url)
+        given["options"] = f"{_OPTIONS} {given.get('options') or ''}"
+        self._conninfo = make_conninfo("", **{**_DEFAULTS, **given})
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._not_before = 0.0
+
+    def dial(self) -> psycopg.Connection[Any]:
+        """A new connection. Raises psycopg.OperationalError."""
+        with self._lock:
+            if time.monotonic() < self._not_before:
+                raise psycopg.OperationalError("the database is away")
+        try:
+            connection = psycopg.connect(
+                self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=0
+            )
+        except psycopg.Error:
+            with self._lock:
+                pause_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
+                self._failures = min(self._failures + 1, 10)
+                self._not_before = time.monotonic() + pause_s
+            raise
+        with self._lock:
+            self._failures, self._not_before = 0, 0.0
+        connection.prepared_max = 1000
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.adapters.register_dumper(bool, _FlagDumper)
+        return connection
+
+
+def _execute(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
+    def execute(text: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
+        translated = translate(text)
+        return connection.execute(translated.text, translated.values(params))
+
+    return execute
+
+
+def _executemany(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
+    def executemany(text: str, many: Iterable[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
+        translated = translate(text)
+        cursor = connection.cursor()
+        cursor.executemany(translated.text, [translated.values(params) for params in many])
+        return cursor
+
+    return executemany
+
+
+class _Engine:
+    """What the writer writes through: one connection, dialled anew whenever it was lost."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        run: str,
+        make_tx: Callable[[psycopg.Connection[Any], Instant], Tx],
+        own_time: Callable[[], Instant] | None,
+    ) -> None:
+        self._dialer = dialer
+        self._run = run
+        self._make_tx = make_tx
+        self._own_time = own_time
+        self._connection: psycopg.Connection[Any] | None = None
+        self._round = 0
+        self.told = _told
+        self.die = _die
+
+    def begin(self) -> Tx:
+        connection = self._connect()
+        connection.execute("BEGIN")
+        own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
+        row = connection.execute(_BEGIN, (self._run, own, scale)).fetchone()
+        if row is None:
+            connection.execute(_ENTER, (self._run,))
+            row = connection.execute(_BEGIN, (self._run, own, scale)).fetchone()
+        assert row is not None
+        self._round, now = row
+        return self._make_tx(connection, Instant(now))
+
+    def execute(self, sql: str) -> object:
+        assert self._connection is not None
+        return self._connection.execute(sql)
+
+    def commit(self) -> None:
+        assert self._connection is not None
+        try:
+            self._connection.execute("COMMIT")
+        except psycopg.Error:
+            if not self._connection.closed or not self._was_committed():
+                raise
+
+    def _was_committed(self) -> bool:
+        """After the connection was lost at COMMIT: asks the row of this run, as soon as somebody answers. Its lock is
+        held until the lost transaction has ended.
+        """
+        while True:
+            try:
+                row = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
+            except psycopg.Error:
+                time.sleep(FIRST_PAUSE_S)
+            else:
+                return row is not None and row[0] == self._round
+
+    def rollback(self) -> None:
+        connection = self._connection
+        if connection is None or connection.closed:
+            return
+        try:
+            connection.execute("ROLLBACK")
+        except psycopg.Error:
+            connection.close()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._dialer.dial()
+        return self._connection
+
+    def is_conflict(self, error: Exception) -> bool:
+        return _is_conflict(error)
+
+    def is_environment(self, error: Exception) -> bool:
+        if isinstance(error, errors.ReadOnlySqlTransaction) and self._connection is not None:
+            self._connection.close()  # it is no primary any more; the next one dialled is
+        return _is_environment(error)
+
+    def tend(self) -> None:
+        pass
+
+    def close(self) -> None:
+        """Leave: what this run has started and not ended is anybody's to judge now."""
+        if self._connection is not None and not self._connection.closed:
+            with contextlib.suppress(psycopg.Error):  # then it is missed after a while
+                self._connection.execute(_LEAVE, (self._run,))
+            self._connection.close()
+
+
+class PostgresStore:
+    """`Store` over a PostgreSQL database. `run` names this process among all that have the database.
+
+    Time is the database's, unless `own_time`: then it is the clock's, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        run: str,
+        idle_close_us: int = 0,
+        pseudonym: Callable[[str], str] = no_pseudonym,
+        serve: bool = True,
+        own_time: bool = False,
+    ) -> None:
+        self._clock = clock
+        self._run = run
+        self._idle_close_us = idle_close_us
+        self._pseudonym = pseudonym
+        self._serve = serve
+        self._time = SteadyTime(clock) if own_time else None
+        self._dialer = Dialer(url)
+        self._local = threading.local()
+        self._readers: list[psycopg.Connection[Any]] = []
+        self._read_s = Histogram(READ_SECONDS)
+
+    async def open(self, *, migrate: bool = False) -> PostgresStore:
+        """Check the server and its schema, which is made in an empty database, and brought up to date if `migrate`.
+
+        Raises SchemaTooNew, SchemaTooOld, StoreUnavailable.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            await asyncio.to_thread(self._prepare, migrate)
+        except psycopg.Error as error:
+            raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+        self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
+        own_time = None if self._time is None else self._time.now
+        self._engine = _Engine(self._dialer, self._run, self._tx, own_time)
+        self._writing = Writer(self._engine, self._clock)
+        self._beating = asyncio.create_task(self._beat(), name="beat") if self._serve else None
+        return self
+
+    def _prepare(self, migrating: bool) -> None:
+        with self._dialer.dial() as connection:
+            if connection.info.server_version < OLDEST_SERVER:
+                raise StoreUnavailable("the PostgreSQL server is too old; maskline needs 15 or newer")
+            encoding = connection.info.parameter_status("server_encoding")
+            if encoding != "UTF8":
+                raise StoreUnavailable(
+                    f"the database has the encoding {encoding}; make one with ENCODING 'UTF8'"
+                )
+            execute = _execute(connection)
+            connection.execute(
+                "SELECT pg_advisory_lock($1)", (_TURN,)
+            )  # of two that start at once, one makes it
+            now = self._time.now() if self._time else _database_time(connection)
+            version = schema_version(execute)
+            if is_behind(version) and version and not migrating:
+                raise SchemaTooOld("the database has an older schema; run `maskline migrate`")
+            migrate(execute, now, begin="BEGIN", render=translate_schema)
+            if self._serve:
+                connection.execute("BEGIN")
+                follow_idle_limit(self._tx(connection, now))
+                connection.execute("COMMIT")
+
+    async def _beat(self) -> None:
+        while True:
+            await self._clock.sleep(BEAT_S)
+            with contextlib.suppress(StoreUnavailable):
+                await self._writing.write(_nothing)
+
+    def _tx(self, connection: psycopg.Connection[Any], now: Instant) -> Tx:
+        return Tx(_execute(connection), _executemany(connection), now, self._idle_close_us, self._pseudonym)
+
+    async def close(self) -> None:
+        """Finish what waits, then close. Nothing may be handed in afterwards."""
+        if self._beating is not None:
+            self._beating.cancel()
+        await self._writing.close()
+        self._read_pool.shutdown()
+        await asyncio.to_thread(self._engine.close)
+        for connection in self._readers:
+            connection.close()
+
+    # Reading
+
+    async def read(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        began = time.perf_counter()
+        try:
+            return await self._loop.run_in_executor(self._read_pool, self._read, fn, args, kwargs)
+        finally:
+            self._read_s.note(time.perf_counter() - began)
+
+    def _read(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        try:
+            connection = self._reader()
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                now = self._time.now() if self._time else _database_time(connection)
+                return fn(self._tx(connection, now), *args, **kwargs)
+            finally:
+                if not connection.closed:
+                    connection.execute("ROLLBACK")
+        except psycopg.Error as error:
+            raise _told(error) from error
+
+    def _reader(self) -> psycopg.Connection[Any]:
+        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
+        if connection is None or connection.closed:
+            connection = self._local.connection = self._dialer.dial()
+            connection.execute(f"SET statement_timeout = {READ_LIMIT_MS}")
+            self._readers.append(connection)
+        return connection
+
+    # Handing in
+
+    async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self._writing.write(fn, *args, **kwargs)
+
+    async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
+        return await self._writing.batch(batched, item)
+
+    async def cut_log(self) -> bool:
+        return True  # PostgreSQL's log is the operator's, who archives or replicates it
+
+    def measures(self) -> Iterator[Sample]:
+        yield from self._writing.measures()
+        yield READ_SECONDS, (), self._read_s
+
+    def overloaded(self) -> bool:
+        return self._writing.overloaded()
+
+    def subscribe(self, wake: Wake) -> asyncio.Event:
+        return self._writing.subscribe(wake)
+
+
+def find_meta(url: str) -> dict[str, str]:
+    """What a database notes about itself; nothing if it is empty. Raises StoreUnavailable."""
+    try:
+        with Dialer(url).dial() as connection:
+            (known,) = connection.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone() or (False,)
+            return dict(connection.execute("SELECT name, value FROM meta").fetchall()) if known else {}
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+
+
+def _database_time(connection: psycopg.Connection[Any]) -> Instant:
+    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
+    assert row is not None
+    return Instant(row[0])
+
+
+def _nothing(_: Tx) -> None:
+    """A round that is only a heartbeat."""
