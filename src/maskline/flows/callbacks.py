@@ -57,7 +57,7 @@ class Callbacks:
             duration_ms=0,
             status=None,
             error="",
-            event_sid=self._mint.sid("NO"),
+            event_sid="",
             bodies=callback.bodies,
         )
         began = self._clock.uptime()
@@ -68,6 +68,8 @@ class Callbacks:
             self._customers.account_url(callback.account_sid),
         )
         sent = await self._customers.send(callback, form)
-        attempt.status, attempt.error = sent.status, "" if sent.good else sent.failure
+        attempt.status = sent.status
+        if not sent.good:
+            attempt.error, attempt.event_sid = sent.failure, self._mint.sid("NO")
         attempt.duration_ms = int((self._clock.uptime() - began) * 1000)
         return attempt

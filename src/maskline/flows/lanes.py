@@ -134,6 +134,7 @@ class LaneLoop(Generic[WorkT]):
         self._new_events = new_events
         self._lane = ""
         self._look_at = 0.0
+        self._short = True
         self._stopping = False
         self._work_s = Histogram(CUSTOMER_SECONDS)
         self.under_way: set[asyncio.Task[None]] = set()
@@ -189,7 +190,9 @@ class LaneLoop(Generic[WorkT]):
                 event_sids=self._new_events(),
                 spare=spare,
             )
+            self._short = True  # for all that is known meanwhile
             claimed = await self._store.batch(self._claim, claim)
+            self._short = claimed.short
             self._lane = claimed.lane
             claims += 1
             if claimed.work or claimed.dropped or not claimed.more or claims == CLAIMS:
@@ -216,7 +219,8 @@ class LaneLoop(Generic[WorkT]):
             now = self._clock.uptime()
             self._work_s.note(now - began)
             self._lanes.ended(one.service_sid, now, good=good)
-            self._wake.set()
+            if self._short or not good:  # else nothing waits for its place, and nothing else has changed
+                self._wake.set()
 
 
 async def keep(clock: Clock, record: Callable[[], Awaitable[object]]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.callback import Told
@@ -18,19 +20,34 @@ from maskline.metrics import CALLBACKS
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
-from maskline.store.interactions import find_interaction
-from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
-from maskline.store.outbox import finish
+from maskline.store.interactions import COLUMNS_OF_I, make_interaction
+from maskline.store.lanes import Claimed, LaneClaim, claim_lanes, start
+from maskline.store.outbox import among, finish, finish_all
 from maskline.store.telling import wants_of
 
 TOPIC = "callback"
 
-# Only with its Session: what has been deleted is gone at once, though its rows go later.
 _WHOM = """
 SELECT v.callback_url, a.token_sealed, v.settings FROM services v
 CROSS JOIN accounts a ON a.sid = v.account_sid
-CROSS JOIN sessions s ON s.service_sid = v.sid AND s.sid = ?2
-WHERE v.sid = ?1"""
+WHERE v.sid = ?"""
+
+# Only with its Session: what has been deleted is gone at once, though its rows go later.
+_DUE = f"""
+SELECT o.id, o.order_key, o.message_sid, o.attempts, o.account_sid, o.session_sid, o.interaction_sid, o.payload,
+       {COLUMNS_OF_I}
+FROM outbox o
+LEFT JOIN sessions s ON s.service_sid = o.service_sid AND s.sid = o.session_sid
+LEFT JOIN interactions i ON i.service_sid = s.service_sid AND i.session_sid = s.sid AND i.sid = o.interaction_sid
+WHERE o.topic = 'callback' AND o.topic <> 'send' AND o.state = 1 AND o.service_sid = ? AND o.due_at <= ?
+ORDER BY o.due_at LIMIT ?"""
+
+_OWN = "SELECT id, message_sid, owner, order_key, expires_at FROM outbox WHERE state = 4 AND id IN "
+_INSERT = """
+INSERT INTO callback_attempts (service_sid, interaction_sid, callback_sid, number, url, began_at, duration_ms, status,
+       error)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_AGAIN = "UPDATE outbox SET state = 1, due_at = ?, owner = NULL, started_at = NULL WHERE id = ?"
 
 
 @dataclass(slots=True)
@@ -55,30 +72,45 @@ class Callback:
 @batched(Turn.START)
 def claim_callbacks(tx: Tx, items: list[LaneClaim]) -> list[Claimed[Callback] | Exception]:
     """Give each worker callbacks that are due, Service after Service."""
-    return [claim(tx, item, TOPIC, _take) for item in items]
+    return [_claim(tx, item) for item in items]
 
 
-def _take(tx: Tx, run: str, row: LaneRow) -> Callback | None:
-    """Start one. What has nobody or nothing to be told of any more is dropped."""
-    whom = tx.execute(_WHOM, (row.service_sid, row.session_sid)).fetchone()
-    interaction = find_interaction(tx, row.service_sid, row.session_sid, row.interaction_sid)
-    if whom is None or whom[0] is None or interaction is None:
-        finish(tx, row.id, row.order_key)
-        if whom is not None:
-            _let_go(tx, bodies_kept(whom[2]), row.service_sid, row.session_sid, row.interaction_sid)
-        return None
-    start(tx, run, row.id)
-    return Callback(
-        id=row.id,
-        sid=row.message_sid,
-        attempt=row.attempts + 1,
-        account_sid=row.account_sid,
-        interaction=interaction,
-        url=whom[0],
-        token_sealed=whom[1],
-        told=Told(*json.loads(row.payload)),
-        bodies=bodies_kept(whom[2]),
-    )
+def _claim(tx: Tx, item: LaneClaim) -> Claimed[Callback]:
+    claimed = claim_lanes(tx, item, TOPIC, partial(_take, tx))
+    if claimed.work:
+        start(tx, item.run, *[one.id for one in claimed.work])
+    return claimed
+
+
+def _take(tx: Tx, service_sid: str, most: int) -> list[Callback | None]:
+    """What is due of a Service. What has nobody or nothing to be told of any more is dropped."""
+    whom = tx.execute(_WHOM, (service_sid,)).fetchone()
+    url, token_sealed, settings = whom or (None, "", "{}")
+    bodies = bodies_kept(settings)
+    taken: list[Callback | None] = []
+    for row in tx.execute(_DUE, (service_sid, tx.now, most)).fetchall():
+        row_id, order_key, sid, attempts, account_sid, session_sid, interaction_sid, payload, *interaction = (
+            row
+        )
+        if url is None or interaction[0] is None:
+            finish(tx, row_id, order_key)
+            _let_go(tx, bodies, service_sid, session_sid, interaction_sid)
+            taken.append(None)
+            continue
+        taken.append(
+            Callback(
+                id=row_id,
+                sid=sid,
+                attempt=attempts + 1,
+                account_sid=account_sid,
+                interaction=make_interaction(interaction),
+                url=url,
+                token_sealed=token_sealed,
+                told=Told(*json.loads(payload)),
+                bodies=bodies,
+            )
+        )
+    return taken
 
 
 def _let_go(tx: Tx, bodies: StoreBodies, service_sid: str, session_sid: str, interaction_sid: str) -> None:
@@ -90,7 +122,7 @@ def _let_go(tx: Tx, bodies: StoreBodies, service_sid: str, session_sid: str, int
 @dataclass(slots=True)
 class Attempt:
     """How one attempt went. `status` is the HTTP status, None where no answer came; `error` says what was wrong with
-    the exchange.
+    the exchange. `event_sid`: of the event that one that was not received may raise.
     """
 
     id: int
@@ -117,38 +149,40 @@ class Attempt:
 @batched(Turn.OUTCOME)
 def record_attempts(tx: Tx, items: list[Attempt]) -> list[Exception | None]:
     """Keep each attempt; the callback is done, waits for the next one, or is dead."""
-    for item in items:
-        _record(tx, item)
+    marks, ids = among([item.id for item in items])
+    rows = {row[0]: row for row in tx.execute(_OWN + marks, ids)}
+    # Of the others the Interaction has been deleted meanwhile, and nothing of it is to be kept.
+    own = [item for item in items if rows.get(item.id, ())[1:3] == (item.sid, item.run)]
+    tx.executemany(_INSERT, [_row(item) for item in own])
+    finish_all(tx, {item.id: rows[item.id][3] for item in own if item.good})
+    for item in own:
+        if item.good:
+            tx.count(CALLBACKS, "good")
+            _let_go(tx, item.bodies, item.service_sid, item.session_sid, item.interaction_sid)
+        else:
+            _fail(tx, item, *rows[item.id][3:])
     return [None] * len(items)
 
 
-def _record(tx: Tx, item: Attempt) -> None:
-    row = own_row(tx, item.id, item.sid, item.run)
-    if row is None:  # its Interaction has been deleted meanwhile, and nothing of it is to be kept
-        return
-    tx.execute(
-        "INSERT INTO callback_attempts (service_sid, interaction_sid, callback_sid, number, url, began_at, duration_ms,"
-        " status, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            item.service_sid,
-            item.interaction_sid,
-            item.sid,
-            item.number,
-            item.url,
-            item.began_at,
-            item.duration_ms,
-            item.status,
-            item.error,
-        ),
+def _row(item: Attempt) -> tuple[Any, ...]:
+    """What `_INSERT` takes for one attempt."""
+    return (
+        item.service_sid,
+        item.interaction_sid,
+        item.sid,
+        item.number,
+        item.url,
+        item.began_at,
+        item.duration_ms,
+        item.status,
+        item.error,
     )
+
+
+def _fail(tx: Tx, item: Attempt, order_key: str, expires_at: int) -> None:
     place = (item.service_sid, item.session_sid, item.interaction_sid)
-    if item.good:
-        tx.count(CALLBACKS, "good")
-        finish(tx, item.id, row[0])
-        _let_go(tx, item.bodies, *place)
-        return
     due_at = next_callback_at(tx.now, item.number)
-    dead = due_at >= row[1]
+    dead = due_at >= expires_at
     tx.count(CALLBACKS, "dead" if dead else "failed")
     if item.number == 1 or dead:
         detail = f"{item.url} ({item.error or item.status})" + (", given up" if dead else "")
@@ -159,13 +193,10 @@ def _record(tx: Tx, item: Attempt) -> None:
         }
         insert_event(tx, item.event_sid, item.account_sid, problems.CALLBACK_FAILED, detail, **where)
     if dead:
-        finish(tx, item.id, row[0], dead=True)
+        finish(tx, item.id, order_key, dead=True)
         _let_go(tx, item.bodies, *place)
     else:
-        tx.execute(
-            "UPDATE outbox SET state = 1, due_at = ?, owner = NULL, started_at = NULL WHERE id = ?",
-            (due_at, item.id),
-        )
+        tx.execute(_AGAIN, (due_at, item.id))
 
 
 def bury_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:

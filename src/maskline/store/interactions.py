@@ -18,6 +18,8 @@ INTERACTION_COLUMNS = (
     "service_sid, session_sid, sid, type, data, participant_sid, inbound_participant_sid, inbound_resource_sid,"
     " inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at"
 )
+COLUMNS_OF_I = ", ".join(f"i.{name.strip()}" for name in INTERACTION_COLUMNS.split(","))
+"""The same, where the Interaction is `i` in a join."""
 
 
 def _leg(participant_sid: str | None, resource_sid: str | None, status: int | None) -> Leg | None:

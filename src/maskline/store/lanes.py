@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from maskline.store.engine import Tx
+from maskline.store.outbox import among
 
 MOST_LANES = 64
 """How many Services one claim looks at."""
@@ -25,7 +26,7 @@ WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid = ? AND due_at
 _NEXT_DUE = (
     "SELECT due_at FROM outbox WHERE topic = ? AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
 )
-_START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id"
 _FREE = "UPDATE outbox SET state = 1, due_at = ?, owner = NULL WHERE topic = ? AND state = 4 AND owner <> ?"
 
 
@@ -71,13 +72,15 @@ class LaneClaim:
 class Claimed(Generic[WorkT]):
     """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
 
-    `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due.
+    `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due;
+    `short`: more may be due for which there was no room.
     """
 
     lane: str
     work: list[WorkT] = field(default_factory=list)
     next_due_at: int | None = None
     more: bool = False
+    short: bool = False
     dropped: bool = False
 
 
@@ -91,17 +94,31 @@ def claim(
     """Give a worker what is due, Service after Service. `take` starts a row or does away with it (None); `enter` sees
     each lane before, and says whether it did away with some.
     """
+
+    def take_all(lane: str, room: int) -> list[WorkT | None]:
+        rows = tx.execute(_LANE, (topic, lane, tx.now, room)).fetchall()
+        return [take(tx, item.run, LaneRow(*row)) for row in rows]
+
+    return claim_lanes(tx, item, topic, take_all, enter)
+
+
+def claim_lanes(
+    tx: Tx,
+    item: LaneClaim,
+    topic: str,
+    take: Callable[[str, int], list[WorkT | None]],
+    enter: Callable[[Tx, LaneClaim, str], bool] | None = None,
+) -> Claimed[WorkT]:
+    """The same, lane by lane: `take` starts as many rows of one as there is room for. None: it did away with it."""
     dropped = False
 
     def fill(lane: str, room: int) -> list[WorkT]:
         nonlocal dropped
         if enter is not None and enter(tx, item, lane):
             dropped = True
-        if room <= 0:
-            return []
-        rows = tx.execute(_LANE, (topic, lane, tx.now, room)).fetchall()
-        work = [one for row in rows if (one := take(tx, item.run, LaneRow(*row))) is not None]
-        if len(work) < len(rows):
+        taken = take(lane, room) if room > 0 else []
+        work = [one for one in taken if one is not None]
+        if len(work) < len(taken):
             dropped = True
         return work
 
@@ -122,6 +139,7 @@ def walk(
     wrapped = False
     for _ in range(MOST_LANES):
         if len(claimed.work) >= item.free + item.spare:
+            claimed.short = True
             break
         row = next_lane(claimed.lane)
         if row is None:
@@ -135,15 +153,18 @@ def walk(
         busy = item.busy.get(claimed.lane, 0)
         one = 1 if item.spare and not busy else 0
         room = min(item.most_each - busy, max(one, item.free - len(claimed.work)))
-        claimed.work += fill(claimed.lane, room)
+        filled = fill(claimed.lane, room)
+        claimed.work += filled
+        claimed.short = claimed.short or len(filled) >= room
     else:
-        claimed.more = True
+        claimed.more = claimed.short = True
     return claimed
 
 
-def start(tx: Tx, run: str, row_id: int) -> None:
-    """The row is this run's to work at."""
-    tx.execute(_START, (run, tx.now, row_id))
+def start(tx: Tx, run: str, *row_ids: int) -> None:
+    """The rows (at least one) are this run's to work at."""
+    marks, ids = among(row_ids)
+    tx.execute(f"{_START} IN {marks}", (run, tx.now, *ids))
 
 
 def free_orphans(tx: Tx, topic: str, run: str) -> None:

@@ -14,16 +14,15 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
-from maskline.store.interactions import INTERACTION_COLUMNS, make_interaction
+from maskline.store.interactions import COLUMNS_OF_I, make_interaction
 from maskline.store.pages import Page, Seek
 
-_columns = ", ".join(f"i.{name.strip()}" for name in INTERACTION_COLUMNS.split(","))
 _SID = 2
 
 # Only with Service and Session: what has been deleted is gone at once, though its rows go later. What a stranger wrote,
 # and what they were answered, is of no Session.
 _SELECT = f"""
-SELECT {_columns}, i.error_code, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier
+SELECT {COLUMNS_OF_I}, i.error_code, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier
 FROM interactions i
 CROSS JOIN services v ON v.sid = i.service_sid
 LEFT JOIN sessions s ON s.service_sid = i.service_sid AND s.sid = i.session_sid

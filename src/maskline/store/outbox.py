@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from maskline.domain.model import OutboxState
 from maskline.store.engine import Tx, Wake
 
 WAITING, HELD, STARTED = int(OutboxState.WAITING), int(OutboxState.HELD), int(OutboxState.STARTED)
+
+ValueT = TypeVar("ValueT")
 
 MESSAGES = ("send", "intercept")
 """The topics of messages that are bound to a Session."""
@@ -16,6 +20,7 @@ _FINISH = "DELETE FROM outbox WHERE id = ?"
 _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE id = ?"
 _NEXT = """
 SELECT id, state, topic FROM outbox WHERE order_key = ? AND state <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
+_ALL_NEXT = "SELECT order_key, id, state, topic FROM outbox WHERE state <> 0 AND state <> 6"
 _RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
 _WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS, "optout": Wake.CALLBACKS}
 
@@ -33,6 +38,32 @@ def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
     if following is not None and following[1] == HELD:
         tx.execute(_RELEASE, (tx.now, following[0]))
         tx.wake |= _WAKES.get(following[2], Wake.ASKS)
+
+
+def finish_all(tx: Tx, rows: dict[int, str]) -> None:
+    """Take these rows out of the outbox, each by its id and with its order key; and make the next of each due."""
+    if not rows:
+        return
+    marks, ids = among([*rows])
+    tx.execute(f"DELETE FROM outbox WHERE id IN {marks}", ids)
+    marks, keys = among([*rows.values()])
+    following: dict[str, tuple[int, int, str]] = {}
+    for order_key, *row in tx.execute(f"{_ALL_NEXT} AND order_key IN {marks} ORDER BY order_key, seq", keys):
+        following.setdefault(order_key, tuple(row))
+    if held := {row_id: topic for row_id, state, topic in following.values() if state == HELD}:
+        marks, ids = among([*held])
+        tx.execute(f"UPDATE outbox SET state = 1, due_at = ? WHERE id IN {marks}", (tx.now, *ids))
+        for topic in held.values():
+            tx.wake |= _WAKES.get(topic, Wake.ASKS)
+
+
+def among(values: Sequence[ValueT]) -> tuple[str, list[ValueT]]:
+    """What stands behind IN for these values (at least one), and the values: the last so often that their number is a
+    power of two, so that there are few different statements.
+    """
+    most = 1 << (len(values) - 1).bit_length()
+    padded = [*values] + [values[-1]] * (most - len(values))
+    return f"({', '.join('?' * most)})", padded
 
 
 @dataclass(slots=True)

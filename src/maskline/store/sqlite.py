@@ -51,6 +51,7 @@ READERS = 3
 READ_LIMIT_S = 1.0
 CHECKPOINT_BYTES = 8 << 20
 RESTART_BYTES = 64 << 20
+WRITER_CACHE_KIB = 8192
 CUT_MS = 50
 """How long the log's end may be waited for, which holds up whoever writes."""
 
@@ -212,6 +213,9 @@ class SqliteStore:
         try:
             self.path.chmod(0o600)
             connection.execute("PRAGMA wal_autocheckpoint=0")
+            # Less than a reader has: in a file below 1 GiB, SQLite goes through all of the cache at the end of each
+            # transaction that has split a page, which nearly all of them do.
+            connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
             # Or the file would keep its largest size, and look for ever as if there were that much to do.
             connection.execute(f"PRAGMA journal_size_limit={RESTART_BYTES}")
             now = self._time.now()
