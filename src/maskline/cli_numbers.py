@@ -19,15 +19,16 @@ from maskline.cli_database import on_database, show, table, transact, with_store
 from maskline.clock import SystemClock
 from maskline.domain.directory import Unreadable, read_abilities, read_address
 from maskline.domain.ids import canonical, is_sid
-from maskline.domain.model import NumberKind, ProxyNumber
+from maskline.domain.model import SECOND, NumberKind, ProxyNumber
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
+from maskline.domain.throughput import gap_of
 from maskline.flows.numbers import Entered, delete_own_number, enter, new_entry
 from maskline.mint import Mint
 from maskline.settings import Settings
 from maskline.store.adoptions import want_all
 from maskline.store.engine import Tx
-from maskline.store.numbers import find_number, find_number_by_sid, list_numbers
+from maskline.store.numbers import find_number, find_number_by_sid, list_numbers, set_gap
 
 MOST_ERRORS = 20
 LONG = 1000
@@ -35,7 +36,15 @@ LONG = 1000
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _ABILITIES = ("voice", "sms", "mms")
-_COLUMNS = ("number", "country", "account", "carrier", "service", "reserved", "friendly_name", *_ABILITIES)
+_RATE = "messages_per_second"
+_COLUMNS = (
+    *("number", "country", "account", "carrier", "service", "reserved", "friendly_name", _RATE),
+    *_ABILITIES,
+)
+LEAST_RATE, MOST_RATE = 0.001, 1000.0
+
+
+_rate = click.FloatRange(LEAST_RATE, MOST_RATE)
 
 
 @click.group()
@@ -46,7 +55,8 @@ def numbers() -> None:
 def _number_json(number: ProxyNumber) -> dict[str, Any]:
     shown = "sid phone_number account_sid carrier_account service_sid friendly_name iso_country is_reserved"
     able = [name for name in _ABILITIES if getattr(number, name)]
-    return {**{name: getattr(number, name) for name in shown.split()}, "capabilities": able}
+    rate = round(SECOND / number.gap_us, 3) if number.gap_us else None
+    return {**{name: getattr(number, name) for name in shown.split()}, "capabilities": able, _RATE: rate}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,7 @@ class _Entries:
         service: str | None,
         reserved: bool,
         friendly_name: str | None,
+        messages_per_second: float | None,
         said: dict[str, bool | None],
     ) -> _Entry:
         """Raises Unreadable."""
@@ -98,10 +109,11 @@ class _Entries:
             raise Unreadable("a Service's SID is KS and 32 hexadecimal digits")
         address = read_address(text, country)
         able = read_abilities(address.kind, said, {name: getattr(can, name) for name in _ABILITIES})
+        gap = gap_of(messages_per_second) if messages_per_second is not None else None
         sid = self._mint.sid(address.kind)
         now = self._clock.now()
         return _Entry(
-            number=new_entry(sid, address, "", carrier, now, friendly_name, able),
+            number=new_entry(sid, address, "", carrier, now, friendly_name, able, gap),
             account=account or None,
             service=canonical(service) if service else None,
             reserved=reserved,
@@ -130,6 +142,12 @@ class _Entries:
 @click.option("--service", metavar="SID", help="Put it into this Service's pool, too.")
 @click.option("--reserved", is_flag=True, help="Mark it reserved in the pool: never chosen automatically.")
 @click.option("--friendly-name", metavar="NAME", help="Its name; default: the number.")
+@click.option(
+    "--messages-per-second",
+    type=_rate,
+    metavar="RATE",
+    help="How many messages it sends at most; default: as its carrier account says.",
+)
 @click.option("--no-voice", "voice", is_flag=True, default=None, flag_value=False, help="It takes no calls.")
 @click.option("--no-sms", "sms", is_flag=True, default=None, flag_value=False, help="It takes no texts.")
 @click.option("--no-mms", "mms", is_flag=True, default=None, flag_value=False, help="It takes no pictures.")
@@ -167,6 +185,15 @@ def add_number(
     text += f" ({_able(added)})"
     text += f", in the pool of {added.service_sid}." if added.service_sid else "."
     show(as_json, _number_json(added), text)
+
+
+def _find(tx: Tx, number: str) -> ProxyNumber:
+    """What is named by its SID or its value. Raises ClickException."""
+    known = any(is_sid(number, kind) for kind in NumberKind)
+    found = find_number_by_sid(tx, canonical(number)) if known else find_number(tx, identifier_key(number))
+    if found is None:
+        raise click.ClickException("it is not in the directory; `maskline numbers list` shows what is")
+    return found
 
 
 def _able(number: ProxyNumber) -> str:
@@ -257,10 +284,23 @@ def _make(row: dict[str | Any, Any], entries: _Entries) -> _Entry:
         raise Unreadable("it has more or fewer fields than the first line")
     said: dict[str, Any] = {name: (row.get(name) or "").strip() or None for name in _COLUMNS}
     words = {name: _word(name, said.pop(name)) for name in (*_ABILITIES, "reserved")}
+    said[_RATE] = _read_rate(said[_RATE])
     reserved = words.pop("reserved") or False
     if reserved and not said["service"]:
         raise Unreadable("reserved is for a pool; give its service")
     return entries.make(said.pop("number") or "", said=words, reserved=reserved, **said)
+
+
+def _read_rate(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise Unreadable(f"{_RATE} is a number from {LEAST_RATE:g} to {MOST_RATE:g}")
+    return rate
 
 
 def _word(name: str, text: str | None) -> bool | None:
@@ -282,22 +322,31 @@ def adopt_numbers(settings: Settings, carrier: str | None, as_json: bool) -> Non
     show(as_json, {"numbers": count}, f"{count} numbers; the server tells their carriers within seconds.")
 
 
+@numbers.command("rate")
+@click.argument("number")
+@click.argument("messages_per_second", type=_rate, required=False)
+@on_database
+def set_rate(settings: Settings, number: str, messages_per_second: float | None, as_json: bool) -> None:
+    """Have NUMBER, or what has this SID, send so many messages a second at most; without that, as its account says."""
+
+    def write(tx: Tx) -> ProxyNumber:
+        found = _find(tx, number)
+        set_gap(tx, found, gap_of(messages_per_second) if messages_per_second is not None else None)
+        return _find(tx, found.sid)
+
+    found = transact(settings, write)
+    rate = (
+        "as its carrier account says" if messages_per_second is None else f"{messages_per_second:g} a second"
+    )
+    show(as_json, _number_json(found), f"{found.phone_number} sends {rate}.")
+
+
 @numbers.command("remove")
 @click.argument("number")
 @on_database
 def remove_number(settings: Settings, number: str, as_json: bool) -> None:
     """Take NUMBER, or what has this SID, out of the directory and its pool; refused while active Sessions use it."""
-
-    def find(tx: Tx) -> ProxyNumber:
-        known = any(is_sid(number, kind) for kind in NumberKind)
-        found = (
-            find_number_by_sid(tx, canonical(number)) if known else find_number(tx, identifier_key(number))
-        )
-        if found is None:
-            raise click.ClickException("it is not in the directory; `maskline numbers list` shows what is")
-        return found
-
-    found = transact(settings, find)
+    found = transact(settings, _find, number)
     try:
         with_store(settings, lambda store: delete_own_number(store, found.account_sid, found.sid))
     except Problem as problem:

@@ -290,6 +290,7 @@ class Server:
                 ],
                 run=run,
                 slots=settings.send_slots,
+                throughput={name: account.options.throughput for name, account in accounts.items()},
             )
             self._worker = worker
             await worker.start()

@@ -7,12 +7,13 @@ its outcome is stored, so at most `slots` messages of an account can be uncertai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
+from maskline.domain.throughput import Throughput
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
 from maskline.flows.retention import Sweeper
@@ -46,6 +47,7 @@ class Worker:
         *,
         run: str,
         slots: int = SLOTS,
+        throughput: Mapping[str, Throughput] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -55,6 +57,7 @@ class Worker:
         self._run = run
         self._lanes = [one.lanes(run) for one in customers]
         self._slots = slots
+        self._throughput = throughput or {}
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
@@ -125,7 +128,7 @@ class Worker:
         self._count += 1
         events = [self._mint.sid("NO") for _ in range(EVENTS)]
         paused = self._messages.any_paused
-        request = StartRequest(self._run, free, events, self._count, self._lane, paused)
+        request = StartRequest(self._run, free, events, self._count, self._lane, paused, self._throughput)
         starts = await self._store.batch(start_sends, request)
         self._lane = starts.lane
         for stopped in starts.stopped:

@@ -212,6 +212,35 @@ def test_carriers_are_told_anew_where_to_bring_it(command: Command, invoke: Invo
     assert command("numbers", "adopt", "--carrier", "north") == {"numbers": 1}
 
 
+# How fast it is
+
+
+@pytest.mark.usefixtures("account")
+def test_a_number_has_a_rate_of_its_own_or_its_accounts(command: Command, invoke: Invoke) -> None:
+    made = command("numbers", "add", "+14155550100", "--messages-per-second", "0.5")
+    assert made["messages_per_second"] == 0.5
+    assert command("numbers", "add", "+14155550101")["messages_per_second"] is None
+    assert command("numbers", "rate", "+14155550101", "30")["messages_per_second"] == 30
+    assert command("numbers", "rate", made["sid"])["messages_per_second"] is None
+    said = invoke("numbers", "rate", "+14155550100", "2.5", "--data", "data").output
+    assert said == "+14155550100 sends 2.5 a second.\n"
+    assert {one["messages_per_second"] for one in listed(command).values()} == {2.5, 30}
+    for rate in ("0", "-1", "1001", "fast"):
+        assert invoke("numbers", "rate", "+14155550100", rate, "--data", "data").exit_code == 2
+    assert invoke("numbers", "rate", "+14155550199", "1", "--data", "data").exit_code == 1
+
+
+@pytest.mark.usefixtures("account")
+def test_a_file_gives_rates(command: Command, load: Callable[..., Result]) -> None:
+    assert load("number,messages_per_second", "+14155550100,1", "+14155550101,").exit_code == 0
+    assert [one["messages_per_second"] for one in listed(command).values()] == [1, None]
+    for rate in ("0", "fast", "1e9", "nan"):
+        refused = load("number,messages_per_second", f"+14155550102,{rate}")
+        assert "line 2: messages_per_second is a number from 0.001 to 1000" in refused.output
+    other = load("number,messages_per_second", "+14155550100,2")
+    assert "line 2: It is there already, with another carrier, name, rate or capability" in other.output
+
+
 # Taking out
 
 

@@ -57,9 +57,11 @@ NONE = {
     "meta": "name value",
     "runs": "id round seen_at",
     "numbers": "phone_number sid account_sid carrier_account service_sid friendly_name iso_country calling_code voice"
-    " sms mms is_reserved in_use participants next_free_at created_at updated_at",
+    " sms mms is_reserved in_use participants next_free_at created_at updated_at"
+    " gap_us",
+    "carrier_paces": "carrier_account next_free_at",
     "optouts": "service_sid identifier_hash proxy_number sid account_sid source created_at",
-    "outbox": "id topic seq state carrier_account number due_at expires_at attempts uncertain owner"
+    "outbox": "id topic seq state turn carrier_account number due_at expires_at attempts uncertain owner"
     " started_at handed_at account_sid service_sid session_sid interaction_sid message_sid",
     "paces": "service_sid proxy_number taken refused_until forget_at",
     "participants": "service_sid sid session_sid proxy_identifier proxy_identifier_sid active deleted_at created_at"

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
 from maskline.clock import Clock
 from maskline.domain.http import Answer
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
+from maskline.domain.model import SECOND
+from maskline.domain.throughput import Throughput, gap_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,30 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What the settings can say of an account; each kind of carrier adds its own, with a sentence each
     (`msgspec.Meta(description=…)`) from which its page is made.
     """
+
+    messages_per_second: Annotated[
+        Annotated[float, Meta(ge=0.001)] | None,
+        Meta(description="How many messages a second it is handed at most, of all its numbers together."),
+    ] = None
+    number_messages_per_second: Annotated[
+        Annotated[float, Meta(ge=0.001)] | None,
+        Meta(description="How many each of its numbers sends at most, unless it has a rate of its own."),
+    ] = None
+    window_s: Annotated[
+        float,
+        Meta(
+            ge=0, le=3600, description="Over how long that is counted: so many seconds' worth may go at once."
+        ),
+    ] = 1
+
+    @property
+    def throughput(self) -> Throughput:
+        """The limits."""
+        return Throughput(
+            gap_of(self.messages_per_second),
+            gap_of(self.number_messages_per_second),
+            round(self.window_s * SECOND),
+        )
 
 
 class Http(Protocol):

@@ -124,6 +124,8 @@ class ProxyNumber:
     participants: int
     created_at: Instant
     updated_at: Instant
+    gap_us: int | None = None
+    """The time from one message to the next; None: as its carrier account says."""
 
     @property
     def kind(self) -> NumberKind:

@@ -46,6 +46,7 @@ def new_entry(
     now: Instant,
     friendly_name: str | None = None,
     abilities: dict[str, bool] | None = None,
+    gap_us: int | None = None,
 ) -> ProxyNumber:
     """An entry for the directory, in no pool. `sid` is of the address's kind."""
     return ProxyNumber(
@@ -63,6 +64,7 @@ def new_entry(
         participants=0,
         created_at=now,
         updated_at=now,
+        gap_us=gap_us,
     )
 
 
@@ -223,7 +225,9 @@ def enter(
     if found.account_sid != number.account_sid:
         raise Problem(problems.NUMBER_NOT_AVAILABLE, f"It is of account {found.account_sid}")
     if _facts(found, named) != _facts(number, named):
-        raise Problem(problems.NUMBER_TAKEN, "It is there already, with another carrier, name or capability")
+        raise Problem(
+            problems.NUMBER_TAKEN, "It is there already, with another carrier, name, rate or capability"
+        )
     if service is None or (found.service_sid, found.is_reserved) == (service.sid, reserved):
         return Entered.UNCHANGED
     _join(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
@@ -240,7 +244,7 @@ def _join(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, even
 def _facts(number: ProxyNumber, named: bool) -> tuple[object, ...]:
     name = number.friendly_name if named else None
     able = number.voice, number.sms, number.mms
-    return number.carrier_account, number.iso_country, name, able
+    return number.carrier_account, number.iso_country, name, able, number.gap_us
 
 
 def create_own_number(tx: Tx, number: ProxyNumber, key: Key | None) -> ProxyNumber:

@@ -49,9 +49,9 @@ ORDER BY due_at LIMIT ?"""
 _ROW = """
 SELECT id, order_key, seq, account_sid, service_sid, session_sid, interaction_sid FROM outbox WHERE id = ?"""
 _INSERT = """
-INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload)
-VALUES ('intercept', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO outbox (topic, turn, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
+       session_sid, interaction_sid, message_sid, recipient, payload)
+VALUES ('intercept', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _FIRST_FRESH = "SELECT id, interaction_sid FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
 _QUEUED = f"""

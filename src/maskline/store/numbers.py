@@ -21,7 +21,7 @@ NEARLY_FULL_PERCENT = 85
 
 _COLUMNS = (
     "sid, phone_number, account_sid, carrier_account, service_sid, friendly_name, iso_country, calling_code,"
-    " voice, sms, mms, is_reserved, in_use, participants, created_at, updated_at"
+    " voice, sms, mms, is_reserved, in_use, participants, created_at, updated_at, gap_us"
 )
 
 # Senders of channels are in no list of the API, are never chosen automatically and count against no limit.
@@ -177,6 +177,14 @@ def rename_number(tx: Tx, number: ProxyNumber, friendly_name: str) -> None:
     tx.execute(
         "UPDATE numbers SET friendly_name = :name, updated_at = :now WHERE sid = :sid",
         {"name": friendly_name, "now": _later(tx, number), "sid": number.sid},
+    )
+
+
+def set_gap(tx: Tx, number: ProxyNumber, gap_us: int | None) -> None:
+    """Give an entry a rate of its own, or none. It holds from the next message on."""
+    tx.execute(
+        "UPDATE numbers SET gap_us = :gap, next_free_at = 0, updated_at = :now WHERE sid = :sid",
+        {"gap": gap_us, "now": _later(tx, number), "sid": number.sid},
     )
 
 

@@ -9,7 +9,7 @@ from maskline.domain.callback import START, Told
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.route import Match, Route
-from maskline.store.accept import INSERT_SEND, START_SESSION, TOUCH_SESSION
+from maskline.store.accept import START_SESSION, TOUCH_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercept
@@ -50,6 +50,12 @@ INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data
        updated_at)
 VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+
+# It goes before what the API has made, where either has to wait.
+_INSERT_SEND = """
+INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
+       session_sid, interaction_sid, message_sid, recipient, payload)
+VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
@@ -126,7 +132,7 @@ def relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> None:
     if wants.intercept:
         insert_intercept(tx, send)
         return
-    tx.execute(INSERT_SEND, send)
+    tx.execute(_INSERT_SEND, send)
     tx.wake |= Wake.SENDS
     if wants.callbacks:
         told = Told(DELIVERED, QUEUED, tx.now)

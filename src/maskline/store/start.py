@@ -8,7 +8,7 @@ storm of retries nor a number with a long queue stands in the way of new message
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.service_settings import read_settings
 from maskline.domain.session import as_of
+from maskline.domain.throughput import UNLIMITED, Throughput, next_free
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import CONFIRMATION, is_blocked
@@ -41,7 +42,8 @@ class StartRequest:
     """What a worker can take: free slots by carrier account, and SIDs for the events that this may raise.
 
     `count` rises with each request and `lane` is where the last one stopped, so that everything gets its turn.
-    `paused`: an account is, and what waits for it does not mean that sending falls behind.
+    `paused`: an account is, and what waits for it does not mean that sending falls behind. `throughput`: of accounts
+    that have a limit.
     """
 
     run: str
@@ -50,6 +52,7 @@ class StartRequest:
     count: int = 0
     lane: tuple[str, str] = ("", "")
     paused: bool = False
+    throughput: Mapping[str, Throughput] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -111,12 +114,21 @@ _NEXT_DUE = "SELECT due_at FROM outbox WHERE topic = 'send' AND state IN (1, 5) 
 _NEXT_LANE = """
 SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account, number) > (?, ?)
 ORDER BY carrier_account, number LIMIT 1"""
-_LANE = f"SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY id LIMIT ?"
+_LANE = f"""
+SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
-_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms FROM numbers WHERE phone_number = ?"
+_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us FROM numbers WHERE phone_number = ?"
+_ACCOUNT = "SELECT next_free_at FROM carrier_paces WHERE carrier_account = ?"
+_NEW_ACCOUNT = (
+    "INSERT INTO carrier_paces (carrier_account, next_free_at) VALUES (?, 0) ON CONFLICT DO NOTHING"
+)
+
+# By whoever is the first of those that have seen the same.
+_TAKE_NUMBER = "UPDATE numbers SET next_free_at = ? WHERE phone_number = ? AND next_free_at = ?"
+_TAKE_ACCOUNT = "UPDATE carrier_paces SET next_free_at = ? WHERE carrier_account = ? AND next_free_at = ?"
 
 # Its settings, and whether anybody has opted out of the Service at all, so that where nobody has, that is all it costs.
 _SERVICE = """
@@ -150,6 +162,10 @@ class _Starter:
         self._item = item
         self._free = dict(item.free)
         self._starts = Starts(item.lane)
+        self._busy: set[tuple[str, str]] = set()
+        """Numbers whose turn has not come; under '' their account's."""
+        self._free_at: int | None = None
+        """When the first of them is."""
 
     def run(self) -> Starts:
         tx, item, starts = self._tx, self._item, self._starts
@@ -158,7 +174,8 @@ class _Starter:
         self._fresh()
         self._waiting(sum(self._free.values()))
         row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
-        starts.next_due_at = row[0] if row else None
+        dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
+        starts.next_due_at = min(dues, default=None)
         return starts
 
     def _fresh(self) -> None:
@@ -185,8 +202,12 @@ class _Starter:
         for lane in self._lanes():
             room = min(left, self._free.get(lane[0], 0))
             before = len(self._starts.started)
+            if (lane[0], "") in self._busy:
+                room = 0
             for row in tx.execute(_LANE, (*lane, room)).fetchall() if room else ():
                 self._start(row)
+                if lane in self._busy:
+                    break
             left -= len(self._starts.started) - before
             if left <= 0:
                 self._starts.lane = lane
@@ -212,7 +233,7 @@ class _Starter:
         """Start one row that nothing of its order key is before, or put it where it belongs."""
         tx, item = self._tx, self._item
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        service_sid, account, next_free_at, mms = number or (None, "", 0, 0)
+        service_sid, account, free_at, mms, gap_us = number or (None, "", 0, 0, None)
         service = _service_of(tx, row)
         if service is None:
             finish(tx, row[0], row[1])  # deleted, and its messages with it
@@ -224,16 +245,48 @@ class _Starter:
             if item.event_sids:  # else it fails in a later turn, with an event
                 self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
             return
-        if next_free_at > tx.now or self._free.get(account, 0) <= 0:
-            if ask:
-                tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
-            else:
-                self._put(row, PARKED, account)
+        if self._free.get(account, 0) <= 0 and ask:
+            tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
+            return
+        if self._free.get(account, 0) <= 0 or not (ask or self._has_turn(account, row[7], free_at, gap_us)):
+            self._put(row, PARKED, account)
             return
         tx.execute(_START, (item.run, tx.now, row[0]))
         tx.started += 1
         self._free[account] -= 1
         self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
+
+    def _has_turn(self, account: str, number: str, free_at: int, gap_us: int | None) -> bool:
+        """Whether the rates of the number and of its account let one more go now, which is then counted."""
+        limits = self._item.throughput.get(account, UNLIMITED)
+        gap_us = limits.number_gap_us if gap_us is None else gap_us
+        if free_at > self._tx.now:
+            return self._waits(account, number, free_at)
+        if limits.gap_us and not self._take_account(account, limits):
+            return False
+        if gap_us:
+            after = next_free(free_at, self._tx.now, gap_us, limits.window_us)
+            if self._tx.execute(_TAKE_NUMBER, (after, number, free_at)).rowcount == 0:
+                return self._waits(account, number, self._tx.now)
+        return True
+
+    def _take_account(self, account: str, limits: Throughput) -> bool:
+        tx = self._tx
+        found = tx.execute(_ACCOUNT, (account,)).fetchone()
+        if found is None:
+            tx.execute(_NEW_ACCOUNT, (account,))
+        free_at = found[0] if found else 0
+        if free_at > tx.now:
+            return self._waits(account, "", free_at)
+        after = next_free(free_at, tx.now, limits.gap_us, limits.window_us)
+        if tx.execute(_TAKE_ACCOUNT, (after, account, free_at)).rowcount == 0:
+            return self._waits(account, "", tx.now)
+        return True
+
+    def _waits(self, account: str, number: str, free_at: int) -> bool:
+        self._busy.add((account, number))
+        self._free_at = free_at if self._free_at is None else min(self._free_at, free_at)
+        return False
 
     def _put(self, row: Any, state: int, account: str | None) -> None:
         if row[3] != state:
@@ -330,6 +383,6 @@ def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         settings, _ = _service_of(tx, row) or ("{}", None)
-        _, account, _, mms = number or (None, "", 0, 0)
+        _, account, _, mms, _ = number or (None, "", 0, 0, None)
         orphans.append(_started(row, row[5], account, settings, mms, ask=True))
     return orphans

@@ -17,3 +17,16 @@ CREATE TABLE adoptions (
     due_at BIGINT
 ) /*WITHOUT ROWID*/;
 CREATE INDEX adoptions_due ON adoptions (due_at) WHERE due_at IS NOT NULL;
+
+-- Where messages wait for their number's or account's rate, those that pass on what a person wrote (turn 0) go before those
+-- that the API made (1).
+ALTER TABLE outbox ADD COLUMN turn SMALLINT NOT NULL DEFAULT 1;
+DROP INDEX outbox_parked;
+CREATE INDEX outbox_parked ON outbox (carrier_account, number, turn, id) WHERE state = 2;
+
+-- A number's own rate: the time from one message to the next. And when an account that has a rate may send again.
+ALTER TABLE numbers ADD COLUMN gap_us BIGINT;
+CREATE TABLE carrier_paces (
+    carrier_account TEXT PRIMARY KEY,
+    next_free_at BIGINT NOT NULL
+) /*WITHOUT ROWID*/;
