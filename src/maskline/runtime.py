@@ -24,7 +24,7 @@ from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
 from maskline.api.wire import Wire
 from maskline.carriers import sandbox
-from maskline.carriers.base import Carrier, CarrierEvent, Checked, Inbound, Means, Report
+from maskline.carriers.base import Carrier, CarrierEvent, Checked, Inbound, Means, Notice, Report
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
@@ -38,6 +38,7 @@ from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
 from maskline.flows.handsets import Handsets
+from maskline.flows.inbox import NoInbox, StoreInbox
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions
@@ -165,14 +166,14 @@ async def check_account(
     http = await HttpClient(may_reach=anywhere).open()
     try:
         url = settings.public_url or f"http://{settings.host}:{settings.port}"
-        means = Means(http, SystemClock(), bring, f"{url}/carriers/{account.name}")
+        means = Means(http, SystemClock(), bring, NoInbox(), f"{url}/carriers/{account.name}")
         return await account.open(means).check(numbers)
     finally:
         await http.close()
 
 
 async def _bring(
-    store: Store, receive: Callable[[Inbound], Awaitable[Received]], event: CarrierEvent
+    store: Store, mint: Mint, receive: Callable[[Inbound], Awaitable[Received]], event: CarrierEvent
 ) -> bool:
     match event:
         case Inbound():
@@ -180,6 +181,8 @@ async def _bring(
         case Report():
             await receipts.report(store, event)
             return True
+        case Notice():
+            return await inbound.notify(store, mint, event)
 
 
 def _open_accounts(
@@ -256,14 +259,16 @@ class Server:
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
 
         receive = partial(inbound.receive, store, mint, options)
-        bring = partial(_bring, store, receive)
+        bring = partial(_bring, store, mint, receive)
         self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
         # Where an account's carrier is, the operator has said; how much goes there at a time, its slots limit.
         self._carrier_http = await HttpClient(may_reach=anywhere, host_connections=0).open()
         carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
-        known = _open_accounts(accounts, Means(self._carrier_http, clock, bring, f"{url}/carriers"), carrier)
+        known = _open_accounts(
+            accounts, Means(self._carrier_http, clock, bring, StoreInbox(store), f"{url}/carriers"), carrier
+        )
         self._carriers = known
         carriers = known if settings.role == "all" else {}
         media = MediaRelay(clock, vault, self._http, url)

@@ -10,6 +10,7 @@ from typing import Any
 
 from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, Means, Outgoing
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
+from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.support.clock import FakeClock
 from tests.support.twilio_api import ACCOUNT, OPTED_OUT, TOKEN, UNREACHABLE_REGION, TwilioApi
@@ -57,7 +58,7 @@ async def twilio(clock: FakeClock) -> AsyncIterator[Bench]:
     try:
         async with TwilioApi(clock, OURS) as vendor:
             options = TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=vendor.url)
-            carrier = TwilioCarrier("north", options, Means(http, clock, bring, URL))
+            carrier = TwilioCarrier("north", options, Means(http, clock, bring, NoInbox(), URL))
             yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
     finally:
         await http.close()

@@ -4,6 +4,7 @@ import pytest
 
 from maskline.carriers.base import Means
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
+from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.carriers.benches import OURS, URL, Bench, twilio
 from tests.support.clock import FakeClock
@@ -89,7 +90,9 @@ async def test_webhooks_that_twilio_cannot_reach_are_told(clock: FakeClock, url:
     http = await HttpClient(may_reach=anywhere).open()
     async with TwilioApi(clock) as vendor:
         options = TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=vendor.url)
-        carrier = TwilioCarrier("north", options, Means(http, clock, bring, f"{url}/carriers/north"))
+        carrier = TwilioCarrier(
+            "north", options, Means(http, clock, bring, NoInbox(), f"{url}/carriers/north")
+        )
         (found,) = await carrier.check([])
     await http.close()
     assert (found.remedy is None) is well

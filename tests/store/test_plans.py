@@ -15,6 +15,7 @@ from maskline.domain.call import News, Place
 from maskline.domain.ids import outbound_leg_sid
 from maskline.domain.interaction import CallStatus, MessageStatus
 from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
+from maskline.domain.part import Part
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver
 from maskline.flows.messages import encode_data
@@ -94,10 +95,11 @@ from maskline.store.participants import (
     list_participants,
     load_candidates,
 )
+from maskline.store.parts import find_waiting_parts, forget_parts, keep_part, mark_brought
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
-from maskline.store.receive import Received, receive_messages
+from maskline.store.receive import Received, note_inbound, receive_messages
 from maskline.store.record import Fate, Outcome, record_outcomes
 from maskline.store.relay import NewInbound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
@@ -123,6 +125,7 @@ from maskline.store.strangers import (
     settle_strangers,
 )
 from maskline.store.tombstones import delete_old_tombstones
+from maskline.store.unanswered import find_unanswered, forget_answered
 from maskline.store.webhooks import find_carried, find_endpoint, find_listed
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 
@@ -591,6 +594,30 @@ def give_up(tx: Tx, w: World) -> None:
     unmark(tx)
 
 
+def parts(tx: Tx, w: World) -> None:
+    """Parts of long messages: one is whole and goes on, one is set aside, one waits for too long."""
+    part = Part("scripted", w.ann.identifier, w.ann.proxy_identifier, "8:1", 1, 2, "m1", 0, "00", "a")
+    assert keep_part(tx, part) == keep_part(tx, part) == []
+    assert keep_part(tx, replace(part, digest="b", message_id="m2")) == []
+    whole = keep_part(tx, replace(part, place=2, digest="c"))
+    assert [one.message_id for one in whole] == ["m2", "m2"]
+    mark_brought(tx, whole[0])
+    tx.now = Instant(tx.now + 3 * DAY)
+    (waiting,) = find_waiting_parts(tx, "scripted", SECOND, 10)
+    assert [one.message_id for one in waiting] == ["m1"]
+    assert forget_parts(tx, 10) == 3
+
+
+def unanswered(tx: Tx, w: World) -> None:
+    items = [w.inbound(w.ann.identifier_key) for _ in range(2)]
+    receive_messages.fn(tx, items)
+    forget_answered.fn(tx, [("scripted", items[0].carrier_id)])
+    assert items[1].carrier_id in find_unanswered(tx, "scripted")
+    assert note_inbound(
+        tx, "scripted", w.ann.proxy_identifier, "1", problems.MESSAGE_UNREADABLE, "x", w.mint.sid("NO")
+    )
+
+
 def measure(tx: Tx, _: World) -> None:
     measure_outbox(tx)
 
@@ -624,6 +651,8 @@ WORK: list[Callable[[Tx, World], None]] = [
     alerts,
     strangers,
     give_up,
+    parts,
+    unanswered,
     measure,
 ]
 

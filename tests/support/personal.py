@@ -39,6 +39,10 @@ PASSING = {
     "erasures": {"identifier_key": "the person who is being erased, until that is done"},
     "sandbox_todo": {"payload": "a text under way to the server, for less than a second"},
     "idempotency": {"request_hash": "a hash of what was asked; erasure: keys; else gone after a day"},
+    "parts": {
+        "sender": "of a long message, until its parts are there and a while longer",
+        "content": "a part of it, until the others are there",
+    },
 }
 
 NONE = {
@@ -69,6 +73,7 @@ NONE = {
     "passing_bodies": "service_sid session_sid interaction_sid blank_at",
     "people": "service_sid history released participants erase_at",
     "purges": "service_sid session_sid",
+    "parts": "carrier_account number reference place total message_id coding digest brought kept_at",
     "received": "carrier_account carrier_id received_at",
     "sandbox_abilities": "account_sid carrier_keys look_up",
     "sandbox_behaviour": "account_sid outcome delay_ms times_left",

@@ -20,6 +20,8 @@ from maskline.domain.http import Answer
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND
+from maskline.domain.part import Part
+from maskline.domain.problems import Code
 from maskline.domain.throughput import Throughput, gap_of
 
 
@@ -70,7 +72,20 @@ class Report:
     sid: str = ""
 
 
-CarrierEvent = Inbound | Report
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about a message to a number of ours that its owner has to know: it becomes an event. `why`
+    says nothing of what was written.
+    """
+
+    carrier_account: str
+    to: str
+    from_: str
+    code: Code
+    why: str = ""
+
+
+CarrierEvent = Inbound | Report | Notice
 
 Bring = Callable[[CarrierEvent], Awaitable[bool]]
 """Takes an event in for good: the other end may be acknowledged once it returns. False: a message is to a number that
@@ -174,6 +189,27 @@ class Http(Protocol):
         """Ask this once. Raises HttpError."""
 
 
+class Inbox(Protocol):
+    """What an account has brought that its other end may not know of, or not all of. Every method has committed when it
+    returns; it raises if it could not.
+    """
+
+    async def keep_part(self, part: Part) -> list[Part]:
+        """Keep a part of a message. Gives all parts, in order, if that makes it complete and it has not gone on."""
+
+    async def mark_brought(self, part: Part) -> None:
+        """The message of this part has gone on."""
+
+    async def waiting_parts(self, carrier_account: str, wait_s: float, most: int) -> list[list[Part]]:
+        """Messages that have to go on: complete ones, and those of which the first part came so long ago."""
+
+    async def answered(self, carrier_account: str, carrier_id: str) -> None:
+        """The other end has been told that this `Inbound` is taken, and will not bring it again."""
+
+    async def unanswered(self, carrier_account: str) -> list[str]:
+        """The ids of what was brought in the last ten minutes and is not `answered`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What an account is handed to work with. `url` is where its own webhooks are, without a slash at the end."""
@@ -181,6 +217,7 @@ class Means:
     http: Http
     clock: Clock
     bring: Bring
+    inbox: Inbox
     url: str
 
 

@@ -286,6 +286,17 @@ NOT_ADOPTED = _error(
     None,
     "A carrier account could not be told where to bring a number's traffic; it is told again each minute.",
 )
+MESSAGE_UNREADABLE = _warning(
+    49040, None, "A carrier brought something for a number that is no text; it was refused."
+)
+MESSAGE_INCOMPLETE = _warning(
+    49041, None, "A part of a long message did not come in time; what there was of it was taken."
+)
+MESSAGE_MAYBE_REPEATED = _warning(
+    49042,
+    None,
+    "A carrier brought a message again after a broken connection; it may be one that had been taken before.",
+)
 MEDIA_NOT_CARRIED = _warning(
     49020,
     None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from maskline.carriers.base import Inbound
+from maskline.carriers.base import Inbound, Notice
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.domain.phone import identifier_key
 from maskline.flows.messages import SendOptions, carrier_key, encode_data, prefix_of
 from maskline.mint import Mint
 from maskline.store.engine import Store
-from maskline.store.receive import Received, receive_messages
+from maskline.store.receive import Received, note_inbound, receive_messages
 from maskline.store.relay import NewInbound
 
 
@@ -36,4 +36,12 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             word=word,
             optout_sid=mint.sid(OPTOUT_PREFIX) if word else "",
         ),
+    )
+
+
+async def notify(store: Store, mint: Mint, notice: Notice) -> bool:
+    """Write an event about a message to a number; whether it is a number that the account carries."""
+    to, sender = identifier_key(notice.to), identifier_key(notice.from_)
+    return await store.write(
+        note_inbound, notice.carrier_account, to, sender, notice.code, notice.why, mint.sid("NO")
     )

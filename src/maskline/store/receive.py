@@ -126,3 +126,19 @@ def _event(
     insert_event(
         tx, item.event_sid, account_sid, code, detail, service_sid=service_sid, session_sid=session_sid
     )
+
+
+def note_inbound(
+    tx: Tx, carrier_account: str, to: str, sender: str, code: Code, why: str, event_sid: str
+) -> bool:
+    """Write an event about what came to a number, for whoever owns it; whether this account carries it for anybody."""
+    number = tx.execute(
+        "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?", (to,)
+    ).fetchone()
+    if number is None or number[2] != carrier_account:
+        return False
+    detail = f"from {mask(sender)} to {mask(to)}"
+    if why:
+        detail = f"{detail}: {why}"
+    insert_event(tx, event_sid, number[0], code, detail, service_sid=number[1])
+    return True

@@ -30,3 +30,23 @@ CREATE TABLE carrier_paces (
     carrier_account TEXT PRIMARY KEY,
     next_free_at BIGINT NOT NULL
 ) /*WITHOUT ROWID*/;
+
+-- Parts of long messages from handsets that wait for the others, and for a while, without their text, those of messages
+-- that went on (store/parts.py).
+CREATE TABLE parts (
+    carrier_account TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    number TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    place SMALLINT NOT NULL,
+    total SMALLINT NOT NULL,
+    message_id TEXT NOT NULL,
+    coding SMALLINT NOT NULL,
+    content TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    brought SMALLINT NOT NULL,
+    kept_at BIGINT NOT NULL,
+    PRIMARY KEY (carrier_account, sender, number, reference, place)
+) /*WITHOUT ROWID*/;
+CREATE INDEX parts_waiting ON parts (carrier_account, sender, number, reference) WHERE brought = 0;
+CREATE INDEX parts_age ON parts (brought, kept_at);
