@@ -92,7 +92,7 @@ test-faults: .venv/.ready-dev ## Run all fault tests: kill -9 at every step, aga
 	@$(BIN)/python tools/peers.py
 	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults $(ARGS)
 
-clients: $(patsubst %,.clients/%/.ready,python-8 python-6 node-6 node-4 node-segments) ## Install Twilio's clients of several ages and its segment calculator, which the tests run if they are there (needs npm)
+clients: $(patsubst %,.clients/%/.ready,python-8 python-6 node-6 node-4 node-segments node-smpp) ## Install Twilio's clients of several ages and its segment calculator and an SMSC, which the tests run if they are there (needs npm)
 
 check: .venv/.ready-dev ## Check format, lint, types, imports, the locks and the changelog fragments
 	@$(BIN)/ruff format --check --output-format=concise . || { echo "'make fmt' formats them." >&2; exit 1; }
@@ -129,6 +129,7 @@ lock: ## Write the lock files anew after a change of dependencies (ARGS=--upgrad
 	cd tests/clients/node-6 && npm install --package-lock-only --omit-lockfile-registry-resolved
 	cd tests/clients/node-4 && npm install --package-lock-only --omit-lockfile-registry-resolved
 	cd tests/clients/node-segments && npm install --package-lock-only --omit-lockfile-registry-resolved
+	cd tests/clients/node-smpp && npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## Remove everything that was built here, the virtual environments too
 	rm -rf .venv .venv-bench .clients .ci-work build dist *.egg-info src/*.egg-info \

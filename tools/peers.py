@@ -6,7 +6,8 @@ import shutil
 import subprocess
 
 CLIENTS = [
-    f".clients/{name}/.ready" for name in ("python-8", "python-6", "node-6", "node-4", "node-segments")
+    f".clients/{name}/.ready"
+    for name in ("python-8", "python-6", "node-6", "node-4", "node-segments", "node-smpp")
 ]
 NAMESPACES = "unshare --mount --net true || unshare --map-root-user --mount --net true"
 
@@ -19,7 +20,7 @@ PEERS = {
     "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
     "What `make clients` installs": (
         ["ls", *CLIENTS],
-        "Twilio's clients of other ages and for Node, and its segment calculator",
+        "Twilio's clients of other ages and for Node, its segment calculator, and an SMSC",
     ),
 }
 

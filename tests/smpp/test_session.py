@@ -63,8 +63,14 @@ def answer(pdu: Said, status: int = 0, body: bytes = b"\0") -> bytes:
     return encode(pdu.command | RESPONSE, status, pdu.sequence, body)
 
 
-def bound(role: Role = Role.TRANSCEIVER, limits: Limits = LIMITS) -> Session:
-    session = Session(role, BIND, limits, 0)
+def opened(role: Role = Role.TRANSCEIVER) -> Session:
+    session = Session(role, BIND, LIMITS)
+    session.open(0)
+    return session
+
+
+def bound(role: Role = Role.TRANSCEIVER) -> Session:
+    session = opened(role)
     (bind,) = said(session)
     assert session.receive(answer(bind, body=b"smsc\0"), 0) == [Bound()]
     return session
@@ -78,7 +84,7 @@ def submitted(session: Session, count: int = 1, now: float = 0) -> list[Said]:
 
 @pytest.mark.parametrize("role", Role)
 def test_it_binds_in_its_role(role: Role) -> None:
-    session = Session(role, BIND, LIMITS, 0)
+    session = opened(role)
     (bind,) = said(session)
     assert (bind.command, bind.sequence) == (role.value, 1)
     assert session.room(0) == 0
@@ -89,7 +95,7 @@ def test_it_binds_in_its_role(role: Role) -> None:
 
 @pytest.mark.parametrize("status", [Status.INVALID_PASSWORD, Status.BIND_FAILED, 0x400])
 def test_a_refused_bind_is_the_end(status: int) -> None:
-    session = Session(Role.TRANSCEIVER, BIND, LIMITS, 0)
+    session = opened()
     (bind,) = said(session)
     refused, ended = session.receive(answer(bind, status, b""), 0)
     assert refused == Refused(status)
@@ -98,7 +104,7 @@ def test_a_refused_bind_is_the_end(status: int) -> None:
 
 
 def test_a_bind_that_nobody_answers_is_the_end() -> None:
-    session = Session(Role.TRANSCEIVER, BIND, LIMITS, 0)
+    session = opened()
     assert session.tick(6.9) == []
     assert session.tick(7) == [Ended("no answer to bind_transceiver")]
     assert session.tick(8) == []

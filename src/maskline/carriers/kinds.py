@@ -11,11 +11,13 @@ import msgspec
 
 from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
+from maskline.carriers.smpp.carrier import SmppCarrier
 from maskline.carriers.twilio import TwilioCarrier
 from maskline.settings import SettingsError
 
 KINDS: dict[str, CarrierKind] = {
     "twilio": TwilioCarrier,
+    "smpp": SmppCarrier,
 }
 
 # It stands in addresses, in labels of metrics and before a slash in what is stored.

@@ -31,6 +31,8 @@ from maskline.carriers.smpp.pdu import (
 )
 
 LAST_SEQUENCE = 0x7FFF_FFFF
+UNBOUND = "unbound"
+"""Of an `Ended`: we have said good-bye, and the SMSC has answered behind everything that it had read."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 
 
@@ -133,11 +135,12 @@ class Limits:
 
 
 class Session:
-    """One connection, from the bind on. Each method gives what happened; `take` what is to be written for it."""
+    """One connection, from `open` on. Each method gives what happened; `take` what is to be written for it."""
 
-    def __init__(self, role: Role, bind: Bind, limits: Limits, now: float) -> None:
+    def __init__(self, role: Role, bind: Bind, limits: Limits) -> None:
         self.role = role
         self.state = State.BINDING
+        self._bind = bind
         self._limits = limits
         self._buffer = bytearray()
         self._out: list[bytes] = []
@@ -145,12 +148,16 @@ class Session:
         self._asked: dict[int, tuple[Command, float]] = {}
         """Our requests without an answer, by sequence number, with the instant at which their time is over."""
         self._submitted = 0
-        self._heard_at = now
+        self._heard_at = 0.0
         self._open = float(limits.window)
         """How much of the window is in use; less while the SMSC throttles."""
-        self._paused_until = now
+        self._paused_until = 0.0
         self._pause_s = 0.0
-        self._ask(role.value, encode_bind(bind), now)
+
+    def open(self, now: float) -> None:
+        """The connection is there: bind."""
+        self._heard_at = now
+        self._ask(self.role.value, encode_bind(self._bind), now)
 
     def take(self) -> bytes:
         """What is to be written to the connection; given once."""
@@ -202,9 +209,10 @@ class Session:
                 return events + self._end(f"no answer to {command.name.lower()}")
             self._forget(sequence)
             events.append(Unanswered(sequence))
-        enquiring = any(command is Command.ENQUIRE_LINK for command, _ in self._asked.values())
-        if not enquiring and now - self._heard_at >= self._limits.enquire_link_s:
-            self._ask(Command.ENQUIRE_LINK, b"", now)
+        if self.state is State.BOUND and now - self._heard_at >= self._limits.enquire_link_s:
+            enquiring = any(command is Command.ENQUIRE_LINK for command, _ in self._asked.values())
+            if not enquiring:
+                self._ask(Command.ENQUIRE_LINK, b"", now)
         return events
 
     def receive(self, octets: bytes, now: float) -> list[Event]:
@@ -271,7 +279,7 @@ class Session:
             self._adapt(status, now)
             yield Answered(sequence, status, "" if command == Command.GENERIC_NACK else message_id_of(body))
         elif asked is Command.UNBIND:
-            yield from self._end("unbound")
+            yield from self._end(UNBOUND)
         elif asked is self.role.value:
             if status == Status.OK and command != Command.GENERIC_NACK:
                 self.state = State.BOUND

@@ -1,0 +1,172 @@
+"""What an SMSC brings: texts, parts of texts and receipts. Each is answered once it is stored, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from typing import Any
+
+import structlog
+
+from maskline.carriers.base import Inbound, Means, Notice, Report
+from maskline.carriers.smpp.coding import Piece, Receipt, Text, Unreadable, decode, read
+from maskline.carriers.smpp.link import Link
+from maskline.carriers.smpp.options import SmppOptions
+from maskline.carriers.smpp.pdu import Status
+from maskline.carriers.smpp.repeats import Repeats, digest_of
+from maskline.carriers.smpp.session import Delivered
+from maskline.domain import problems
+from maskline.domain.part import Part
+from maskline.domain.problems import Code
+from maskline.mint import Mint
+
+MOST_SWEPT = 100
+GAP = "…"
+"""Stands for parts that never came."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Receiving:
+    """Of one account. It must know what the last run left unanswered (`recall`) before anything is taken."""
+
+    def __init__(self, name: str, options: SmppOptions, means: Means) -> None:
+        self._name = name
+        self._options = options
+        self._clock = means.clock
+        self._bring = means.bring
+        self._inbox = means.inbox
+        self._mint = Mint(means.clock)
+        self._key = options.password.encode()
+        self._repeats = Repeats()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_failing = False
+        self._log = _log.bind(carrier=name)
+
+    async def recall(self) -> None:
+        """Learn what may come again because the last run ended before it was answered. Raises if it cannot."""
+        for carrier_id in await self._inbox.unanswered(self._name):
+            self._repeats.lose(carrier_id.partition(".")[0], carrier_id, self._clock.uptime())
+
+    def take(self, link: Link, delivered: Delivered) -> None:
+        """Take something in, and answer it when that is done."""
+        what = read(delivered.message, self._options)
+        if isinstance(what, Text):
+            self._start(self._take_text(link, delivered, what))
+        else:
+            self._start(self._take_other(link, delivered, what))
+
+    def lost(self, link: Link) -> None:
+        """This connection is closed: what has no answer yet will not get it."""
+        now = self._clock.uptime()
+        for carrier_id, digest in link.unanswered.items():
+            self._repeats.lose(digest, carrier_id, now)
+        self._repeats.close(link, now, broken=not link.is_unbound)
+
+    async def sweep(self) -> None:
+        """Bring on messages whose parts have come, and those that have waited for a missing one for long enough."""
+        for parts in await self._inbox.waiting_parts(self._name, self._options.parts_s, MOST_SWEPT):
+            await self._bring_parts(parts)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_text(self, link: Link, delivered: Delivered, text: Text) -> None:
+        digest, now = digest_of(delivered.message, self._key), self._clock.uptime()
+        claimed = self._repeats.claim(digest, now)
+        doubtful = claimed is None and self._repeats.is_doubtful(digest, now)
+        carrier_id = claimed or f"{digest}.{self._mint.sid('IN')}"
+        link.unanswered[carrier_id] = digest
+        status = await self._outcome(
+            self._bring(Inbound(self._name, carrier_id, text.number, text.sender, text.body))
+        )
+        if not link.answer(delivered, status):
+            return  # the connection is lost, and the SMSC will bring it again
+        del link.unanswered[carrier_id]
+        if status == Status.TEMPORARY_APP_ERROR:
+            # It will come again; and if it was stored after all, it is known by its id.
+            self._repeats.lose(digest, carrier_id, self._clock.uptime())
+        if status == Status.OK:
+            self._repeats.note_answer(link, digest, self._clock.uptime())
+            await self._outcome(self._inbox.answered(self._name, carrier_id))
+            if doubtful:
+                await self._outcome(self._notify(text.sender, text.number, problems.MESSAGE_MAYBE_REPEATED))
+
+    async def _take_other(
+        self, link: Link, delivered: Delivered, what: Piece | Receipt | Unreadable | None
+    ) -> None:
+        """Any of these may come again, answered or not, and harms nothing then."""
+        status: Status = Status.OK
+        match what:
+            case None:
+                pass
+            case Piece():
+                status = await self._outcome(self._keep(delivered, what))
+            case Receipt(number, message_id, state):
+                report = Report(self._name, number, message_id, state)
+                status = await self._outcome(self._bring(report))
+            case Unreadable(sender, number, why):
+                status = await self._outcome(self._notify(sender, number, problems.MESSAGE_UNREADABLE, why))
+                if status == Status.OK:
+                    status = Status.PERMANENT_APP_ERROR
+        link.answer(delivered, status)
+
+    async def _keep(self, delivered: Delivered, piece: Piece) -> bool:
+        parts = await self._inbox.keep_part(
+            Part(
+                carrier_account=self._name,
+                sender=piece.sender,
+                number=piece.number,
+                reference=piece.reference,
+                place=piece.place,
+                total=piece.total,
+                message_id=f"parts.{self._mint.sid('IN')}",
+                coding=piece.coding,
+                content=piece.content.hex(),
+                digest=digest_of(delivered.message, self._key),
+            )
+        )
+        return await self._bring_parts(parts) if parts else True
+
+    async def _bring_parts(self, parts: list[Part]) -> bool:
+        """Bring on what there is of a message that came in parts; an event says so where one is missing."""
+        first = parts[0]
+        body = _join(parts, self._options)
+        known = await self._bring(Inbound(self._name, first.message_id, first.number, first.sender, body))
+        await self._inbox.mark_brought(first)
+        if known and len(parts) < first.total:
+            said = f"{len(parts)} of {first.total} parts came"
+            await self._notify(first.sender, first.number, problems.MESSAGE_INCOMPLETE, said)
+        return known
+
+    async def _notify(self, sender: str, number: str, code: Code, why: str = "") -> bool:
+        return await self._bring(Notice(self._name, number, sender, code, why))
+
+    async def _outcome(self, work: Awaitable[bool | None]) -> Status:
+        """What the SMSC is told once `work` is done, which gives False for a number that is none of this account's."""
+        try:
+            known = await work
+        except Exception as error:
+            if not self._is_failing:  # told once, however often it comes again
+                self._log.error("smpp.not_stored", exc_info=error)
+            self._is_failing = True
+            return Status.TEMPORARY_APP_ERROR
+        self._is_failing = False
+        return Status.PERMANENT_APP_ERROR if known is False else Status.OK
+
+
+def _join(parts: list[Part], options: SmppOptions) -> str:
+    """The text of these parts, which are in order, with a mark for each gap."""
+    texts: list[str] = []
+    run: list[tuple[int, bytes]] = []
+    there = {part.place: part for part in parts}
+    for place in range(1, parts[0].total + 1):
+        part = there.get(place)
+        if part is not None:
+            run.append((part.coding, bytes.fromhex(part.content)))
+        elif run or not texts:
+            texts += [decode(run, options), GAP]
+            run = []
+    return "".join([*texts, decode(run, options)])
