@@ -88,7 +88,8 @@ async def test_the_wal_does_not_grow_without_bound_under_load(
 ) -> None:
     """While writes and reads go on without a pause. The sizes are scaled down, so that little has to be written."""
     monkeypatch.setattr("maskline.store.sqlite.CHECKPOINT_BYTES", 256 << 10)
-    monkeypatch.setattr("maskline.store.sqlite.RESTART_BYTES", 2 << 20)
+    monkeypatch.setattr("maskline.store.sqlite.RESTART_PAGES", 512)
+    monkeypatch.setattr("maskline.store.sqlite.MOST_LOG_BYTES", 4 << 20)
     async with opened(tmp_path, clock) as store:
         await store.write(
             lambda tx: tx.execute("CREATE TABLE load (id INTEGER PRIMARY KEY, body BLOB)") and None

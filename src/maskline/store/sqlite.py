@@ -50,7 +50,10 @@ OLDEST_SQLITE = (3, 35, 0)
 READERS = 3
 READ_LIMIT_S = 1.0
 CHECKPOINT_BYTES = 8 << 20
-RESTART_BYTES = 64 << 20
+RESTART_PAGES = 16_384
+"""With so many in the log it is begun anew: some 64 MiB, and what comes until that is seen."""
+MOST_LOG_BYTES = 128 << 20
+"""What its file may keep. A commit that makes it grow waits twice as long for the disk."""
 WRITER_CACHE_KIB = 8192
 CUT_MS = 50
 """How long the log's end may be waited for, which holds up whoever writes."""
@@ -112,13 +115,17 @@ def _die(error: BaseException) -> None:
     os._exit(1)
 
 
-def _checkpoint(connection: sqlite3.Connection) -> None:
-    """As much as goes without waiting for anybody. What cannot be done now (the disk may be full) stays in the WAL."""
+def _checkpoint(connection: sqlite3.Connection) -> int:
+    """As much as goes without waiting for anybody; how many pages the log had. What cannot be done now (the disk may be
+    full) stays in the log.
+    """
     try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        (_, pages, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
             _die(error)
+        return 0
+    return int(pages)
 
 
 class _Engine:
@@ -216,8 +223,7 @@ class SqliteStore:
             # Less than a reader has: in a file below 1 GiB, SQLite goes through all of the cache at the end of each
             # transaction that has split a page, which nearly all of them do.
             connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
-            # Or the file would keep its largest size, and look for ever as if there were that much to do.
-            connection.execute(f"PRAGMA journal_size_limit={RESTART_BYTES}")
+            connection.execute(f"PRAGMA journal_size_limit={MOST_LOG_BYTES}")
             now = self._time.now()
             migrate(connection.execute, now)
             if self._serve:
@@ -353,8 +359,7 @@ class SqliteStore:
             if self._closing:
                 break
             self._checkpoint.clear()
-            _checkpoint(connection)
-            if self._wal_bytes() > RESTART_BYTES:
+            if _checkpoint(connection) > RESTART_PAGES:
                 _checkpoint(connection)  # what was written during the first one: what is left then is little
                 self._caught_up = True
         connection.close()
