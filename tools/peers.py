@@ -9,11 +9,16 @@ CLIENTS = [
     f".clients/{name}/.ready"
     for name in ("python-8", "python-6", "node-6", "node-4", "node-segments", "node-smpp")
 ]
+POSTGRES = (
+    "{ ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; } &&"
+    " { test $(id -u) != 0 || unshare -U --map-user=1000 --map-group=1000 -- true; }"
+)
 NAMESPACES = "unshare --mount --net true || unshare --map-root-user --mount --net true"
 
 # What must succeed for the peer to be of use, and what is left out without it. strace may be installed and yet not
 # be allowed to trace, as in some containers.
 PEERS = {
+    "PostgreSQL": (["sh", "-c", POSTGRES], "the store and what is built on it, on a PostgreSQL server"),
     "strace": (["strace", "-o", "/dev/null", "true"], "the count of fdatasyncs before an answer"),
     "curl": (["curl", "--version"], "the README's curl lines"),
     "gcc": (["gcc", "--version"], "what happens when the disk fails"),

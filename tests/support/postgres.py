@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
+from shlex import quote
 
 import psycopg
 
@@ -26,7 +28,15 @@ def as_user() -> list[str]:
     return ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"] if os.geteuid() == 0 else []
 
 
-ENGINES = ("sqlite", "postgres") if find_program("initdb") else ("sqlite",)
+def is_usable() -> bool:
+    """Whether a server can be started here: its programs are there, and root may become somebody else."""
+    return (
+        find_program("initdb") is not None
+        and not subprocess.run([*as_user(), "true"], capture_output=True, check=False).returncode
+    )
+
+
+ENGINES = ("sqlite", "postgres") if is_usable() else ("sqlite",)
 
 _EMPTY = """
 DO $$ DECLARE tab text; BEGIN
@@ -46,11 +56,12 @@ class PostgresServer:
         self.data = directory / "pg"
         self._directory = directory
         self._settings = settings
+        self._names = count(1)
 
     def start(self) -> "PostgresServer":
         if not self.data.exists():
             self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        options = [f"-c {setting}" for setting in self._settings]
+        options = [f"-c {quote(setting)}" for setting in self._settings]
         options += [
             "-c listen_addresses=",
             f"-c unix_socket_directories={self._directory}",
@@ -65,19 +76,28 @@ class PostgresServer:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self._directory}"
 
+    def fresh(self) -> str:
+        """The URL of a database of the caller's own, in which there is nothing at all."""
+        name = f"fresh_{next(self._names)}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        return self.url(name)
+
     def empty(self) -> str:
         """The URL of a database without any rows, which the next one who asks gets, too."""
         with psycopg.connect(self.url()) as connection:
             connection.execute(_EMPTY)
         return self.url()
 
-    def _run(self, program: str, *args: str) -> None:
+    def run(self, program: str, *args: str) -> None:
+        """Run one of PostgreSQL's programs, which must succeed."""
         found = find_program(program)
         assert found is not None
         # Not captured through a pipe: the server keeps it open.
         with (self._directory / "run.log").open("w+") as log:
-            done = subprocess.run(
-                [*as_user(), found, "-D", str(self.data), *args], stdout=log, stderr=log, check=False
-            )
+            done = subprocess.run([*as_user(), found, *args], stdout=log, stderr=log, check=False)
             log.seek(0)
             assert done.returncode == 0, log.read()
+
+    def _run(self, program: str, *args: str) -> None:
+        self.run(program, "-D", str(self.data), *args)
