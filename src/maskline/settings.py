@@ -206,6 +206,8 @@ def _check_database(settings: Settings) -> None:
     if settings.database_url is not None:
         if not re.match(r"postgres(ql)?://", settings.database_url):
             raise SettingsError("database_url: must begin with postgresql://; leave it out to use SQLite")
+        if _is_torn(settings.database_url):
+            raise SettingsError("database_url: in a user name or password write @ as %40 and / as %2F")
         if settings.secret_key is None:
             raise SettingsError(
                 "secret_key: is required with database_url, and the same for every server of the database"
@@ -218,6 +220,12 @@ def _check_database(settings: Settings) -> None:
         raise SettingsError(
             "role: on SQLite one server owns the database; use role all, or api to accept only"
         )
+
+
+def _is_torn(url: str) -> bool:
+    """Whether the rest of a password would be taken for the server's name, and told in errors."""
+    authority, _, rest = url.partition("://")[2].partition("/")
+    return authority.count("@") > 1 or "@" in rest.partition("?")[0]
 
 
 def _check_addresses(settings: Settings) -> None:

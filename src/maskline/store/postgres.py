@@ -40,12 +40,14 @@ from maskline.store.engine import (
     Wake,
     no_pseudonym,
 )
-from maskline.store.migrate import SchemaTooOld, is_behind, migrate, schema_version
+from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
 from maskline.store.sessions import follow_idle_limit
 from maskline.store.writer import Writer
 
 OLDEST_SERVER = 150000
 READERS = 4
+CONNECTIONS = READERS + 1
+"""How many a process has: those that read, and the one that writes."""
 READ_LIMIT_MS = 1000
 CONNECT_S = 3
 IDLE_LIMIT_MS = 5000
@@ -110,13 +112,29 @@ def _is_environment(error: BaseException) -> bool:
     return isinstance(error, known) and not _is_conflict(error)
 
 
+_WRONG_STATEMENT = "42"
+"""The class of errors that are a statement's own, whatever its values."""
+
+
 def _told(error: Exception) -> Exception:
-    """What a caller is told of an error that its own operation met."""
+    """What a caller is told of an error that its own operation met. What PostgreSQL says of a row holds its values,
+    which are nobody's to read in a log.
+    """
     if not isinstance(error, psycopg.Error):
         return error
-    told = (StoreUnavailable if _is_environment(error) else StoreRefused)(str(error))
-    told.__cause__ = error
-    return told
+    told: Exception
+    if _is_environment(error):
+        told = StoreUnavailable(_in_one_line(error))
+    else:
+        said = error.diag
+        is_ours = (said.sqlstate or "").startswith(_WRONG_STATEMENT)
+        where = said.message_primary if is_ours else said.constraint_name or said.table_name
+        told = StoreRefused(f"{type(error).__name__}: {where}" if where else type(error).__name__)
+    return told.with_traceback(error.__traceback__)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _die(error: BaseException) -> None:
@@ -128,7 +146,10 @@ class Dialer:
     """Opens connections. While that fails, tries at growing distances only, and in between fails at once."""
 
     def __init__(self, url: str) -> None:
-        given = conninfo_to_dict(url)
+        try:
+            given = conninfo_to_dict(url)
+        except psycopg.ProgrammingError:  # which says the wrong part, and that may be one of a password
+            raise StoreUnavailable("database_url is not a URL of a PostgreSQL database") from None
         given["options"] = f"{_OPTIONS} {given.get('options') or ''}"
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **given})
         self._lock = threading.Lock()
@@ -301,7 +322,7 @@ class PostgresStore:
         try:
             await asyncio.to_thread(self._prepare, migrate)
         except psycopg.Error as error:
-            raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+            raise _cannot_open(error) from None
         self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
         own_time = None if self._time is None else self._time.now
         self._engine = _Engine(self._dialer, self._run, self._tx, own_time)
@@ -311,13 +332,7 @@ class PostgresStore:
 
     def _prepare(self, migrating: bool) -> None:
         with self._dialer.dial() as connection:
-            if connection.info.server_version < OLDEST_SERVER:
-                raise StoreUnavailable("the PostgreSQL server is too old; maskline needs 15 or newer")
-            encoding = connection.info.parameter_status("server_encoding")
-            if encoding != "UTF8":
-                raise StoreUnavailable(
-                    f"the database has the encoding {encoding}; make one with ENCODING 'UTF8'"
-                )
+            _check_server(connection)
             execute = _execute(connection)
             connection.execute(
                 "SELECT pg_advisory_lock($1)", (_TURN,)
@@ -371,7 +386,8 @@ class PostgresStore:
                 if not connection.closed:
                     connection.execute("ROLLBACK")
         except psycopg.Error as error:
-            raise _told(error) from error
+            told = _told(error)
+        raise told
 
     def _reader(self) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
@@ -403,14 +419,40 @@ class PostgresStore:
         return self._writing.subscribe(wake)
 
 
-def find_meta(url: str) -> dict[str, str]:
-    """What a database notes about itself; nothing if it is empty. Raises StoreUnavailable."""
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[tuple[Execute, int]]:
+    """A connection for a look: its `execute`, outside any transaction, and the server's version, such as 150018.
+
+    Raises StoreUnavailable, from within too.
+    """
     try:
         with Dialer(url).dial() as connection:
-            (known,) = connection.execute("SELECT to_regclass('meta') IS NOT NULL").fetchone() or (False,)
-            return dict(connection.execute("SELECT name, value FROM meta").fetchall()) if known else {}
+            _check_server(connection)
+            yield _execute(connection), connection.info.server_version
     except psycopg.Error as error:
-        raise StoreUnavailable(f"the database cannot be opened: {error}") from error
+        raise _cannot_open(error) from None
+
+
+def find_meta(url: str) -> dict[str, str]:
+    """What a database notes about itself; nothing if it is empty. Raises StoreUnavailable."""
+    with opened(url) as (execute, _):
+        (known,) = execute("SELECT to_regclass('meta') IS NOT NULL").fetchone()
+        return dict(execute("SELECT name, value FROM meta").fetchall()) if known else {}
+
+
+def _cannot_open(error: psycopg.Error) -> StoreUnavailable:
+    return StoreUnavailable(f"the database cannot be opened: {_in_one_line(error)}")
+
+
+def _check_server(connection: psycopg.Connection[Any]) -> None:
+    """Raises StoreUnavailable for a server or a database on which we cannot keep what we promise."""
+    if connection.info.server_version < OLDEST_SERVER:
+        raise StoreUnavailable("the PostgreSQL server is too old; maskline needs 15 or newer")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreUnavailable(
+            f"the database has the encoding {encoding}; make one with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _database_time(connection: psycopg.Connection[Any]) -> Instant:
