@@ -34,7 +34,7 @@ class Translated(NamedTuple):
     def values(self, params: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
         """The values in the order in which the text wants them."""
         if self.names is None:
-            return params  # type: ignore[return-value]
+            return () if isinstance(params, Mapping) else params
         return [params[name] for name in self.names]  # type: ignore[call-overload]
 
 

@@ -68,9 +68,9 @@ def insert_key(tx: Tx, key: ApiKey) -> None:
 
 def list_keys(tx: Tx, account_sid: str | None = None) -> list[ApiKey]:
     """All keys, or one account's, the oldest first."""
+    whose = "" if account_sid is None else "WHERE account_sid = :account "
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM keys WHERE :account IS NULL OR account_sid = :account ORDER BY created_at, sid",
-        {"account": account_sid},
+        f"SELECT {_COLUMNS} FROM keys {whose}ORDER BY created_at, sid", {"account": account_sid}
     ).fetchall()
     return [ApiKey(*row) for row in rows]
 

@@ -91,9 +91,9 @@ def list_own_numbers(tx: Tx, account_sid: str, seek: Seek, filters: dict[str, st
 
 def list_numbers(tx: Tx, account_sid: str | None = None) -> list[ProxyNumber]:
     """The directory, or one account's part of it, in order of number."""
+    whose = "" if account_sid is None else "WHERE account_sid = :account "
     rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM numbers WHERE :account IS NULL OR account_sid = :account ORDER BY phone_number",
-        {"account": account_sid},
+        f"SELECT {_COLUMNS} FROM numbers {whose}ORDER BY phone_number", {"account": account_sid}
     ).fetchall()
     return [_number(row) for row in rows]
 
