@@ -39,6 +39,7 @@ from maskline.cli_play import play_scene
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
 from maskline.domain.model import DAY
+from maskline.findings import Finding
 from maskline.flows.restored import Restored
 from maskline.flows.retention import prune
 from maskline.play.client import StepFailed
@@ -251,7 +252,7 @@ def prune_database(settings: Settings, days: int | None, as_json: bool) -> None:
 @json_option
 def run_doctor(as_json: bool, **flags: Any) -> None:
     """Check settings, data directory and database; each problem comes with a remedy."""
-    findings: list[doctor.Finding] = []
+    findings: list[Finding] = []
     for finding in doctor.examine(lambda: load(flags)):
         findings.append(finding)
         if not as_json:

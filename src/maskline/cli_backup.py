@@ -27,6 +27,11 @@ from maskline.store.inspection import inspect
 def backup(file: Path, force: bool, as_json: bool, **flags: str) -> None:
     """Copy the database to FILE, beside its server; marked, so that a restore sends nothing twice."""
     settings = load(flags)
+    if settings.database_url is not None:
+        raise click.UsageError(
+            "of a PostgreSQL database use pg_dump, or base backups with the log archived"
+            " (docs/how-to/use-postgresql.md tells how, and what makes a restore send nothing twice)"
+        )
     source = Path(settings.data) / DATABASE
     if not source.exists():
         raise click.ClickException(f"there is no database in {settings.data}")

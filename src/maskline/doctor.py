@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,27 +15,16 @@ from maskline.api.render import render_date
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import SystemClock
 from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
+from maskline.doctor_postgres import SERVERS, examine_server, read_carried
 from maskline.domain.model import SECOND
+from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.runtime import CannotListen, check_account, check_address, check_tls
 from maskline.settings import Settings, SettingsError
-from maskline.store.backup import MARK
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served, list_carried
-from maskline.store.migrate import SchemaTooNew, is_behind
 from maskline.store.sqlite import OLDEST_SQLITE, SQLITE
-from maskline.vault import Vault
 
 LEAST_FREE = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. A problem has a remedy."""
-
-    name: str
-    ok: bool
-    says: str
-    remedy: str | None = None
 
 
 def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
@@ -53,9 +41,29 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     if settings.tls_cert is not None:
         yield _certificate(Path(settings.tls_cert))
     yield _public_url(settings)
-    yield _sqlite()
     yield Finding("sandbox", True, "on; messages go to virtual handsets only" if settings.sandbox else "off")
     yield from _carriers(settings, accounts)
+    if settings.database_url is None:
+        yield from _embedded(settings)
+    else:
+        yield from _remote(settings, settings.database_url)
+    yield from _at_carriers(settings, accounts)
+
+
+def _remote(settings: Settings, url: str) -> Iterator[Finding]:
+    """A PostgreSQL database, of which the data directory has no more than the first account."""
+    data = Path(settings.data)
+    yield _directory(data) if data.is_dir() else _missing(data)
+    served = False
+    for finding in examine_server(settings, url):
+        served = served or finding.name == SERVERS
+        yield finding
+    if not served:  # one of them may be the one that listens here
+        yield _address(settings)
+
+
+def _embedded(settings: Settings) -> Iterator[Finding]:
+    yield _sqlite()
     data = Path(settings.data)
     if not data.is_dir():
         yield _missing(data)
@@ -72,7 +80,6 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
         yield Finding("database", True, f"{path} is not there yet; `maskline serve` makes it")
     else:
         yield from _database(settings, path)
-    yield from _at_carriers(settings, accounts, path)
 
 
 def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
@@ -86,17 +93,22 @@ def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Ite
         yield Finding("carriers", False, "there is no account, and the sandbox is off", remedy)
 
 
-def _at_carriers(
-    settings: Settings, accounts: Mapping[str, CarrierAccount], database: Path
-) -> Iterator[Finding]:
+def _at_carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
     """What the carriers say themselves, of each account and of its numbers in pools."""
     for account in accounts.values():
         try:
-            numbers = list_carried(database, account.name) if database.exists() else []
-        except StoreUnavailable:  # told before
+            numbers = _carried(settings, account.name)
+        except (StoreUnavailable, SettingsError):  # told before
             numbers = []
         for checked in asyncio.run(check_account(settings, account, numbers)):
             yield Finding(f"carrier {account.name}", checked.remedy is None, checked.says, checked.remedy)
+
+
+def _carried(settings: Settings, carrier_account: str) -> list[str]:
+    if settings.database_url is not None:
+        return read_carried(settings.database_url, carrier_account)
+    path = Path(settings.data) / DATABASE
+    return list_carried(path, carrier_account) if path.exists() else []
 
 
 def _certificate(file: Path) -> Finding:
@@ -183,50 +195,10 @@ def _database(settings: Settings, path: Path) -> Iterator[Finding]:
         yield Finding("database", False, f"is damaged: {found.fault}", "stop the server and restore a backup")
         return
     yield Finding("database", True, "can be read, and its pages are whole")
-    yield _schema(int(found.meta.get("schema_version", 0)))
-    yield _key(settings, path.parent, found.meta.get("key_id"))
+    yield schema_of(found.meta, "stop the server and run `maskline migrate`")
+    yield key_of(found.meta, settings)
     yield _clock(int(found.meta.get("migrated_at", 0)))
-    if MARK in found.meta:
-        said = (
-            f"is the one of {render_date(int(found.meta[MARK]))}; the first start gives up what waits in it"
-        )
-        yield Finding("backup", True, f"{said} (delivery-unknown), or with --resend-restored sends it")
-
-
-def _schema(version: int) -> Finding:
-    try:
-        behind = is_behind(version)
-    except SchemaTooNew as error:
-        return Finding("schema", False, str(error), "use the newer maskline")
-    if behind:
-        return Finding(
-            "schema", False, f"{version} is not the newest", "stop the server and run `maskline migrate`"
-        )
-    return Finding("schema", True, f"{version}, the newest")
-
-
-def _key(settings: Settings, data: Path, key_id: str | None) -> Finding:
-    file = data / KEY_FILE
-    source, key = "the secret key given", settings.secret_key
-    remedy = "give the key that this database was made with; without it the auth tokens in it are lost"
-    if key is None:
-        source = str(file)
-        if not file.exists():
-            return Finding("secret key", False, f"{file} is not there and none is given", remedy)
-        try:
-            key = file.read_bytes().decode("ascii", "replace").strip()
-        except OSError as error:
-            said = f"{file} cannot be read: {error.strerror}"
-            return Finding("secret key", False, said, "give it to the user that the server runs as")
-    try:
-        vault = Vault(key)
-    except ValueError:
-        return Finding("secret key", False, f"{source} is not 64 hexadecimal digits", remedy)
-    if key_id not in (None, vault.key_id):
-        return Finding(
-            "secret key", False, f"{source} is not the one that this database was made with", remedy
-        )
-    return Finding("secret key", True, f"{source} fits the database")
+    yield from backup_of(found.meta)
 
 
 def _clock(migrated_at: int) -> Finding:

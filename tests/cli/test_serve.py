@@ -158,7 +158,7 @@ SID = "AC" + "0f" * 16
         (["--port", "http"], {}, "'http' is not a valid integer range"),
         (["--role", "worker"], {}, "role: on SQLite one server owns the database"),
         (["--workers", "2"], {}, "workers: on SQLite one process owns the database"),
-        (["--database-url", "postgresql://x"], {}, "database_url: PostgreSQL comes in a later release"),
+        (["--database-url", "postgresql://x"], {}, "secret_key: is required with database_url"),
         (["--tls-cert", "cert.pem"], {}, "tls_cert and tls_key go together"),
         (["--config", "nix.toml"], {}, "'nix.toml' does not exist"),
         ([], {"MASKLINE_PORT": "65536"}, "port: must be between 0 and 65535"),
