@@ -38,14 +38,15 @@ from maskline.cli_people import people
 from maskline.cli_play import play_scene
 from maskline.clock import SystemClock
 from maskline.datadir import WrongDatabase, open_store, open_vault
-from maskline.domain.model import DAY
+from maskline.domain.model import DAY, Instant
 from maskline.findings import Finding
 from maskline.flows.restored import Restored
 from maskline.flows.retention import prune
+from maskline.mint import Mint
 from maskline.play.client import StepFailed
 from maskline.runtime import CannotListen, Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
-from maskline.store.backup import CannotBackUp
+from maskline.store.backup import CannotBackUp, mark
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, SchemaTooOld, is_behind
 from maskline.store.sessions import count_old_sessions
@@ -190,26 +191,54 @@ main.add_command(backup)
 
 @main.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit code 1 if something is missing.")
+@click.option(
+    "--restored",
+    is_flag=True,
+    help="Mark the database as a restored copy, so that the first start on it sends nothing twice.",
+)
 @data_option
 @config_option
-def migrate(check: bool, **flags: Any) -> None:
+def migrate(check: bool, restored: bool, **flags: Any) -> None:
     """Bring the database's schema up to date; make the database where there is none."""
     settings = load(flags)
+    if check and restored:
+        raise click.UsageError("--check changes nothing, and --restored does: give one of them")
     version = schema_version(settings)
+    if restored and not version:
+        raise click.ClickException(f"there is no database in {place(settings)}; restore it first")
     if not is_behind(version):
         click.echo(f"Up to date: schema {version}.")
-        return
-    if check:
+        if not restored:
+            return
+    elif check:
         said = f"has schema {version}, which is not the newest" if version else "is not there"
         raise click.ClickException(f"the database {said}; run `maskline migrate`")
+    marked = asyncio.run(_migrate(settings, restored=restored))
+    if is_behind(version):
+        click.echo("The database is up to date." if version else f"Made the database in {place(settings)}.")
+    if marked is not None:
+        click.echo(
+            f"Marked as a copy of {render_date(marked)}: the first start gives up what waits in it, or with"
+            " --resend-restored sends it."
+        )
 
-    async def run() -> None:
-        # As a server would: none may run on it, or start, meanwhile.
-        store = await open_store(settings, SystemClock(), open_vault(settings), migrate=True)
+
+async def _migrate(settings: Settings, *, restored: bool) -> Instant | None:
+    """On SQLite as a server would: none may run on it, or start, meanwhile."""
+    clock = SystemClock()
+    run = Mint(clock).sid("RN")
+    store = await open_store(settings, clock, open_vault(settings), run=run, migrate=True)
+    try:
+        if not restored:
+            return None
+        marked = await store.write(mark, run)
+    finally:
         await store.close()
-
-    asyncio.run(run())
-    click.echo("The database is up to date." if version else f"Made the database in {place(settings)}.")
+    if marked is None:
+        raise click.ClickException(
+            "somebody wrote into this database less than 15 seconds ago; stop the servers, and mark it again then"
+        )
+    return marked
 
 
 @main.command("prune")

@@ -307,6 +307,23 @@ def test_a_backup_of_an_older_schema(servers: Servers, invoke: Invoke) -> None:
     assert restored.stop() == 0
 
 
+def test_a_copy_that_was_made_by_other_means(
+    accepting: CrashingServer, servers: Servers, invoke: Invoke
+) -> None:
+    write(accepting.api, 1)
+    served = invoke("migrate", "--restored", "--data", "data")
+    assert (served.exit_code, "another maskline server has this" in served.output) == (2, True)
+    assert accepting.stop() == 0
+    shutil.copytree("data", "restored")
+    marked = invoke("migrate", "--restored", "--data", "restored")
+    assert (marked.exit_code, "Marked as a copy of 20" in marked.output) == (0, True)
+    waited = rows(Path("restored/maskline.db"), WAITING)
+    restored = servers("restored").start()
+    assert len(waited) == 8 and restored.rows(UNKNOWN) == restored.rows(EVENTS) == waited
+    assert restored.rows(HANDED_OVER) == []
+    assert restored.stop() == 0
+
+
 # The copy
 
 

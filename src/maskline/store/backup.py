@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from maskline.domain.model import Instant
-from maskline.store.engine import StoreUnavailable, Tx
+from maskline.store.engine import DEAD_AFTER_US, StoreUnavailable, Tx
 
 MARK = "backed_up_at"
 """In the meta table of a copy, and of no other database: when it was made."""
@@ -24,6 +24,7 @@ SYNC_STEPS = 2
 _BESIDE = ("-wal", "-shm", "-journal")
 
 _MARK = "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
+_MARKED = "SELECT 1 FROM meta WHERE name = ?"
 _UNMARK = "DELETE FROM meta WHERE name = ?"
 
 
@@ -141,6 +142,24 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_marked(tx: Tx) -> bool:
+    """Whether this database is a copy on which no server has begun to work."""
+    return tx.execute(_MARKED, (MARK,)).fetchone() is not None
+
+
+def mark(tx: Tx, run: str) -> Instant | None:
+    """This database is a copy, made by other means than `back_up`: when somebody last wrote into what it is a copy of.
+
+    `run` is the caller's own; None, and nothing is marked, where another has this very database.
+    """
+    (seen_at,) = tx.execute("SELECT max(seen_at) FROM runs WHERE id <> ?", (run,)).fetchone()
+    if seen_at is not None and seen_at > tx.now - DEAD_AFTER_US:
+        return None
+    made_at = Instant(seen_at or tx.now)
+    tx.execute(_MARK, (MARK, str(made_at)))
+    return made_at
 
 
 def unmark(tx: Tx) -> None:

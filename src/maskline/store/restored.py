@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.phone import mask
+from maskline.store.backup import is_marked
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.lanes import LaneRow
@@ -40,7 +41,11 @@ class GivenUp:
 
 
 def give_up_waiting(tx: Tx, after: int, event_sids: list[str]) -> GivenUp:
-    """Walk the outbox onward from `after`, a row for each SID, and give up the messages in it. Nobody may be at one."""
+    """Walk the outbox onward from `after`, a row for each SID, and give up the messages in it. Nobody may be at one:
+    where another process has come to the end before and has begun to work, nothing is done.
+    """
+    if not is_marked(tx):
+        return GivenUp()
     rows = tx.execute(_NEXT, (after, len(event_sids))).fetchall()
     done = GivenUp(after=rows[-1][1] if len(rows) == len(event_sids) else 0)
     for (topic, *fields), event_sid in zip(rows, event_sids, strict=False):
@@ -79,6 +84,8 @@ def give_up_texts(tx: Tx, event_sids: list[str]) -> int:
     """Do the same with texts from the sandbox's handsets that have not been brought: no real carrier brings what was
     acknowledged once more, but the sandbox's own memory is in the backup. Returns how many there were.
     """
+    if not is_marked(tx):
+        return 0
     texts = drop_texts(tx, len(event_sids))
     for (sender, number), event_sid in zip(texts, event_sids, strict=False):
         owner = tx.execute(_OWNER, (number,)).fetchone()
