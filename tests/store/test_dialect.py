@@ -11,6 +11,7 @@ from maskline.store.dialect import translate, translate_schema
         ("SELECT ? + ?", "SELECT $1 + $2", (1, 2)),
         ("SELECT ?2, ?1, ?2", "SELECT $2, $1, $2", (1, 2)),
         ("SELECT :b, :a, :b", "SELECT $1, $2, $1", {"a": 1, "b": 2}),
+        ("(a, b) < (:k0, :k1)", "(a, b) < ($1, $2)", {"k0": 1, "k1": 2}),
         ("SELECT '?', 'it''s :a', ?", "SELECT '?', 'it''s :a', $1", (1,)),
         ("SELECT max(a, b), max(a)", "SELECT GREATEST(a, b), max(a)", ()),
         ("SELECT min(coalesce(a, 0), ?) FROM t", "SELECT LEAST(coalesce(a, 0), $1) FROM t", (1,)),
@@ -23,11 +24,15 @@ def test_a_statement(text: str, expected: str, values: object) -> None:
     translated = translate(text)
     assert translated.text == expected
     want = (
-        [values[name] for name in ("b", "a", "mask") if name in values]
+        [values[name] for name in ("b", "a", "k0", "k1", "mask") if name in values]
         if isinstance(values, dict)
         else values
     )
     assert list(translated.values(values)) == list(want)  # type: ignore[arg-type]
+
+
+def test_names_without_a_place_are_not_wanted() -> None:
+    assert list(translate("SELECT 1").values({"a": 1})) == []
 
 
 def test_what_is_not_given_is_an_error() -> None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 _TOKEN = re.compile(
-    r"(?P<quoted>'(?:[^']|'')*')|(?P<at>\?(?P<place>\d*))|(?<!:):(?P<name>[a-z_]+)|\b(?P<call>max|min)\(|\binstr\("
+    r"(?P<quoted>'(?:[^']|'')*')|(?P<at>\?(?P<place>\d*))|(?<!:):(?P<name>[a-z_][a-z_0-9]*)|\b(?P<call>max|min)\(|\binstr\("
     r"|\bCROSS JOIN\b"
 )
 _LARGEST = {"max": "GREATEST", "min": "LEAST"}
