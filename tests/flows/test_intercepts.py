@@ -185,6 +185,7 @@ async def test_a_verdict_does_not_pass_a_message_that_came_before_and_that_nobod
     assert [one.body for one in house.carrier.sent] == ["first", "second"]
 
 
+@pytest.mark.engine("sqlite")
 async def test_a_verdict_costs_no_more_however_many_messages_to_others_wait(house: House) -> None:
     """Steps of SQLite's machine: sending may be far behind, and every verdict is a turn of the writer."""
     service = await house.service(intercept_callback_url="https://shop.example/")
