@@ -30,7 +30,7 @@ from maskline.flows.sessions import (
 )
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
-from maskline.store.accounts import set_events_url
+from maskline.store.accounts import put_meta, set_events_url
 from maskline.store.adoptions import (
     find_adoptions,
     keep_former,
@@ -42,7 +42,7 @@ from maskline.store.adoptions import (
     want_looks,
 )
 from maskline.store.alerts import claim_alerts, give_up_alerts, settle_alerts
-from maskline.store.backup import unmark
+from maskline.store.backup import MARK, unmark
 from maskline.store.bodies import blank_overdue
 from maskline.store.callbacks import (
     Attempt,
@@ -588,6 +588,7 @@ def give_up(tx: Tx, w: World) -> None:
         tx.execute(f"UPDATE services SET {url} = 'https://a.example/' WHERE sid = ?", (w.service_sid,))  # noqa: S608
         tx.wants.clear()
         receive_messages.fn(tx, [w.inbound(sender)])
+    put_meta(tx, MARK, str(tx.now))
     done = give_up_waiting(tx, 0, [w.mint.sid("NO") for _ in range(9)])
     assert done.sends >= 2 and done.received == 1
     give_up_texts(tx, [w.mint.sid("NO")])
