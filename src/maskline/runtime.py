@@ -46,6 +46,7 @@ from maskline.flows.optout_notices import OptOutNotices
 from maskline.flows.restored import Restored, begin_anew
 from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
+from maskline.flows.silence import Silence
 from maskline.flows.strangers import Strangers
 from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
@@ -173,12 +174,17 @@ async def check_account(
 
 
 async def _bring(
-    store: Store, mint: Mint, receive: Callable[[Inbound], Awaitable[Received]], event: CarrierEvent
+    store: Store,
+    mint: Mint,
+    receive: Callable[[Inbound], Awaitable[Received]],
+    silence: Silence,
+    event: CarrierEvent,
 ) -> bool:
     match event:
         case Inbound():
             return (await receive(event)).known
         case Report():
+            silence.reported(event.carrier_account)
             await receipts.report(store, event)
             return True
         case Notice():
@@ -193,6 +199,15 @@ def _open_accounts(
         name: account.open(replace(means, url=f"{means.url}/{name}")) for name, account in accounts.items()
     }
     return {**opened, carrier.name: carrier} if carrier is not None else opened
+
+
+def _limits_of_silence(accounts: Mapping[str, CarrierAccount]) -> dict[str, float]:
+    """For how long each account that reports may be silent."""
+    return {
+        name: account.options.report_within_s
+        for name, account in accounts.items()
+        if account.can.receipts and account.options.report_within_s
+    }
 
 
 def _lives(task: asyncio.Task[None]) -> bool:
@@ -259,7 +274,8 @@ class Server:
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
 
         receive = partial(inbound.receive, store, mint, options)
-        bring = partial(_bring, store, mint, receive)
+        silence = Silence(store, clock, mint, _limits_of_silence(accounts))
+        bring = partial(_bring, store, mint, receive, silence)
         self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
@@ -272,7 +288,7 @@ class Server:
         self._carriers = known
         carriers = known if settings.role == "all" else {}
         media = MediaRelay(clock, vault, self._http, url)
-        messages = Messages(store, clock, mint, carriers, options, media)
+        messages = Messages(store, clock, mint, carriers, options, media, silence=silence)
         self._worker: Worker | None = None
         customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)
@@ -300,7 +316,8 @@ class Server:
             self._worker = worker
             await worker.start()
             checks["worker"] = lambda: worker.is_running
-            self._tasks.append(asyncio.create_task(Adoptions(store, clock, mint, known).run()))
+            for task in (Adoptions(store, clock, mint, known), silence):
+                self._tasks.append(asyncio.create_task(task.run()))
             checks |= self._run_carriers()
         context = Context(
             store=store,

@@ -23,7 +23,7 @@ from tests.support.inside import Inside
 from tests.support.private import note
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
 from tests.support.twilio_api import OPTED_OUT, TwilioApi
-from tests.support.until import until
+from tests.support.until import turns, until
 from tests.support.vendor import Taken, Trouble
 
 EMPTY = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -504,6 +504,45 @@ async def test_with_its_service_every_number_goes_back(world: World) -> None:
     for number in NUMBERS:
         assert world.north.resources[number]["sms_url"] == "https://before.example/sms"
         assert world.north.resources[number]["sms_method"] == "GET"
+
+
+async def test_the_api_says_who_carries_a_number(world: World) -> None:
+    await world.put_down(SOUTHERN, "south")
+    joined = await world.join(SOUTHERN)
+    own = f"/2010-04-01/Accounts/{ACCOUNT_SID}/IncomingPhoneNumbers/{joined.json['sid']}.json"
+    for reply in (
+        joined,
+        await world.inside.request("GET", joined.json["url"]),
+        await world.inside.request("POST", joined.json["url"], {"IsReserved": "true"}),
+        await world.inside.request("GET", own),
+    ):
+        assert reply.headers["maskline-carrier-account"] == "south"
+
+
+async def test_an_account_that_never_reports_is_told_of_once(world: World) -> None:
+    async def hour() -> None:
+        for _ in range(130):
+            world.inside.clock.advance(30)
+            await turns(30)
+
+    await world.bring(world.text(world.ann, "hi"))
+    (first,) = await world.sent(1)
+    await hour()
+    await until_event(world, 49032)
+    await hour()
+    assert [code for code, _ in await world.events()] == [49032]
+    assert await world.legs() == [(70, 40)]
+    # It reports, and is silent again.
+    await world.bring(world.north.report(first, "delivered"))
+    await world.bring(world.text(world.ann, "hi again"))
+    await world.sent(2)
+    await hour()
+    await until_event(world, 49032, 2)
+
+
+async def until_event(world: World, code: int, count: int = 1) -> None:
+    while [found for found, _ in await world.events()].count(code) < count:
+        world.inside.clock.advance(30)
 
 
 async def test_a_short_code_has_texts_only(world: World) -> None:

@@ -28,6 +28,7 @@ from maskline.flows.sessions import (
     remove_participant,
     remove_session,
 )
+from maskline.flows.silence import has_heard
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import put_meta, set_events_url
@@ -263,6 +264,7 @@ def reports_by_sid(tx: Tx, w: World) -> None:
     named = Receipt(rows[0].number, "scripted/x", delivered, rows[0].message_sid)
     unknown = Receipt(rows[0].number, "scripted/z", delivered, "SM" + "0" * 32)
     assert merge_receipts.fn(tx, [named, unknown]) == [True, False]
+    has_heard(tx, ACCOUNT, "scripted", "KI")
     place = (w.service_sid, w.session_sid, rows[0].interaction_sid)
     assert find_claims(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set())
     tx.now = Instant(tx.now + 2 * SECOND)

@@ -14,6 +14,8 @@ from maskline.domain.problems import Problem
 from maskline.store.idempotency import Key
 
 REPLAYED = {"Idempotent-Replayed": "true"}
+CARRIER = "Maskline-Carrier-Account"
+"""The header that says which carrier account carries a number: Twilio's resources gain no fields."""
 
 
 class Authenticator(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from maskline.api import v2010
 from maskline.api.context import Context
-from maskline.api.http import REPLAYED, Answer, Request
+from maskline.api.http import CARRIER, REPLAYED, Answer, Request
 from maskline.api.render import Json
 from maskline.carriers import sandbox
 from maskline.domain import problems
@@ -63,6 +65,10 @@ def _render(number: ProxyNumber) -> Json:
     }
 
 
+def _show(number: ProxyNumber, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(_render(number), status, {CARRIER: number.carrier_account, **(headers or {})})
+
+
 class Inventory:
     """The handlers."""
 
@@ -88,7 +94,7 @@ class Inventory:
 
     async def fetch(self, request: Request) -> Answer:
         sid = v2010.sid_of(request, NumberKind.PHONE)
-        return Answer(_render(await self._c.store.read(load_own_number, request.account_sid, sid)))
+        return _show(await self._c.store.read(load_own_number, request.account_sid, sid))
 
     async def create(self, request: Request) -> Answer:
         phone = parse_phone(request.params.text("PhoneNumber") or "")
@@ -111,13 +117,13 @@ class Inventory:
         except Replayed as replayed:
             sid = replayed.resource_sid
             made = await self._c.store.read(load_own_number, request.account_sid, sid)
-            return Answer(_render(made), 201, REPLAYED)
-        return Answer(_render(made), 201)
+            return _show(made, 201, REPLAYED)
+        return _show(made, 201)
 
     async def update(self, request: Request) -> Answer:
         sid = v2010.sid_of(request, NumberKind.PHONE)
         name = request.params.text("FriendlyName", MOST_FRIENDLY_NAME)
-        return Answer(_render(await self._c.store.write(change_own_number, request.account_sid, sid, name)))
+        return _show(await self._c.store.write(change_own_number, request.account_sid, sid, name))
 
     async def delete(self, request: Request) -> Answer:
         sid = v2010.sid_of(request, NumberKind.PHONE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from maskline.api.context import Context, sid_in_path
-from maskline.api.http import REPLAYED, Answer, Request
+from maskline.api.http import CARRIER, REPLAYED, Answer, Request
 from maskline.api.pages import answer_page
 from maskline.api.render import Json
 from maskline.carriers import sandbox
@@ -60,8 +60,13 @@ class _Pool:
             )
         except Replayed as replayed:
             made = await self._c.store.read(_load, account_sid, service_sid, replayed.resource_sid)
-            return Answer(self._render(made), 201, REPLAYED)
-        return Answer(self._render(made), 201)
+            return self._show(made, 201, REPLAYED)
+        return self._show(made, 201)
+
+    def _show(
+        self, number: ProxyNumber, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        return Answer(self._render(number), status, {CARRIER: number.carrier_account, **(headers or {})})
 
     async def list(self, request: Request) -> Answer:
         account_sid, service_sid = request.account_sid, request.sids["service"]
@@ -78,7 +83,7 @@ class _Pool:
     async def fetch(self, request: Request) -> Answer:
         sid = sid_in_path(request.sids["sid"], self._kind)
         number = await self._c.store.read(_load, request.account_sid, request.sids["service"], sid)
-        return Answer(self._render(number))
+        return self._show(number)
 
     async def update(self, request: Request) -> Answer:
         sid = sid_in_path(request.sids["sid"], self._kind)
@@ -91,7 +96,7 @@ class _Pool:
             reserved,
             self._c.mint.sid("NO"),
         )
-        return Answer(self._render(number))
+        return self._show(number)
 
     async def delete(self, request: Request) -> Answer:
         sid = sid_in_path(request.sids["sid"], self._kind)

@@ -164,6 +164,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = 1
 
+    report_within_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="When it reports on nothing that it took for so long, an event says so; 0: never.",
+        ),
+    ] = 3600
+
     @property
     def throughput(self) -> Throughput:
         """The limits."""

@@ -297,6 +297,11 @@ MESSAGE_MAYBE_REPEATED = _warning(
     None,
     "A carrier brought a message again after a broken connection; it may be one that had been taken before.",
 )
+CARRIER_SILENT = _warning(
+    49032,
+    None,
+    "A carrier account takes messages and has reported on none for as long as report_within_s says; they stay sent.",
+)
 MEDIA_NOT_CARRIED = _warning(
     49020,
     None,

@@ -34,6 +34,7 @@ from maskline.domain.problems import Code
 from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
 from maskline.domain.text import MOST_BODY
 from maskline.flows.media import MediaRelay
+from maskline.flows.silence import Silence
 from maskline.metrics import CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
@@ -107,6 +108,7 @@ class Messages:
         relay: MediaRelay,
         *,
         deadline_s: float = SEND_DEADLINE_S,
+        silence: Silence | None = None,
     ) -> None:
         self.carriers = carriers
         self._store = store
@@ -115,6 +117,7 @@ class Messages:
         self._options = options
         self._relay = relay
         self._deadline_s = deadline_s
+        self._silence = silence
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
         self._paused_until: dict[str, float] = {}
         self._handovers = {(name, fate): Histogram(HANDOVERS) for name in carriers for fate in Fate}
@@ -291,6 +294,8 @@ class Messages:
             await self._classify(carrier, row, CarrierError(Kind.UNCERTAIN, "defect"), outcome)
         else:
             _sent(carrier, accepted, outcome)
+            if self._silence is not None:
+                self._silence.sent(carrier.name, row.account_sid, row.interaction_sid)
             await self._resume(carrier, row)
 
     def _attach(self, message: Outgoing, data: Data, row: Started, outcome: Outcome) -> Outgoing:
