@@ -118,6 +118,8 @@ class Params:
     def urls(self, name: str, most: int, most_length: int = 4000) -> list[str]:
         """The http or https URLs of a repeated parameter; an empty one is none. Raises 80701."""
         texts = [text for text in self.texts(name) if text]
+        if not texts:
+            return texts
         if len(texts) > most:
             raise _invalid(f"{name} (at most {most})")
         if any(len(text) > most_length for text in texts):

@@ -13,7 +13,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate
 
@@ -402,8 +402,8 @@ class PostgresStore:
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._writing.write(fn, *args, **kwargs)
 
-    async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
-        return await self._writing.batch(batched, item)
+    def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> Coroutine[Any, Any, ResultT]:
+        return self._writing.batch(batched, item)
 
     async def cut_log(self) -> bool:
         return True  # PostgreSQL's log is the operator's, who archives or replicates it

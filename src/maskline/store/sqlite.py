@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -299,8 +299,8 @@ class SqliteStore:
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await self._writing.write(fn, *args, **kwargs)
 
-    async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
-        return await self._writing.batch(batched, item)
+    def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> Coroutine[Any, Any, ResultT]:
+        return self._writing.batch(batched, item)
 
     async def cut_log(self) -> bool:
         return await asyncio.to_thread(self._cut_log)
