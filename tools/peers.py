@@ -22,6 +22,7 @@ PEERS = {
     "strace": (["strace", "-o", "/dev/null", "true"], "the count of fdatasyncs before an answer"),
     "curl": (["curl", "--version"], "the README's curl lines"),
     "gcc": (["gcc", "--version"], "what happens when the disk fails"),
+    "bearerbox": (["bearerbox", "--version"], "SMPP with Kannel at the other end"),
     "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
     "What `make clients` installs": (
         ["ls", *CLIENTS],
