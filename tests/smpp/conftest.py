@@ -1,7 +1,7 @@
 """An account at an SMSC on loopback, with a real store behind it and a clock that stands still."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 
 from maskline.carriers.base import Accepted, CarrierEvent, Means, Outgoing
 from maskline.carriers.smpp.carrier import SmppCarrier
@@ -23,6 +24,12 @@ from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House
 from tests.support.smsc import Smsc
 from tests.support.until import turns, until
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the server runs on: its sockets and errors are not those of asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
+
 
 NAME = "north"
 Bring = Callable[[CarrierEvent], Awaitable[bool]]

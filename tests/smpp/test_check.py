@@ -1,7 +1,6 @@
 """What `maskline doctor` says of an account at an SMSC."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,6 +53,7 @@ async def test_one_that_is_not_there() -> None:
     assert found.remedy is not None
 
 
-async def test_one_without_the_tls_that_is_asked_for(smsc: Smsc, tmp_path: Path) -> None:
+async def test_one_without_the_tls_that_is_asked_for(smsc: Smsc, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskline.carriers.smpp.link.CONNECT_S", 0.5)
     (found,) = await check(smsc, tls=True)
     assert "cannot be reached" in found.says

@@ -318,23 +318,26 @@ async def test_a_whole_that_was_not_brought_on_is_brought_by_the_next_run_once(
         assert await desk.bodies() == ["one two"]
 
 
-async def test_a_missing_part_is_waited_for_and_then_marked(desk: Desk) -> None:
-    _, ann, _ = await desk.house.pair()
-    for place in (2, 3, 5):
-        await desk.text(ann, udh(7, 6, place) + f"part {place} ".encode(), esm_class=0x40)
-    await desk.pass_time(590)
-    assert await desk.bodies() == []
-    for _ in range(300):
-        if await desk.house.events():
-            break
-        await desk.pass_time(1)
-    assert await desk.bodies() == ["…part 2 part 3 …part 5 …"]
-    assert await desk.house.rows("SELECT code FROM events") == [(49041,)]
-    await desk.house.sweeper.sweep()
-    assert await desk.house.rows("SELECT DISTINCT content, brought FROM parts") == [("", 1)]
-    desk.clock.advance(600)
-    await desk.house.sweeper.sweep()
-    assert await desk.house.one("SELECT count(*) FROM parts") == 0
+async def test_a_missing_part_is_waited_for_and_then_marked(
+    store: SqliteStore, clock: FakeClock, smsc: Smsc
+) -> None:
+    async with at_work(store, clock, smsc, parts_s=30) as desk:
+        await desk.bound()
+        _, ann, _ = await desk.house.pair()
+        for place in (2, 3, 5):
+            await desk.text(ann, udh(7, 6, place) + f"part {place} ".encode(), esm_class=0x40)
+        await desk.pass_time(29)
+        assert await desk.bodies() == []
+        for _ in range(300):
+            if await desk.house.events():
+                break
+            await desk.pass_time(1)
+        assert await desk.bodies() == ["…part 2 part 3 …part 5 …"]
+        assert await desk.house.rows("SELECT code FROM events") == [(49041,)]
+        assert await desk.house.rows("SELECT DISTINCT content, brought FROM parts") == [("", 1)]
+        clock.advance(600)
+        await desk.house.sweeper.sweep()
+        assert await desk.house.one("SELECT count(*) FROM parts") == 0
 
 
 async def test_a_place_that_cannot_be_is_a_text_of_its_own(desk: Desk) -> None:

@@ -1,12 +1,15 @@
 """A message that goes out: what is written, and what each answer of the SMSC, or none, makes of it."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
+from cryptography.x509 import DNSName
 
 from maskline.carriers.base import Accepted, CarrierError, Kind
 from maskline.store.sqlite import SqliteStore
 from tests.smpp.conftest import Desk, at_work
+from tests.support.certified import LOOPBACK, certified
 from tests.support.clock import FakeClock
 from tests.support.smsc import (
     INVALID_DESTINATION,
@@ -293,3 +296,20 @@ async def test_a_sender_that_is_gone_leaves_its_place(
         smsc.answer()
         assert await first == Accepted("1")
         assert await desk.send("three") == Accepted("2")
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_over_tls_only_an_smsc_that_is_who_it_says(
+    store: SqliteStore, clock: FakeClock, tmp_path: Path, trusted: bool
+) -> None:
+    serves, _ = certified(tmp_path, LOOPBACK if trusted else DNSName("smsc.example"))
+    said = {"tls": True, "tls_ca": str(tmp_path / "peer.pem")}
+    async with Smsc(serves) as smsc, at_work(store, clock, smsc, **said) as desk:
+        if trusted:
+            await desk.bound()
+            assert await desk.send("hello") == Accepted("1")
+        else:
+            sent = desk.send("hello")
+            await desk.pass_time(3)
+            assert (await refusal(sent)).kind is Kind.UNREACHABLE
+            assert smsc.heard == []
