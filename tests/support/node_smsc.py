@@ -71,6 +71,19 @@ class NodeSmsc:
                 return line
             self.said.append(line)
 
+    def take(self, name: str) -> Any:
+        """What it has said under this name and nobody has waited for; None if there is nothing."""
+        while True:
+            try:
+                self.said.append(self._lines.get_nowait())
+            except queue.Empty:
+                break
+        line = next((line for line in self.said if name in line), None)
+        if line is None:
+            return None
+        self.said.remove(line)
+        return line[name]
+
     def wait_for(self, name: str, timeout_s: float = WAIT_S) -> Any:
         """What it says under this name."""
         return self.wait(lambda line: name in line, timeout_s)[name]
