@@ -16,12 +16,14 @@ from maskline.domain.model import SECOND
 from maskline.domain.throughput import Throughput
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
-from maskline.flows.retention import Sweeper
+from maskline.flows.retention import WALK, Sweeper
 from maskline.metrics import SLOTS as SLOTS_METRIC
 from maskline.metrics import SLOTS_IN_USE, Sample
 from maskline.mint import Mint
 from maskline.store.engine import Store, StoreUnavailable, Wake
+from maskline.store.lanes import free_orphans
 from maskline.store.receipts import retry_receipts
+from maskline.store.runs import Dead, find_dead, find_orphans, forget_dead, take_sweep
 from maskline.store.start import Started, StartRequest, start_sends, take_orphans
 
 SLOTS = 64
@@ -29,12 +31,14 @@ POLL_S = 1.0
 SWEEP_S = 5.0
 STOP_S = 15.0
 EVENTS = 8
+ENDED = 0
+"""Since when a run has been silent that has ended in order, or is none that anybody remembers."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Delivers for this process. `run` names this life of it: what another life had started is judged, not sent."""
+    """Delivers for this process. `run` names this life of it: what a dead run had started is judged, not sent."""
 
     def __init__(
         self,
@@ -61,18 +65,16 @@ class Worker:
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
+        self._silent_since = ENDED
+        self._settled: set[Dead] = set()
         self._wake = store.subscribe(Wake.SENDS)
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
 
     async def start(self) -> None:
-        """Judge what an earlier run left behind, then begin."""
-        while orphans := await self._store.write(take_orphans, self._run, 256):
-            mark = self._clock.uptime()
-            await asyncio.gather(*(self._finish(row, mark) for row in orphans))
-        for lanes in self._lanes:
-            await lanes.free_orphans()
+        """Judge what runs that have ended left behind, then begin."""
+        await self._take_over(ENDED)
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
             *(asyncio.create_task(lanes.run(), name=lanes.topic) for lanes in self._lanes),
@@ -176,8 +178,38 @@ class Worker:
     async def _sweep_loop(self) -> None:
         while True:
             try:
-                for stopped in await self._sweeper.sweep():
-                    self._messages.settle(stopped)
+                await self._sweep()
             except Exception:
                 _log.exception("worker.sweep_failed")
             await self._clock.sleep(SWEEP_S)
+
+    async def _sweep(self) -> None:
+        """One pass, if this run is the one that sweeps."""
+        silent_since = await self._store.write(take_sweep, self._run)
+        if silent_since is None:
+            return
+        # Silent now and at the last pass: where all have been kept waiting for the database, those that live are heard.
+        before, self._silent_since = self._silent_since, silent_since
+        dead = await self._store.read(find_dead, self._run, before)
+        if dead - self._settled:
+            _log.warning("worker.runs_dead", count=len(dead - self._settled))
+            await self._take_over(before)
+            self._settled = dead
+        await self._store.write(forget_dead, dead)
+        for stopped in await self._sweeper.sweep():
+            self._messages.settle(stopped)
+
+    async def _take_over(self, silent_since: int) -> None:
+        """Judge what runs that have been silent since then had started, and make due what they told or asked."""
+        after = 0
+        while True:
+            orphans = await self._store.read(find_orphans, self._run, silent_since, after, WALK)
+            if orphans.calls:
+                await self._store.write(free_orphans, self._run, silent_since, orphans.calls)
+            if orphans.sends:
+                rows = await self._store.write(take_orphans, self._run, silent_since, orphans.sends)
+                mark = self._clock.uptime()
+                await asyncio.gather(*(self._finish(row, mark) for row in rows))
+            after = orphans.after
+            if not after:
+                return

@@ -15,7 +15,7 @@ from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.metrics import CUSTOMER_SECONDS, CUSTOMER_UNDER_WAY, Histogram, Sample
 from maskline.store.engine import Batched, Store, StoreUnavailable, Wake
-from maskline.store.lanes import Claimed, LaneClaim, free_orphans
+from maskline.store.lanes import Claimed, LaneClaim
 
 SLOTS, SLOTS_EACH = 128, 32
 SPARE = 1024
@@ -138,10 +138,6 @@ class LaneLoop(Generic[WorkT]):
         self._stopping = False
         self._work_s = Histogram(CUSTOMER_SECONDS)
         self.under_way: set[asyncio.Task[None]] = set()
-
-    async def free_orphans(self) -> None:
-        """Make due again what an earlier run was at."""
-        await self._store.write(free_orphans, self.topic, self._run)
 
     def measures(self) -> Iterator[Sample]:
         """How many are under way, and how long they took."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from maskline.store.engine import Tx
+from maskline.store.engine import Tx, Wake
 from maskline.store.outbox import among
+from maskline.store.runs import ORPHANED
 
 MOST_LANES = 64
 """How many Services one claim looks at."""
@@ -27,7 +28,7 @@ _NEXT_DUE = (
     "SELECT due_at FROM outbox WHERE topic = ? AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
 )
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id"
-_FREE = "UPDATE outbox SET state = 1, due_at = ?, owner = NULL WHERE topic = ? AND state = 4 AND owner <> ?"
+_FREE = f"UPDATE outbox SET state = 1, due_at = :now, owner = NULL WHERE id = :id AND {ORPHANED}"
 
 
 class LaneRow(NamedTuple):
@@ -167,9 +168,12 @@ def start(tx: Tx, run: str, *row_ids: int) -> None:
     tx.execute(f"{_START} IN {marks}", (run, tx.now, *ids))
 
 
-def free_orphans(tx: Tx, topic: str, run: str) -> None:
-    """What an earlier run was at is due again: a customer's server may be asked or told twice, under the same token."""
-    tx.execute(_FREE, (tx.now, topic, run))
+def free_orphans(tx: Tx, run: str, silent_since: int, ids: Sequence[int]) -> None:
+    """What a dead run was at is due again: a customer's server may be asked or told twice, under the same token."""
+    tx.executemany(
+        _FREE, [{"id": one, "now": tx.now, "run": run, "silent_since": silent_since} for one in ids]
+    )
+    tx.wake |= Wake.CALLBACKS | Wake.ASKS
 
 
 def own_row(tx: Tx, row_id: int, message_sid: str, run: str) -> Any:

@@ -78,15 +78,21 @@ class Expired:
     after: int
 
 
+def step_end(tx: Tx, after: int, most: int) -> tuple[int, int]:
+    """Of a walk that goes on behind `after`, by `most` rows: the last id, and where it goes on then (0: nowhere)."""
+    row = tx.execute(_LAST, (after, most - 1)).fetchone()
+    return (row[0], row[0]) if row else (_END, 0)
+
+
 def find_expired(tx: Tx, after: int, most: int) -> Expired:
     """Walk `most` rows onward from `after`. A read, so that a long queue does not hold up the writer."""
-    last = tx.execute(_LAST, (after, most - 1)).fetchone()
-    rows = tx.execute(_LATE, (after, last[0] if last else _END, tx.now)).fetchall()
+    last, following = step_end(tx, after, most)
+    rows = tx.execute(_LATE, (after, last, tx.now)).fetchall()
     return Expired(
         sends=[row[0] for row in rows if row[1] in MESSAGES and row[2] != STARTED],
         strangers=[row[0] for row in rows if row[1] == "out_of_session" and row[2] != STARTED],
         callbacks=[row[0] for row in rows if row[1] == "callback" and row[2] == WAITING],
-        after=last[0] if last else 0,
+        after=following,
     )
 
 

@@ -67,7 +67,7 @@ _ENTER = """
 INSERT INTO runs (id, seen_at, round)
 VALUES ($1, 0, 0) ON CONFLICT DO NOTHING"""
 _WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE"
-_LEAVE = "DELETE FROM runs WHERE id = $1"
+_LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
 
 # Plans as SQLite makes them, by indexes and nested loops: what a statement costs must not hang on statistics, which
 # are old where a table has just grown.

@@ -26,6 +26,7 @@ from maskline.store.events import insert_event
 from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
 from maskline.store.record import merge_leg, note_error
+from maskline.store.runs import ORPHANED
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
@@ -118,6 +119,7 @@ _LANE = f"""
 SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
 _NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us FROM numbers WHERE phone_number = ?"
@@ -372,15 +374,15 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
     return stopped
 
 
-def take_orphans(tx: Tx, run: str, most: int) -> list[Started]:
-    """Take over what an earlier run of this server had started: its outcome is unknown, and now this run's to find."""
-    rows = tx.execute(
-        f"SELECT {_COLUMNS}, owner FROM outbox WHERE topic = 'send' AND state = 4 AND owner <> ? ORDER BY id LIMIT ?",
-        (run, most),
-    ).fetchall()
+def take_orphans(tx: Tx, run: str, silent_since: int, ids: list[int]) -> list[Started]:
+    """Take over what a dead run had started: its outcome is unknown, and now this run's to find."""
     orphans = []
-    for row in rows:
-        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row[0]))
+    for row_id in ids:
+        params = {"id": row_id, "run": run, "silent_since": silent_since}
+        row = tx.execute(_ORPHAN, params).fetchone()
+        if row is None:
+            continue
+        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row_id))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         settings, _ = _service_of(tx, row) or ("{}", None)
         _, account, _, mms, _ = number or (None, "", 0, 0, None)
