@@ -40,6 +40,8 @@ def mint(clock: FakeClock) -> Mint:
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """One PostgreSQL server for all tests that want a database of it."""
+    if "postgres" not in ENGINES:
+        pytest.skip("PostgreSQL is not installed")
     server = PostgresServer(tmp_path_factory.mktemp("postgres")).start()
     yield server
     server.stop()

@@ -42,9 +42,11 @@ from maskline.domain.model import DAY, Instant
 from maskline.findings import Finding
 from maskline.flows.restored import Restored
 from maskline.flows.retention import prune
+from maskline.listening import CannotListen, Listening, listen
 from maskline.mint import Mint
 from maskline.play.client import StepFailed
-from maskline.runtime import CannotListen, Running, Server
+from maskline.processes import Process, fork_processes
+from maskline.runtime import Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.backup import CannotBackUp, mark
 from maskline.store.engine import StoreUnavailable
@@ -113,17 +115,30 @@ def serve(resend_restored: bool, **flags: Any) -> None:
     """Run the server until SIGINT or SIGTERM."""
     settings = load(flags)
     configure_logs()
+    listening: Listening | None = None
+    process: Process | None = None
+    if settings.workers > 1:
+        listening = listen(settings)
+        process = fork_processes(settings.workers)
 
     async def run() -> None:
-        server = Server(settings, resend_restored=resend_restored)
+        server = Server(
+            settings,
+            resend_restored=resend_restored,
+            listening=listening,
+            place=process.place if process else 0,
+        )
         running = await server.start()
-        serving = asyncio.create_task(server.serve())
+        serving = asyncio.create_task(server.serve(process.lifeline if process else None))
         # What is there now stays, and requests leave few cycles: looking at all of it for garbage every few hundred
         # objects cost several per cent of a busy server's time.
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
         await asyncio.sleep(0)  # from here on signals stop it in order
-        _tell(settings, running, resend_restored)
+        if process is None or process.first:
+            _tell(settings, running, resend_restored)
+        if process is not None:
+            process.tell_ready()
         await serving
 
     uvloop.run(run())
@@ -137,7 +152,7 @@ def _tell(settings: Settings, running: Running, resend_restored: bool) -> None:
         token = f"in {running.account_file}"
     else:
         token = f"as shown when it was made (another: maskline accounts rotate-token {running.account_sid})"
-    lines = [f"maskline listens on {running.address}"]
+    lines = [f"maskline listens on {running.address}" if running.address else "maskline listens nowhere"]
     if running.url != running.address:
         lines.append(f"Public URL:   {running.url}")
     lines += [
@@ -152,9 +167,11 @@ def _tell(settings: Settings, running: Running, resend_restored: bool) -> None:
         lines.append(f"Restored:     {_outcome(running.restored)}")
     elif resend_restored:
         lines.append("Restored:     nothing; leave --resend-restored out, or the next restore sends again")
-    lines.append(f"Health:       {running.ops_url or 'not served: the default ops port is taken'}")
+    lines.append(f"Health:       {' '.join(running.ops_urls) or 'not served: the default ops port is taken'}")
     if settings.role == "api":
-        lines.append("Role:         api; messages are accepted and wait for a server of role all")
+        lines.append("Role:         api; messages are accepted and wait for a server of role all or worker")
+    if settings.role == "worker":
+        lines.append("Role:         worker; what others accept is delivered, and the API is not served here")
     click.echo("\n".join(lines))
 
 

@@ -14,10 +14,11 @@ import click
 import uvloop
 
 from maskline.datadir import read_account_file
+from maskline.listening import CannotListen
 from maskline.play.client import PATIENCE_S, Api, StepFailed
 from maskline.play.conversation import Conversation, Handset, Tell
 from maskline.play.picture import Style, draw
-from maskline.runtime import CannotListen, Running, Server
+from maskline.runtime import Running, Server
 from maskline.settings import Settings, SettingsError
 from maskline.telemetry import configure_logs
 

@@ -18,7 +18,8 @@ from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
 from maskline.doctor_postgres import SERVERS, examine_server, read_carried
 from maskline.domain.model import SECOND
 from maskline.findings import Finding, backup_of, key_of, schema_of
-from maskline.runtime import CannotListen, check_account, check_address, check_tls
+from maskline.listening import CannotListen, check_address
+from maskline.runtime import check_account, check_tls
 from maskline.settings import Settings, SettingsError
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served, list_carried

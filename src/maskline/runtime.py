@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import signal
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -48,6 +46,7 @@ from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.flows.silence import Silence
 from maskline.flows.strangers import Strangers
+from maskline.listening import Listening, listen
 from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
@@ -56,14 +55,9 @@ from maskline.store.engine import Store
 from maskline.store.receive import Received
 from maskline.worker import Worker
 
-BACKLOG = 2048
 DRAIN_S = 10
 
 _log = structlog.get_logger(__name__)
-
-
-class CannotListen(Exception):
-    """The address is taken or is not this machine's."""
 
 
 class StoreLedger:
@@ -136,26 +130,6 @@ def _http(app: Edge, settings: Settings, *, tls: bool) -> _Http:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise CannotListen(
-                f"port {port} on {host} is taken; stop what listens there or choose another"
-            ) from None
-        reason = str(error.strerror).partition(" (")[0]
-        raise CannotListen(f"cannot listen on {host}, port {port}: {reason}") from None
-
-
-def check_address(settings: Settings) -> None:
-    """Whether a server could listen where these settings say. Raises CannotListen."""
-    with _listen(settings.host, settings.port):
-        if settings.ops_port is not None:
-            _listen("127.0.0.1", settings.ops_port).close()
-
-
 async def check_account(
     settings: Settings, account: CarrierAccount, numbers: Sequence[str]
 ) -> Sequence[Checked]:
@@ -215,13 +189,22 @@ def _lives(task: asyncio.Task[None]) -> bool:
     return not task.done() or (not task.cancelled() and task.exception() is None)
 
 
+def _address(settings: Settings, listening: Listening) -> str:
+    """Where the API is, here or, for role worker, where its other servers are taken to be."""
+    port = settings.port if listening.main is None else listening.main.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'https' if settings.tls_cert else 'http'}://{host}:{port}"
+
+
 @dataclass(slots=True)
 class Running:
-    """What a started server tells about itself. `url` is the public one, `address` where it listens."""
+    """What a started server tells about itself. `url` is the public one, `address` where it listens ("": nowhere);
+    `ops_urls` has one for each of its processes.
+    """
 
     url: str
     address: str
-    ops_url: str | None
+    ops_urls: list[str]
     account_sid: str
     account_file: Path | None
     sandbox: bool
@@ -235,12 +218,21 @@ class Server:
     """One server process. `start`, then `serve` until `request_stop` or a signal, then everything is closed.
 
     `resend_restored`: if the database is a restored backup, what waited in it is sent, though it may have been before.
+    `listening` and `place`: the sockets that it shares with other processes, and which of these it is.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, *, resend_restored: bool = False
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        resend_restored: bool = False,
+        listening: Listening | None = None,
+        place: int = 0,
     ) -> None:
         self.settings = settings
+        self._listening = listening
+        self._place = place
         self._resend_restored = resend_restored
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
@@ -259,16 +251,13 @@ class Server:
         self._store = store = await open_store(settings, clock, vault, run=(run := mint.sid("RN")))
         # The database first: a second server on it is told so, whichever port it wants.
         try:
-            main_socket, ops_socket = self._listen()
+            listening = self._listening or listen(settings)
         except BaseException:
             await store.close()
             raise
         account_sid = await ensure_account(store, settings, mint, vault, clock)
         restored = await begin_anew(store, mint, resend=self._resend_restored)
-        port = main_socket.getsockname()[1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        scheme = "https" if settings.tls_cert else "http"
-        address = f"{scheme}://{host}:{port}"
+        address = _address(settings, listening)
         url = settings.public_url or address
 
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
@@ -286,14 +275,15 @@ class Server:
             accounts, Means(self._carrier_http, clock, bring, StoreInbox(store), f"{url}/carriers"), carrier
         )
         self._carriers = known
-        carriers = known if settings.role == "all" else {}
+        works, serves = settings.role != "api", settings.role != "worker"
+        carriers = known if works else {}
         media = MediaRelay(clock, vault, self._http, url)
         messages = Messages(store, clock, mint, carriers, options, media, silence=silence)
         self._worker: Worker | None = None
         customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)
         checks: dict[str, Callable[[], bool]] = {}
-        if settings.role == "all":
+        if works:
             worker = Worker(
                 store,
                 clock,
@@ -342,18 +332,15 @@ class Server:
         app = build_app(
             context, checks, docs_url, limit, settings.cors_origin, access_log=settings.access_log
         )
-        self._https = [_http(app, settings, tls=True)]
-        self._sockets = [main_socket]
-        ops_url = None
-        if ops_socket is not None:
-            owners = [owner for owner in (app.requests, store, messages, self._worker) if owner is not None]
-            self._https.append(_http(build_ops_app(context, checks, docs_url, owners), settings, tls=False))
-            self._sockets.append(ops_socket)
-            ops_url = f"http://127.0.0.1:{ops_socket.getsockname()[1]}"
-        self._serving = [
-            asyncio.create_task(http.serve(sockets=[listener]))
-            for http, listener in zip(self._https, self._sockets, strict=True)
+        owners = [owner for owner in (app.requests, store, messages, self._worker) if owner is not None]
+        ops_app = build_ops_app(context, checks, docs_url, owners)
+        served = [
+            (_http(one, settings, tls=one is app), socket)
+            for one, socket in ((app, listening.main), (ops_app, listening.ops[self._place]))
+            if socket is not None
         ]
+        self._https = [http for http, _ in served]
+        self._serving = [asyncio.create_task(http.serve(sockets=[socket])) for http, socket in served]
         while not all(http.started for http in self._https):
             if any(task.done() for task in self._serving):
                 raise RuntimeError("the HTTP server did not start")
@@ -361,8 +348,8 @@ class Server:
         file = Path(settings.data) / ACCOUNT_FILE
         return Running(
             url=url,
-            address=address,
-            ops_url=ops_url,
+            address=address if serves else next(iter(listening.ops_urls), ""),
+            ops_urls=listening.ops_urls,
             account_sid=account_sid,
             account_file=file if settings.account_sid is None and file.exists() else None,
             sandbox=carrier is not None,
@@ -379,32 +366,22 @@ class Server:
             checks[name if name == sandbox.NAME else f"carriers.{name}"] = partial(_lives, running)
         return checks
 
-    def _listen(self) -> tuple[socket.socket, socket.socket | None]:
-        """The sockets of the API and of the ops port; without the latter if the default one is taken."""
-        settings = self.settings
-        main_socket = _listen(settings.host, settings.port)
-        wanted = settings.ops_port
-        if wanted is None:
-            wanted = 0 if settings.port == 0 else settings.port + 1
-        try:
-            return main_socket, _listen("127.0.0.1", wanted)
-        except (CannotListen, OverflowError):
-            if settings.ops_port is not None:
-                main_socket.close()
-                raise
-            _log.warning("ops.port_taken", port=wanted)
-            return main_socket, None
-
     def request_stop(self) -> None:
         """Ask `serve` to stop."""
         self._stop.set()
 
-    async def serve(self) -> None:
-        """Run until asked to stop, by `request_stop`, SIGINT or SIGTERM; then stop in order."""
+    async def serve(self, lifeline: int | None = None) -> None:
+        """Run until asked to stop, by `request_stop`, SIGINT or SIGTERM, or since `lifeline`, a file descriptor, can be
+        read from; then stop in order.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
+        if lifeline is not None:
+            loop.add_reader(lifeline, self._stop.set)
         await self._stop.wait()
+        if lifeline is not None:
+            loop.remove_reader(lifeline)
         await self.stop()
 
     async def stop(self) -> None:

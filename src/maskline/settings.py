@@ -34,9 +34,13 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address that the server listens on.")
     port: int = _setting(8080, "Port of the API; 0 takes a free one.")
     ops_port: int | None = _setting(
-        None, "Port of health, readiness with details and metrics, on loopback; default: PORT+1."
+        None,
+        "Port of health, readiness with details and metrics, on loopback; default: PORT+1."
+        " Each further process takes the next.",
     )
-    role: str = _setting("all", "What this process does: all, api (accepts and delivers nothing) or worker.")
+    role: str = _setting(
+        "all", "What it does: all, api (accepts and delivers nothing) or worker (delivers and serves no API)."
+    )
     workers: int = _setting(1, "Processes; more than 1 needs PostgreSQL.")
     tls_cert: str | None = _setting(None, "File of the TLS certificate chain; goes with tls_key.")
     tls_key: str | None = _setting(None, "File of the TLS private key.")

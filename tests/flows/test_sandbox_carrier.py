@@ -255,8 +255,8 @@ async def test_a_server_whose_sandbox_brings_nothing_more_is_not_ready(tmp_path:
     server = Server(Settings(data=str(tmp_path / "data"), port=0))
     running = await server.start()
     try:
-        assert running.ops_url is not None
-        api = Api(running.ops_url)
+        assert running.ops_urls
+        api = Api(running.ops_urls[0])
         ready = await asyncio.to_thread(api.get, "/readyz", auth=False)
         assert (ready.status, ready.json["checks"]["sandbox"]) == (200, True)
         (task,) = server._tasks
