@@ -24,7 +24,7 @@ from maskline.store.engine import Store, StoreUnavailable, Wake
 from maskline.store.lanes import free_orphans
 from maskline.store.receipts import retry_receipts
 from maskline.store.runs import Dead, find_dead, find_orphans, forget_dead, take_sweep
-from maskline.store.start import Started, StartRequest, start_sends, take_orphans
+from maskline.store.start import OrphanClaim, Started, StartRequest, start_sends, take_orphans
 
 SLOTS = 64
 POLL_S = 1.0
@@ -104,7 +104,12 @@ class Worker:
         # The first ones are not cancelled but asked to end: what they mark started must also be handed over.
         for loop in self._loops[1 + len(self._lanes) :]:
             loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        # Nor forever: while the database is away, nobody can say what has been started.
+        if self._loops:
+            _, hanging = await asyncio.wait(self._loops, timeout=STOP_S)
+            for loop in hanging:
+                loop.cancel()
+            await asyncio.gather(*self._loops, return_exceptions=True)
         if under_way := self._sending.union(*(lanes.under_way for lanes in self._lanes)):
             await asyncio.wait(under_way, timeout=STOP_S)
 
@@ -207,7 +212,8 @@ class Worker:
             if orphans.calls:
                 await self._store.write(free_orphans, self._run, silent_since, orphans.calls)
             if orphans.sends:
-                rows = await self._store.write(take_orphans, self._run, silent_since, orphans.sends)
+                claim = OrphanClaim(self._run, silent_since, orphans.sends)
+                rows = await self._store.batch(take_orphans, claim)
                 mark = self._clock.uptime()
                 await asyncio.gather(*(self._finish(row, mark) for row in rows))
             after = orphans.after

@@ -29,7 +29,7 @@ from maskline.store.engine import Batched
 # Whether a call did some work, for the functions that are also called when there is nothing to do.
 _WORKED: dict[str, Callable[[Any], bool]] = {
     "start_sends": lambda results: any(getattr(starts, "started", None) for starts in results),
-    "take_orphans": bool,
+    "take_orphans": any,
     **dict.fromkeys(
         ("claim_callbacks", "claim_intercepts", "claim_strangers"),
         lambda results: any(getattr(claimed, "work", None) for claimed in results),

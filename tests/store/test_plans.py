@@ -117,7 +117,7 @@ from maskline.store.sessions import (
     load_session_by_name,
     sweep_sessions,
 )
-from maskline.store.start import StartRequest, start_sends, take_orphans
+from maskline.store.start import OrphanClaim, StartRequest, start_sends, take_orphans
 from maskline.store.strangers import (
     Settlement,
     Stranger,
@@ -311,7 +311,7 @@ def orphans(tx: Tx, w: World) -> None:
     assert take_sweep(tx, "RN2") == tx.now - LIFE_US
     assert take_sweep(tx, "RN2") == tx.now - LIFE_US
     found = find_orphans(tx, "RN2", 1, 0, 100)
-    assert take_orphans(tx, "RN2", 1, found.sends)
+    assert take_orphans.fn(tx, [OrphanClaim("RN2", 1, found.sends)])
     free_orphans(tx, "RN2", 1, found.sends)
     dead = find_dead(tx, "RN2", 1)
     assert len(dead) == 2

@@ -47,6 +47,7 @@ class Ops:
 
     async def _database(self) -> bool:
         try:
-            return await self._store.read(find_meta, "schema_version") is not None
+            known = await self._store.read(find_meta, "schema_version") is not None
+            return known and self._store.is_writable()
         except (StoreUnavailable, StoreRefused):
             return False

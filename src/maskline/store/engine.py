@@ -38,6 +38,14 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or written now. Nothing of what was asked is stored."""
 
 
+class InDoubt(Exception):
+    """Whether the transaction was committed is not known, as nobody answers. `find_out` says it: None, not yet."""
+
+    def __init__(self, find_out: Callable[[], bool | None]) -> None:
+        super().__init__("the connection was lost while it committed")
+        self.find_out = find_out
+
+
 class StoreRefused(Exception):
     """The database would not do this one operation, and nothing of it is stored; it does others."""
 
@@ -179,3 +187,6 @@ class Store(Protocol):
 
     def overloaded(self) -> bool:
         """Whether so many accepts wait that a further one would be refused."""
+
+    def is_writable(self) -> bool:
+        """Whether what is handed in now has any prospect of being stored, as far as is known."""

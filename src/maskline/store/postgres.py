@@ -30,6 +30,7 @@ from maskline.store.dialect import translate, translate_schema
 from maskline.store.engine import (
     Batched,
     Cursor,
+    InDoubt,
     ItemT,
     P,
     R,
@@ -53,7 +54,7 @@ CONNECT_S = 3
 IDLE_LIMIT_MS = 5000
 """How long a process that was frozen within a transaction may hold up the others."""
 BEAT_S = 3.0
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
 
 _TURN = 0x6D61736B6C696E65
 """The advisory lock that a write's transaction holds: the bytes of `maskline`."""
@@ -63,10 +64,11 @@ WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock({_TURN}))
 UPDATE runs SET round = round + 1, seen_at = $2 + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * $3
 FROM turn WHERE id = $1
 RETURNING round, seen_at"""
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _ENTER = """
 INSERT INTO runs (id, seen_at, round)
 VALUES ($1, 0, 0) ON CONFLICT DO NOTHING"""
-_WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE"
+_WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
 _LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
 
 # Plans as SQLite makes them, by indexes and nested loops: what a statement costs must not hang on statistics, which
@@ -81,8 +83,18 @@ _OPTIONS = " ".join(
         "plan_cache_mode": "force_generic_plan",
         "idle_in_transaction_session_timeout": IDLE_LIMIT_MS,
         "timezone": "UTC",
+        "default_transaction_isolation": "read\\ committed",
+        # A client that is cut off must not hold the turn for as long as TCP likes to wait.
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 1,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
     }.items()
 )
+
+# A role may have another default, and what has been acknowledged must be on the disk. More than `on` may be asked for.
+_DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')"""
 _DEFAULTS = {
     "application_name": "maskline",
     "target_session_attrs": "read-write",
@@ -143,7 +155,7 @@ def _die(error: BaseException) -> None:
 
 
 class Dialer:
-    """Opens connections. While that fails, tries at growing distances only, and in between fails at once."""
+    """Opens connections. While that fails, one tries at a time, at growing distances; everybody else fails at once."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -155,24 +167,28 @@ class Dialer:
         self._lock = threading.Lock()
         self._failures = 0
         self._not_before = 0.0
+        self._trying = False
 
     def dial(self) -> psycopg.Connection[Any]:
         """A new connection. Raises psycopg.OperationalError."""
         with self._lock:
-            if time.monotonic() < self._not_before:
+            if self._failures and (self._trying or time.monotonic() < self._not_before):
                 raise psycopg.OperationalError("the database is away")
+            self._trying = True
         try:
             connection = psycopg.connect(
                 self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=0
             )
+            connection.execute(_DURABLE)
         except psycopg.Error:
             with self._lock:
                 pause_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
                 self._failures = min(self._failures + 1, 10)
                 self._not_before = time.monotonic() + pause_s
+                self._trying = False
             raise
         with self._lock:
-            self._failures, self._not_before = 0, 0.0
+            self._failures, self._not_before, self._trying = 0, 0.0, False
         connection.prepared_max = 1000
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(bool, _FlagDumper)
@@ -217,8 +233,7 @@ class _Engine:
         self.die = _die
 
     def begin(self) -> Tx:
-        connection = self._connect()
-        connection.execute("BEGIN")
+        connection = self._begin()
         own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
         row = connection.execute(_BEGIN, (self._run, own, scale)).fetchone()
         if row is None:
@@ -228,6 +243,17 @@ class _Engine:
         self._round, now = row
         return self._make_tx(connection, Instant(now))
 
+    def _begin(self) -> psycopg.Connection[Any]:
+        """An open transaction; on a new connection if the old one is found to be gone."""
+        connection = self._connect()
+        try:
+            connection.execute("BEGIN")
+        except psycopg.OperationalError:
+            connection.close()
+            connection = self._connect()
+            connection.execute("BEGIN")
+        return connection
+
     def execute(self, sql: str) -> object:
         assert self._connection is not None
         return self._connection.execute(sql)
@@ -236,21 +262,20 @@ class _Engine:
         assert self._connection is not None
         try:
             self._connection.execute("COMMIT")
-        except psycopg.Error:
-            if not self._connection.closed or not self._was_committed():
+        except psycopg.Error as error:
+            if not self._connection.closed:
                 raise
+            raise InDoubt(self._was_committed) from error
 
-    def _was_committed(self) -> bool:
-        """After the connection was lost at COMMIT: asks the row of this run, as soon as somebody answers. Its lock is
-        held until the lost transaction has ended.
+    def _was_committed(self) -> bool | None:
+        """After the connection was lost at COMMIT: what the row of this run says. None if nobody answers, or if it is
+        still held by the lost transaction.
         """
-        while True:
-            try:
-                row = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
-            except psycopg.Error:
-                time.sleep(FIRST_PAUSE_S)
-            else:
-                return row is not None and row[0] == self._round
+        try:
+            row = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
+        except psycopg.Error:
+            return None
+        return row is not None and row[0] == self._round
 
     def rollback(self) -> None:
         connection = self._connection
@@ -377,8 +402,7 @@ class PostgresStore:
 
     def _read(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         try:
-            connection = self._reader()
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection = self._reading()
             try:
                 now = self._time.now() if self._time else _database_time(connection)
                 return fn(self._tx(connection, now), *args, **kwargs)
@@ -389,12 +413,26 @@ class PostgresStore:
             told = _told(error)
         raise told
 
+    def _reading(self) -> psycopg.Connection[Any]:
+        """An open transaction that reads; on a new connection if the old one is found to be gone."""
+        connection = self._reader()
+        try:
+            connection.execute(_BEGIN_READING)
+        except psycopg.OperationalError:
+            connection.close()
+            connection = self._reader()
+            connection.execute(_BEGIN_READING)
+        return connection
+
     def _reader(self) -> psycopg.Connection[Any]:
         connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
         if connection is None or connection.closed:
-            connection = self._local.connection = self._dialer.dial()
+            lost, connection = connection, self._dialer.dial()
             connection.execute(f"SET statement_timeout = {READ_LIMIT_MS}")
+            self._local.connection = connection
             self._readers.append(connection)
+            if lost is not None:
+                self._readers.remove(lost)
         return connection
 
     # Handing in
@@ -411,6 +449,9 @@ class PostgresStore:
     def measures(self) -> Iterator[Sample]:
         yield from self._writing.measures()
         yield READ_SECONDS, (), self._read_s
+
+    def is_writable(self) -> bool:
+        return self._writing.is_working()  # the heartbeat writes, so that this is never older than that
 
     def overloaded(self) -> bool:
         return self._writing.overloaded()

@@ -92,6 +92,17 @@ class Rounds:
                 with contextlib.suppress(queue.Empty):
                     self._sort(self._queue.get(timeout=LEAST_EVERY_S))
 
+    def take_waiting(self) -> list[Group]:
+        """All that waits at this moment, whatever its turn."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._sort(self._queue.get_nowait())
+        groups: list[Group] = [(batched, list(lane)) for batched, lane in self._lanes.items() if lane]
+        for lane in self._lanes.values():
+            lane.clear()
+        self._waiting = 0
+        return groups
+
     def _sort(self, jobs: list[Job] | None) -> None:
         if jobs is None:
             self._closed = True

@@ -327,6 +327,11 @@ class SqliteStore:
         yield WAL_BYTES, (), self._wal_bytes()
         yield DISK_FREE_BYTES, (), shutil.disk_usage(self.path.parent).free
 
+    def is_writable(self) -> bool:
+        return (
+            True  # where it is not, whoever writes is told so; nothing else would find out that it is again
+        )
+
     def overloaded(self) -> bool:
         return self._writing.overloaded()
 

@@ -92,6 +92,15 @@ class Stopped:
 
 
 @dataclass(slots=True)
+class OrphanClaim:
+    """Rows that a run wants to judge, where who has started them was not heard of after `silent_since`."""
+
+    run: str
+    silent_since: int
+    ids: list[int]
+
+
+@dataclass(slots=True)
 class Starts:
     """What T2 did: rows to send, rows that are not sent, where to go on, and when the next row is due (None: none is).
 
@@ -374,15 +383,20 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
     return stopped
 
 
-def take_orphans(tx: Tx, run: str, silent_since: int, ids: list[int]) -> list[Started]:
-    """Take over what a dead run had started: its outcome is unknown, and now this run's to find."""
+@batched(Turn.START)
+def take_orphans(tx: Tx, items: list[OrphanClaim]) -> list[list[Started] | Exception]:
+    """Take over what dead runs had started: its outcome is unknown, and now this run's to find."""
+    return [_take_orphans(tx, item) for item in items]
+
+
+def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
     orphans = []
-    for row_id in ids:
-        params = {"id": row_id, "run": run, "silent_since": silent_since}
+    for row_id in item.ids:
+        params = {"id": row_id, "run": item.run, "silent_since": item.silent_since}
         row = tx.execute(_ORPHAN, params).fetchone()
         if row is None:
             continue
-        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (run, row_id))
+        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (item.run, row_id))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         settings, _ = _service_of(tx, row) or ("{}", None)
         _, account, _, mms, _ = number or (None, "", 0, 0, None)

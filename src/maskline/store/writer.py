@@ -21,6 +21,7 @@ from maskline.metrics import ROUND_ITEMS, ROUND_SECONDS, WAITING_ACCEPTS, Histog
 from maskline.store.engine import (
     MOST_WAITING,
     Batched,
+    InDoubt,
     ItemT,
     P,
     R,
@@ -35,6 +36,10 @@ from maskline.store.rounds import Group, Job, Rounds, turn_of
 MOST_REPEATS = 5
 """How often a round is run again that lost against somebody else's transaction."""
 
+DOUBT_S = 10.0
+"""How long whoever waits for a round is kept waiting while nobody can say whether it was committed."""
+ASK_S = 0.1
+
 _Settled = tuple["asyncio.Future[Any]", Any]
 
 
@@ -48,7 +53,7 @@ class Engine(Protocol):
         """Run a statement about savepoints."""
 
     def commit(self) -> None:
-        """Raises where the transaction is certainly not committed."""
+        """Raises InDoubt where nobody knows, and otherwise where the transaction is certainly not committed."""
 
     def rollback(self) -> None:
         """Leave no transaction open, whatever has failed."""
@@ -77,6 +82,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._rounds = Rounds(self._loop, clock)
         self._accepts_waiting = 0
+        self._in_doubt = self._failing = self._closing = False
         self._subscribers: list[tuple[Wake, asyncio.Event]] = []
         self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         self._round_s, self._round_items = Histogram(ROUND_SECONDS), Histogram(ROUND_ITEMS)
@@ -85,17 +91,20 @@ class Writer:
 
     async def close(self) -> None:
         """Finish what waits. Nothing may be handed in afterwards."""
+        self._closing = True
         self._rounds.close()
         await asyncio.to_thread(self._thread.join)
 
     # Handing in
 
     async def write(self, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        self._check()
         future: asyncio.Future[R] = self._loop.create_future()
         self._rounds.put((None, (fn, args, kwargs), future))
         return await future
 
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
+        self._check()
         if batched.turn is Turn.ACCEPT:
             if self._accepts_waiting >= MOST_WAITING:
                 raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
@@ -103,6 +112,14 @@ class Writer:
         future: asyncio.Future[ResultT] = self._loop.create_future()
         self._rounds.put((batched, item, future))
         return await future
+
+    def _check(self) -> None:
+        if self._in_doubt:
+            raise StoreUnavailable("the database is away")
+
+    def is_working(self) -> bool:
+        """Whether the last round met a database that could be written."""
+        return not self._failing and not self._in_doubt
 
     def measures(self) -> Iterator[Sample]:
         for (metric, labels), count in self._counts.items():
@@ -155,8 +172,10 @@ class Writer:
         try:
             tx, settled = self._commit(groups)
         except Exception as error:
+            self._failing = True
             self._abandon(groups, accepts, error)
             return
+        self._failing = False
         if tx.started or tx.oldest_us:
             self._rounds.note_starts(tx.started, tx.oldest_us)
         took_s = time.perf_counter() - began
@@ -169,11 +188,15 @@ class Writer:
             try:
                 tx = engine.begin()
                 settled = self._run(tx, groups, guarded=guarded)
-                engine.commit()
+                try:
+                    engine.commit()
+                except InDoubt as doubt:
+                    if not self._was_committed(groups, doubt):
+                        raise
             except Exception as error:
                 if engine.is_conflict(error) and repeats < MOST_REPEATS:
                     repeats += 1
-                elif engine.is_environment(error) or guarded:
+                elif isinstance(error, InDoubt) or engine.is_environment(error) or guarded:
                     raise
                 else:
                     # An item that fails fails alone: begin again, and where a group fails run its items one by one.
@@ -181,6 +204,35 @@ class Writer:
                 engine.rollback()
             else:
                 return tx, settled
+
+    def _was_committed(self, groups: list[Group], doubt: InDoubt) -> bool:
+        """Ask until somebody answers. Meanwhile everybody else is told at once that the database is away, and after a
+        while whoever made a request that is in the round, which may yet be found to be stored. What a worker has
+        started or ended it must hear of, however late: nobody else looks after it.
+        """
+        until = time.monotonic() + DOUBT_S
+        requests = [job for batched, jobs in groups if turn_of(batched) > Turn.START for job in jobs]
+        self._in_doubt = True
+        try:
+            while (known := doubt.find_out()) is None:
+                self._tell_away([job for _, jobs in self._rounds.take_waiting() for job in jobs])
+                if time.monotonic() >= until:
+                    self._tell_away(requests, doubt)
+                    requests = []
+                    if self._closing:
+                        return False
+                time.sleep(ASK_S)
+        finally:
+            self._in_doubt = False
+        return known
+
+    def _tell_away(self, jobs: list[Job], cause: Exception | None = None) -> None:
+        if jobs:
+            failure = StoreUnavailable("the database is away")
+            failure.__cause__ = cause
+            accepts = 0 if cause else sum(turn_of(job[0]) is Turn.ACCEPT for job in jobs)
+            settled: list[_Settled] = [(job[2], failure) for job in jobs]
+            self._loop.call_soon_threadsafe(self._settle, settled, accepts, Wake.NOBODY)
 
     def _run(self, tx: Tx, groups: list[Group], *, guarded: bool) -> list[_Settled]:
         """Run every job of a round in one transaction.
