@@ -9,11 +9,22 @@ from itertools import count
 from typing import Any
 
 from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, Means, Outgoing
+from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.support.clock import FakeClock
-from tests.support.twilio_api import ACCOUNT, OPTED_OUT, TOKEN, UNREACHABLE_REGION, TwilioApi
+from tests.support.twilio_api import (
+    ACCOUNT,
+    API_TOKEN,
+    OPTED_OUT,
+    PROJECT,
+    SIGNING_KEY,
+    TOKEN,
+    UNREACHABLE_REGION,
+    SignalWireApi,
+    TwilioApi,
+)
 from tests.support.vendor import Vendor
 
 OURS, THEIRS = "+14155550100", "+12125550177"
@@ -64,4 +75,24 @@ async def twilio(clock: FakeClock) -> AsyncIterator[Bench]:
         await http.close()
 
 
-OVER_HTTP: dict[str, Open] = {"twilio": twilio}
+@asynccontextmanager
+async def signalwire(clock: FakeClock) -> AsyncIterator[Bench]:
+    brought: list[CarrierEvent] = []
+
+    async def bring(event: CarrierEvent) -> bool:
+        brought.append(event)
+        return True
+
+    http = await HttpClient(may_reach=anywhere, host_connections=0).open()
+    try:
+        async with SignalWireApi(clock, OURS) as vendor:
+            options = SignalWireOptions(
+                space=vendor.url, project_id=PROJECT, api_token=API_TOKEN, signing_key=SIGNING_KEY
+            )
+            carrier = SignalWireCarrier("north", options, Means(http, clock, bring, NoInbox(), URL))
+            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
+    finally:
+        await http.close()
+
+
+OVER_HTTP: dict[str, Open] = {"twilio": twilio, "signalwire": signalwire}

@@ -37,7 +37,7 @@ async def test_what_goes_elsewhere_is_told(clock: FakeClock) -> None:
         assert problem.startswith(f"+1…00 does not bring its traffic to {URL} (sms_url, sms_method, ")
         assert remedy == "`maskline numbers adopt --carrier north` has the server set that"
         (_, (problem, remedy)) = await said(bench, "+14155550199")
-        assert problem == "+1…99: Twilio's account has no such number"
+        assert problem == "+1…99: the account at Twilio has no such number"
         assert remedy is not None
 
 

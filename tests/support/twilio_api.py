@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import hmac
 from email.utils import format_datetime
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from twilio.request_validator import RequestValidator
 
@@ -48,7 +49,9 @@ def _name(field: str) -> str:
 
 
 class TwilioApi(Vendor):
-    """`numbers` are the account's, with where their traffic goes; `lists` is whether sent messages are listed."""
+    """`numbers` are the account's, with where their traffic goes."""
+
+    root = ""
 
     def __init__(self, clock: Clock, *numbers: str, account: str = ACCOUNT, token: str = TOKEN) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class TwilioApi(Vendor):
         if request.headers.get("authorization") != f"Basic {login}":
             return self._refusal(401, 20003)
         parts = urlsplit(request.target)
-        path = parts.path.removeprefix(f"/2010-04-01/Accounts/{self.account}")
+        path = parts.path.removeprefix(f"{self.root}/2010-04-01/Accounts/{self.account}")
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         match request.method, path.strip("/").split("/"):
             case "POST", ["Messages.json"]:
@@ -142,7 +145,7 @@ class TwilioApi(Vendor):
             return self._refusal(400, 21610)
         if said["To"] == UNREACHABLE_REGION or not said["To"].startswith("+"):
             return self._refusal(400, 21211)
-        sid = f"{'MM' if media else 'SM'}{next(self._ids):032x}"
+        sid = self._sid("MM" if media else "SM")
         self.taken.append(Taken(sid, said["From"], said["To"], said.get("Body", ""), media))
         self.callbacks[sid] = said["StatusCallback"]
         resource = {
@@ -162,6 +165,9 @@ class TwilioApi(Vendor):
         self.listed.append(resource)
         return 201, resource
 
+    def _sid(self, prefix: str) -> str:
+        return f"{prefix}{next(self._ids):032x}"
+
     def _date(self) -> str:
         return format_datetime(dt.datetime.fromtimestamp(self.clock.now() / SECOND, dt.UTC))
 
@@ -176,7 +182,7 @@ class TwilioApi(Vendor):
         form = {
             "AccountSid": self.account,
             "ApiVersion": "2010-04-01",
-            "CallSid": sid or f"CA{next(self._ids):032x}",
+            "CallSid": sid or self._sid("CA"),
             "CallStatus": word,
             "Called": to,
             "Caller": from_,
@@ -202,7 +208,7 @@ class TwilioApi(Vendor):
 
     def text(self, from_: str, to: str, body: str, *media: str, sid: str = "") -> Hook:
         """Somebody writes to a number of the account."""
-        sid = sid or f"SM{next(self._ids):032x}"
+        sid = sid or self._sid("SM")
         form = {
             "AccountSid": self.account,
             "ApiVersion": "2010-04-01",
@@ -224,3 +230,24 @@ class TwilioApi(Vendor):
         for i, url in enumerate(media):
             form |= {f"MediaUrl{i}": url, f"MediaContentType{i}": "image/png"}
         return self.signed(self.resources[to]["sms_url"], form)
+
+
+PROJECT = "7b981d06-fa9e-4465-a6f4-c7b2f3a0b1d2"
+API_TOKEN, SIGNING_KEY = "PT" + "9f" * 24, "PSK_" + "3c" * 12
+
+
+class SignalWireApi(TwilioApi):
+    """The same at SignalWire: another root, UUIDs for SIDs, and a signature over the body as it is written."""
+
+    root = "/api/laml"
+
+    def __init__(self, clock: Clock, *numbers: str) -> None:
+        super().__init__(clock, *numbers, account=PROJECT, token=API_TOKEN)
+
+    def _sid(self, prefix: str) -> str:
+        digits = f"{next(self._ids):032x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+    def signed(self, url: str, form: dict[str, str]) -> Hook:
+        made = hmac.new(SIGNING_KEY.encode(), (url + urlencode(list(form.items()))).encode(), "sha1")
+        return url, form, {"X-SignalWire-Signature": made.hexdigest()}

@@ -90,7 +90,8 @@ class Signatures:
         signers = {
             name
             for name, carrier in self._c.carriers.items()
-            if isinstance(carrier, TwilioCarrier) and carrier.has_signed(url, pairs, headers)
+            if isinstance(carrier, TwilioCarrier)
+            and carrier.has_signed(url, pairs, headers, request.exchange.body)
         }
         # What is told of a call that was dialled is to its partner, from the number that they see.
         carried_by = {endpoint.carrier_account, endpoint.sender_account if _is_told(request) else None}

@@ -81,7 +81,8 @@ STATUSES: Mapping[str, MessageStatus] = {
 }
 
 MOST_NUMBER = MOST_SID = 191
-_TWILIOS, _TWILIOS_LENGTH = re.compile("[A-Z]{2}[0-9a-f]{32}"), 34
+_SIDS = re.compile("[A-Z]{2}[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What Twilio's SIDs look like, and those of who speaks as they do."""
 
 PAGE = 100
 EARLIER_S, LATER_S = 2, 15
@@ -121,18 +122,27 @@ class TwilioCarrier(Carrier):
         mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
     )
 
-    def __init__(self, name: str, options: TwilioOptions, means: Means) -> None:
+    vendor: ClassVar[str] = "Twilio"
+    kinds: ClassVar[Mapping[int, Kind]] = KINDS
+    header: ClassVar[str] = HEADER
+    """What a signature stands in."""
+
+    def __init__(self, name: str, options: Any, means: Means) -> None:
         self.name = name
         self._clock = means.clock
         self._url = means.url
+        self._account_url, user, secret = self.open(options)
+        login = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        self._api = Api(
+            means.http, self.kinds, "code", {"Authorization": f"Basic {login}", "Accept": "application/json"}
+        )
+
+    def open(self, options: Any) -> tuple[str, str, str]:
+        """Where the account's resource is, and what it is opened with."""
         self._token = options.auth_token
         self._keys = options.webhook_keys
-        user, secret = (options.api_key or options.account_sid), (options.api_secret or options.auth_token)
-        login = base64.b64encode(f"{user}:{secret}".encode()).decode()
-        self._account_url = f"{options.base_url.rstrip('/')}/2010-04-01/Accounts/{options.account_sid}"
-        self._api = Api(
-            means.http, KINDS, "code", {"Authorization": f"Basic {login}", "Accept": "application/json"}
-        )
+        url = f"{options.base_url.rstrip('/')}/2010-04-01/Accounts/{options.account_sid}"
+        return url, options.api_key or options.account_sid, options.api_secret or options.auth_token
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         return self.can
@@ -181,7 +191,9 @@ class TwilioCarrier(Carrier):
     def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
         return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
 
-    def has_signed(self, url: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> bool:
+    def has_signed(
+        self, url: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str], body: bytes
+    ) -> bool:
         """Whether this account has signed a request of these fields to `url`."""
         key, algorithm = read_settings(headers.get(SETTINGS_HEADER.lower(), ""))
         secret = self._keys.get(key) if key else self._token
@@ -193,9 +205,9 @@ class TwilioCarrier(Carrier):
         """The fields of a request. Raises NotSigned, Unreadable."""
         fields = request.form()
         form = dict(fields)
-        if not self.has_signed(request.url, fields, request.headers):
-            what = "does not fit" if HEADER.lower() in request.headers else "is missing"
-            raise NotSigned(f"{HEADER} {what}", form.get("To", ""))
+        if not self.has_signed(request.url, fields, request.headers, request.body):
+            what = "does not fit" if self.header.lower() in request.headers else "is missing"
+            raise NotSigned(f"{self.header} {what}", form.get("To", ""))
         return form
 
     def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:
@@ -237,7 +249,7 @@ class TwilioCarrier(Carrier):
         for one in content.get(key) or ():
             if isinstance(one, dict) and one.get(name) == number and (sid := _text(one, "sid")):
                 return f"/{kind}/{sid}.json", one
-        raise NotCarried("Twilio's account has no such number")
+        raise NotCarried(f"the account at {self.vendor} has no such number")
 
     def _routes(self, resource: Mapping[str, Any]) -> dict[str, str]:
         """What says where a number's traffic goes, so that it comes here. A fallback is a second try."""
@@ -272,14 +284,19 @@ class TwilioCarrier(Carrier):
                 )
             ]
         if account.get("status") != "active":
-            return [Checked("Twilio says that the account is not active", "activate it in Twilio's console")]
+            return [
+                Checked(f"{self.vendor} says that the account is not active", f"activate it at {self.vendor}")
+            ]
         if not _is_reachable(self._url):
-            said = f"Twilio cannot reach its webhooks at {self._url}"
+            said = f"{self.vendor} cannot reach its webhooks at {self._url}"
             return [
                 Checked(said, "set public_url to the address by which this server is reached from outside")
             ]
         looked_at = [await self._check_number(number) for number in numbers if not _is_sender(number)]
-        return [Checked("Twilio takes its credentials"), *(one for one in looked_at if one is not None)]
+        return [
+            Checked(f"{self.vendor} takes its credentials"),
+            *(one for one in looked_at if one is not None),
+        ]
 
     async def _check_number(self, number: str) -> Checked | None:
         """What is wrong with where a number's traffic goes, if anything is."""
@@ -311,10 +328,10 @@ class TwilioCarrier(Carrier):
 
 
 _PHONE_NUMBERS = ("IncomingPhoneNumbers", "incoming_phone_numbers", "phone_number", "PhoneNumber")
-_LATER = "try again later; https://status.twilio.com tells of trouble"
+_LATER = "try again later"
 _REMEDIES = {
-    Kind.MISCONFIGURED: "correct account_sid, auth_token or api_key and api_secret in the settings",
-    Kind.UNREACHABLE: "let this machine reach base_url",
+    Kind.MISCONFIGURED: "correct the account and its secrets (auth_token, api_token …) in the settings",
+    Kind.UNREACHABLE: "let this machine reach the vendor's API",
 }
 
 
@@ -375,7 +392,8 @@ def _sid(form: Mapping[str, str], name: str) -> str:
     sid = form.get(name, "")
     if len(sid) > MOST_SID:
         raise Unreadable(f"{name} (at most {MOST_SID} characters)")
-    if len(sid) > _TWILIOS_LENGTH and _TWILIOS.match(sid):
+    known = _SIDS.match(sid)
+    if known is not None and known.end() < len(sid):
         raise Unreadable(name)
     return sid
 

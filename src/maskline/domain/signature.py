@@ -67,6 +67,14 @@ def check_body(auth_token: str, url: str, body: bytes, signature: str) -> bool:
     return check(auth_token, url, (), signature) and same
 
 
+def check_whole(key: str, url: str, body: bytes, signature: str) -> bool:
+    """Whether `signature` is the hexadecimal HMAC-SHA1 of the URL and the body as it came, as SignalWire makes it."""
+    spellings = _spellings(url.partition("#")[0])
+    made = [hmac.digest(key.encode(), spelling.encode() + body, "sha1").hex() for spelling in spellings]
+    matches = [_equal(each, signature) for each in made]
+    return any(matches)
+
+
 def _sign(auth_token: str, url: str, parameters: Parameters, algorithm: str = "sha1") -> str:
     # Values that stand there twice under one name count once.
     signed = url + "".join(name + value for name, value in sorted(set(parameters)))
