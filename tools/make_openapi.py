@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from maskline.api import alerts, forms, inventory, pages, participants, sandbox, services, sessions
-from maskline.carriers import twilio
+from maskline.carriers.twilio_forms import MOST_SID
 from maskline.domain import problems
 from maskline.domain.call import LONGEST_S
 from maskline.domain.interaction import CALL_WORDS, WORDS
@@ -657,13 +657,13 @@ _BROUGHT = f"""
 From!                      {_HANDSET}  Who wrote or called.
 To!                        {_HANDSET}  A number of the Service's pool."""
 PARAMETERS["ReceiveMessage"] = f"""
-MessageSid!                text(1..{twilio.MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
+MessageSid!                text(1..{MOST_SID})  The carrier's name for it; a repeat is told by it.{_BROUGHT}
 Body                       text        The text.
 MediaUrl0                  text        Address of a medium; then MediaUrl1, and so on.
 MediaContentType0          text        What it is."""
 
 PARAMETERS["ReceiveCall"] = f"""
-CallSid                    text(1..{twilio.MOST_SID})  The carrier's name for it; it may come in again.
+CallSid                    text(1..{MOST_SID})  The carrier's name for it; it may come in again.
 CallStatus                 text        How far it is.
 From                       {_HANDSET}  Who called.
 To                         {_HANDSET}  A number of the Service's pool."""

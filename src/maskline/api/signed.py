@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from maskline.api.context import Context
 from maskline.api.forms import Params, parse_params
 from maskline.api.http import Request
-from maskline.carriers.twilio import MOST_NUMBER, TwilioCarrier
+from maskline.carriers.twilio import TwilioCarrier
+from maskline.carriers.twilio_forms import MOST_NUMBER
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.phone import identifier_key

@@ -8,7 +8,7 @@ from dataclasses import replace
 from maskline.api.context import Context
 from maskline.api.http import Answer, Request
 from maskline.api.signed import Signatures, Signed
-from maskline.carriers.twilio import read_call, read_message
+from maskline.carriers.twilio_forms import read_call, read_message
 from maskline.carriers.webhooks import Unreadable
 from maskline.domain import problems
 from maskline.domain.channel import scheme_of

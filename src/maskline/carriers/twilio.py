@@ -17,7 +17,6 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from itertools import count
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
@@ -31,7 +30,6 @@ from maskline.carriers.base import (
     CarrierError,
     CarrierEvent,
     Checked,
-    Inbound,
     Keep,
     Kind,
     Means,
@@ -41,10 +39,10 @@ from maskline.carriers.base import (
     Report,
 )
 from maskline.carriers.rest import Api
-from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest
+from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID, read_call, read_message, read_sid, required
+from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, WebAnswer, WebRequest
 from maskline.domain.address import is_public
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.media import Medium, read_type
 from maskline.domain.model import SECOND, Instant
 from maskline.domain.phone import mask
 from maskline.domain.signature import HEADER, SETTINGS_HEADER, check, read_settings
@@ -79,10 +77,6 @@ STATUSES: Mapping[str, MessageStatus] = {
     "failed": MessageStatus.FAILED,
     "canceled": MessageStatus.FAILED,
 }
-
-MOST_NUMBER = MOST_SID = 191
-_SIDS = re.compile("[A-Z]{2}[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-"""What Twilio's SIDs look like, and those of who speaks as they do."""
 
 PAGE = 100
 EARLIER_S, LATER_S = 2, 15
@@ -212,8 +206,8 @@ class TwilioCarrier(Carrier):
 
     def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:
         status = STATUSES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
-        number = _required(form, "From", MOST_NUMBER)
-        carrier_id = _sid(form, "MessageSid") or _required(form, "SmsSid", MOST_SID)
+        number = required(form, "From", MOST_NUMBER)
+        carrier_id = read_sid(form, "MessageSid") or required(form, "SmsSid", MOST_SID)
         return [Report(self.name, number, carrier_id, status, sid)] if status is not None else []
 
     # Where the traffic of numbers goes
@@ -351,61 +345,6 @@ def _is_sender(number: str) -> bool:
 def _parameters(fields: Mapping[str, str]) -> list[tuple[str, str]]:
     """Fields of a resource as the parameters that set them: sms_url is SmsUrl."""
     return [("".join(map(str.capitalize, name.split("_"))), value) for name, value in fields.items()]
-
-
-def read_message(form: Mapping[str, str], carrier_account: str) -> Inbound:
-    """A text to a number of ours. Raises Unreadable."""
-    return Inbound(
-        carrier_account=carrier_account,
-        carrier_id=_sid(form, "MessageSid") or _sid(form, "SmsSid") or _required(form, "SmsSid", MOST_SID),
-        to=_required(form, "To", MOST_NUMBER),
-        from_=_required(form, "From", MOST_NUMBER),
-        body=form.get("Body", ""),
-        media=_media(form),
-    )
-
-
-def read_call(form: Mapping[str, str]) -> CallAsked:
-    """A call to a number of ours. Raises Unreadable."""
-    _sid(form, "CallSid")
-    for name in ("CallSid", "To"):
-        _required(form, name, MOST_SID)
-    if len(form.get("From", "")) > MOST_NUMBER:  # empty where the caller hides it
-        raise Unreadable(f"From (at most {MOST_NUMBER} characters)")
-    return CallAsked(form)
-
-
-def _required(form: Mapping[str, str], name: str, most: int) -> str:
-    if not (value := form.get(name, "")):
-        raise Unreadable(f"{name} is required")
-    if len(value) > most:
-        raise Unreadable(f"{name} (at most {most} characters)")
-    return value
-
-
-def _sid(form: Mapping[str, str], name: str) -> str:
-    """Its own name for what it brings; empty if there is none. One of Twilio's with more behind it is refused: what is
-    signed has no borders, so a signed request could be played again as another one by moving the next field into it.
-
-    Raises Unreadable.
-    """
-    sid = form.get(name, "")
-    if len(sid) > MOST_SID:
-        raise Unreadable(f"{name} (at most {MOST_SID} characters)")
-    known = _SIDS.match(sid)
-    if known is not None and known.end() < len(sid):
-        raise Unreadable(name)
-    return sid
-
-
-def _media(form: Mapping[str, str]) -> tuple[Medium, ...]:
-    """What came with it, by its own count: NumMedia may say anything."""
-    media = []
-    for number in count():
-        if not (url := form.get(f"MediaUrl{number}")):
-            break
-        media.append(Medium(url, read_type(form.get(f"MediaContentType{number}"))))
-    return tuple(media)
 
 
 def _text(content: Mapping[str, Any], name: str) -> str | None:
