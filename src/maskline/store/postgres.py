@@ -42,6 +42,7 @@ from maskline.store.engine import (
     no_pseudonym,
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
+from maskline.store.postgres_wakes import Wakes
 from maskline.store.sessions import follow_idle_limit
 from maskline.store.writer import Writer
 
@@ -351,7 +352,8 @@ class PostgresStore:
         self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
         own_time = None if self._time is None else self._time.now
         self._engine = _Engine(self._dialer, self._run, self._tx, own_time)
-        self._writing = Writer(self._engine, self._clock)
+        self._wakes = Wakes(self._dialer.dial, self._clock)
+        self._writing = Writer(self._engine, self._clock, self._wakes.tell)
         self._beating = asyncio.create_task(self._beat(), name="beat") if self._serve else None
         return self
 
@@ -386,6 +388,7 @@ class PostgresStore:
         if self._beating is not None:
             self._beating.cancel()
         await self._writing.close()
+        await self._wakes.close()
         self._read_pool.shutdown()
         await asyncio.to_thread(self._engine.close)
         for connection in self._readers:
@@ -457,7 +460,9 @@ class PostgresStore:
         return self._writing.overloaded()
 
     def subscribe(self, wake: Wake) -> asyncio.Event:
-        return self._writing.subscribe(wake)
+        event = self._writing.subscribe(wake)
+        self._wakes.hear(event)
+        return event
 
 
 @contextlib.contextmanager

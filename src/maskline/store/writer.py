@@ -75,10 +75,11 @@ class Engine(Protocol):
 
 
 class Writer:
-    """The writing half of a store."""
+    """The writing half of a store. `tell_others`: wakes those whom a commit wants woken and nobody here is."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, tell_others: Callable[[], None] | None = None) -> None:
         self._engine = engine
+        self._tell_others = tell_others
         self._loop = asyncio.get_running_loop()
         self._rounds = Rounds(self._loop, clock)
         self._accepts_waiting = 0
@@ -154,6 +155,9 @@ class Writer:
         for wanted, event in self._subscribers:
             if wake & wanted:
                 event.set()
+                wake &= ~wanted
+        if wake and self._tell_others is not None:
+            self._tell_others()
 
     # Writing: everything below runs in the writer's thread
 
