@@ -670,7 +670,7 @@ WORK: list[Callable[[Tx, World], None]] = [
 
 # Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not
 # yet swept, and the processes.
-SMALL = {"purges", "erasures", "sandbox_todo", "ended", "wanted", "runs", "CONSTANT"}
+SMALL = {"purges", "erasures", "sandbox_todo", "ended", "few", "wanted", "runs", "CONSTANT"}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
 PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes", "outbox_dead")
 # A statement that names one of these in its condition has to find its rows by it: stopping at the Service before it

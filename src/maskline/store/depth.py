@@ -21,15 +21,15 @@ _WORDS = {
 
 # The newest first: what is left of old ones is mostly dead.
 _ROWS = """
-SELECT topic, state, count(*) FROM (SELECT topic, state FROM outbox WHERE id > 0 ORDER BY id DESC LIMIT ?) AS newest
+SELECT topic, state, count(*) FROM (SELECT topic, state FROM outbox WHERE id > 0 ORDER BY id DESC LIMIT ?) AS few
 WHERE state <> 6 GROUP BY topic, state"""
 _DEAD = """
-SELECT topic, 6, count(*) FROM (SELECT topic FROM outbox WHERE state = 6 LIMIT ?) AS dead GROUP BY topic"""
+SELECT topic, 6, count(*) FROM (SELECT topic FROM outbox WHERE state = 6 LIMIT ?) AS few GROUP BY topic"""
 
 # Fresh rows are in the order of their arrival; so are parked ones within their lane, and there are few lanes.
 _FRESH = "SELECT topic, due_at FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
 _PARKED = """
-SELECT topic, min(due_at) FROM (SELECT topic, due_at FROM outbox WHERE state = 2 LIMIT ?) AS parked GROUP BY topic"""
+SELECT topic, min(due_at) FROM (SELECT topic, due_at FROM outbox WHERE state = 2 LIMIT ?) AS few GROUP BY topic"""
 _DUE = "SELECT topic, due_at FROM outbox WHERE topic = ? AND state IN (1, 5) ORDER BY due_at LIMIT 1"
 
 
