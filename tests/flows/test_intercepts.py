@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 
 import pytest
 from twilio.request_validator import RequestValidator
@@ -163,6 +164,43 @@ async def test_what_waits_for_a_verdict_keeps_its_place(house: House, receiver: 
         await house.quiet()
     assert [one.body for one in house.carrier.sent] == ["first", "second", "third", "fourth"]
     assert len(receiver.posts) == 2
+    assert await house.outbox() == 0
+
+
+async def test_messages_to_one_participant_are_asked_about_at_once_and_sent_in_their_order(
+    house: House, receiver: Receiver
+) -> None:
+    """Or each would wait for the deadline of all before it, where the receiver stalls."""
+    _, ann, _ = await house.pair(await house.service(intercept_callback_url=receiver.url))
+    receiver.stalled.clear()
+    async with house.working():
+        for number in range(20):
+            await house.hear(ann, body=str(number))
+        await asked(receiver, 20)
+        assert house.carrier.sent == []
+        receiver.stalled.set()
+        await until(lambda: len(house.carrier.sent) == 20)
+        await house.quiet()
+    assert [one.body for one in house.carrier.sent] == [str(number) for number in range(20)]
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))])
+async def test_verdicts_in_any_order_leave_the_messages_in_theirs(house: House, order: list[int]) -> None:
+    _, ann, _ = await house.pair(await house.service(intercept_callback_url="https://shop.example/"))
+    await house.store.write(house.open_account)
+    for number in range(3):
+        await house.hear(ann, body=str(number))
+    work = (await house.store.batch(claim_intercepts, LaneClaim("RN", 0, 10, 10, {}))).work
+    for number in order:
+        one, passes = work[number], number != 1
+        verdict = Verdict(one.id, "RN", one.sid, passes, "", house.mint.sid("NO"))
+        await house.store.batch(judge_intercepts, verdict)
+        waiting = await house.rows("SELECT seq FROM outbox WHERE topic = 'send' AND state = 1")
+        assert len(waiting) <= 1
+    async with house.working():
+        await until(lambda: len(house.carrier.sent) == 2)
+        await house.quiet()
+    assert [one.body for one in house.carrier.sent] == ["0", "2"]
     assert await house.outbox() == 0
 
 
@@ -394,16 +432,16 @@ async def test_of_a_deleted_session_nothing_is_asked_or_sent(house: House, recei
     service = await house.service(intercept_callback_url=receiver.url)
     session, ann, _ = await house.pair(service)
     async with house.working():
-        await house.hear(ann)
-        await house.hear(ann)
-        await asked(receiver, 1)
+        for _ in range(SLOTS_EACH + 1):
+            await house.hear(ann)
+        await asked(receiver, SLOTS_EACH)
         await house.delete(session)
         receiver.stalled.set()
         await turns(3)
         await house.quiet()
         await house.sweeper.sweep()
     assert house.carrier.sent == []
-    assert len(receiver.posts) == 1
+    assert len(receiver.posts) == SLOTS_EACH
     assert await house.outbox() == 0
 
 

@@ -1,7 +1,7 @@
 """Messages that wait for the verdict of their Service's InterceptCallbackUrl: claimed, asked about, let on or blocked.
 
-Such a message stands in the outbox in the place in which it will be sent: later ones to the same Participant wait
-behind it. Until the verdict its Session knows nothing of it but its number in line.
+Such a message stands in the outbox in the place in which it will be sent. Later ones to the same Participant are asked
+about meanwhile, but sent behind it. Until the verdict its Session knows nothing of it but its number in line.
 """
 
 from __future__ import annotations
@@ -96,11 +96,9 @@ class Verdict:
 
 
 def insert_intercept(tx: Tx, send: tuple[Any, ...]) -> None:
-    """Put a message (what `INSERT_SEND` takes) where it waits for its verdict, behind what is before it."""
-    held = tx.execute(_BUSY, (send[0], send[1])).fetchone() is not None
-    tx.execute(_INSERT, (HELD if held else WAITING, *send))
-    if not held:
-        tx.wake |= Wake.ASKS
+    """Put a message (what `INSERT_SEND` takes) where it waits for its verdict, whatever is before it."""
+    tx.execute(_INSERT, (WAITING, *send))
+    tx.wake |= Wake.ASKS
 
 
 @batched(Turn.START)
