@@ -22,7 +22,17 @@ from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
 from maskline.api.wire import Wire
 from maskline.carriers import sandbox
-from maskline.carriers.base import Carrier, CarrierEvent, Checked, Inbound, Means, Notice, Report
+from maskline.carriers.base import (
+    Carrier,
+    CarrierError,
+    CarrierEvent,
+    Checked,
+    Inbound,
+    Kind,
+    Means,
+    Notice,
+    Report,
+)
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
@@ -51,7 +61,7 @@ from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
 from maskline.store import sandbox as books
-from maskline.store.engine import Store
+from maskline.store.engine import Store, StoreInDoubt, StoreUnavailable
 from maskline.store.receive import Received
 from maskline.worker import Worker
 
@@ -67,7 +77,12 @@ class StoreLedger:
         self._store = store
 
     async def hand_over(self, item: HandOver) -> Handed:
-        return await self._store.batch(books.hand_over, item)
+        try:
+            return await self._store.batch(books.hand_over, item)
+        except StoreInDoubt as error:
+            raise CarrierError(Kind.UNCERTAIN, str(error)) from error
+        except StoreUnavailable as error:
+            raise CarrierError(Kind.UNREACHABLE, str(error)) from error
 
     async def add_text(self, message: HandsetMessage, todo: Todo) -> None:
         await self._store.write(books.add_text, message, todo)

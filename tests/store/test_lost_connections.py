@@ -12,7 +12,7 @@ import pytest
 from maskline.clock import SystemClock
 from maskline.store import writer
 from maskline.store.accounts import find_meta, put_meta
-from maskline.store.engine import StoreUnavailable, Turn, Tx, batched
+from maskline.store.engine import StoreInDoubt, StoreUnavailable, Turn, Tx, batched
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
@@ -127,7 +127,7 @@ async def test_while_nobody_answers_requests_are_refused_and_what_was_started_is
                 async with asyncio.timeout(5):
                     await refused
         for told in (receiving, writing, accepting):
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreInDoubt):
                 async with asyncio.timeout(5):
                     await told
         assert not starting.done()

@@ -38,6 +38,10 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or written now. Nothing of what was asked is stored."""
 
 
+class StoreInDoubt(StoreUnavailable):
+    """The database cannot be reached now, and what was asked may yet turn out to be stored."""
+
+
 class InDoubt(Exception):
     """Whether the transaction was committed is not known, as nobody answers. `find_out` says it: None, not yet."""
 

@@ -26,6 +26,7 @@ from maskline.store.engine import (
     P,
     R,
     ResultT,
+    StoreInDoubt,
     StoreUnavailable,
     Turn,
     Tx,
@@ -232,7 +233,8 @@ class Writer:
 
     def _tell_away(self, jobs: list[Job], cause: Exception | None = None) -> None:
         if jobs:
-            failure = StoreUnavailable("the database is away")
+            said = "the database is away"
+            failure = StoreInDoubt(said) if cause else StoreUnavailable(said)
             failure.__cause__ = cause
             accepts = 0 if cause else sum(turn_of(job[0]) is Turn.ACCEPT for job in jobs)
             settled: list[_Settled] = [(job[2], failure) for job in jobs]
