@@ -11,9 +11,13 @@ _figures = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture
-def lives(tmp_path: Path) -> Iterator[Lives]:
-    """A server with an empty data directory that can be made to die at a chosen commit. Not started."""
+def lives(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lives]:
+    """A server with an empty database that can be made to die at a chosen commit. Not started. On SQLite, unless the
+    test names an engine.
+    """
     server = CrashingServer(tmp_path / "data")
+    if getattr(request, "param", "sqlite") == "postgres":
+        server.environment |= request.getfixturevalue("postgres").settings()
     yield Lives(server)
     server.bury()
 

@@ -3,7 +3,9 @@
 Run as `python crashing_server.py serve --data DIR --port 0` with CRASH_AT=FUNCTION:MOMENT:N in the environment.
 FUNCTION is a function of a transaction, such as `accept_messages`; the N-th time that a commit carries some work of it,
 the process dies: `before` the COMMIT, so that nothing of it is stored, or `after` it and before anybody has been told.
-Without CRASH_AT it is the server as it is. With SPARE=1 it loads its modules and then waits for a line on its input, a
+Without CRASH_AT it is the server as it is. With FREEZE=1 it is not killed but frozen (SIGSTOP) until it is thawed.
+With CONFLICT_EVERY=N each N-th COMMIT on PostgreSQL is undone and fails as one does
+that has lost against another transaction. With SPARE=1 it loads its modules and then waits for a line on its input, a
 JSON object of what to add to the environment: so the next life is ready when the present one ends.
 
 Production code has no hooks for this. Two things are wrapped from outside, and both are the narrowest there are: the
@@ -12,6 +14,7 @@ words COMMIT and ROLLBACK go by. All work of the store is done by such functions
 writer's rounds look like inside. A name that is not there is an error, so that a rename cannot make the tests empty.
 """
 
+import itertools
 import json
 import os
 import runpy
@@ -21,6 +24,8 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any
+
+import psycopg
 
 import maskline.cli
 import maskline.runtime  # noqa: F401 - every module is to be there before its functions are wrapped
@@ -64,8 +69,10 @@ class Trap:
         if self.worked and moment == self.moment:
             self.left -= 1
             if self.left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-                signal.pause()
+                frozen = bool(os.environ.get("FREEZE"))
+                os.kill(os.getpid(), signal.SIGSTOP if frozen else signal.SIGKILL)
+                while not frozen:
+                    signal.pause()
 
     def end(self) -> None:
         self._thread.worked = False
@@ -92,18 +99,23 @@ def set_trap(trap: Trap) -> None:
                 if held is original:
                     setattr(module, name, watched)
 
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
-            ends = sql.upper() in {"COMMIT", "ROLLBACK"}
+    def watch_ends(execute: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(connection: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+            ends = isinstance(sql, str) and sql.upper() in {"COMMIT", "ROLLBACK"}
             commits = ends and sql.upper() == "COMMIT"
             if commits:
                 trap.pass_by("before")
-            cursor = super().execute(sql, *args)
+            cursor = execute(connection, sql, *args, **kwargs)
             if commits:
                 trap.pass_by("after")
             if ends:
                 trap.end()
             return cursor
+
+        return watched
+
+    class Connection(sqlite3.Connection):
+        execute = watch_ends(sqlite3.Connection.execute)
 
     connect = sqlite3.connect
 
@@ -111,6 +123,21 @@ def set_trap(trap: Trap) -> None:
         return connect(*args, **{"factory": Connection, **kwargs})
 
     sqlite3.connect = connect_watched
+    psycopg.Connection.execute = watch_ends(psycopg.Connection.execute)  # type: ignore[method-assign]
+
+
+def inject_conflicts(every: int) -> None:
+    """Serialization failures and deadlocks, in turn."""
+    execute = psycopg.Connection.execute
+    commits = itertools.count(1)
+
+    def failing(connection: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        if sql == "COMMIT" and (n := next(commits)) % every == 0:
+            execute(connection, "ROLLBACK")
+            raise psycopg.errors.DeadlockDetected if n // every % 2 else psycopg.errors.SerializationFailure
+        return execute(connection, sql, *args, **kwargs)
+
+    psycopg.Connection.execute = failing  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
@@ -119,6 +146,8 @@ if __name__ == "__main__":
         if not line:
             raise SystemExit("not needed")
         os.environ |= json.loads(line)
+    if conflict_every := os.environ.get("CONFLICT_EVERY"):
+        inject_conflicts(int(conflict_every))
     if wanted := os.environ.get("CRASH_AT"):
         name, when, times = wanted.split(":")
         set_trap(Trap(name, when, int(times)))

@@ -8,11 +8,9 @@ connection breaks waits for the next life of the server. The judge asks the sand
 import http.client
 import json
 import random
-import sqlite3
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -22,7 +20,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import OutboxState
 from maskline.domain.problems import DELIVERY_UNKNOWN
 from tests.support.eventually import eventually
-from tests.support.server import Api, RealServer
+from tests.support.server import Api, RealServer, look
 from tests.support.world import fresh_number
 
 UNKNOWN = int(MessageStatus.DELIVERY_UNKNOWN)
@@ -222,6 +220,7 @@ def send(api: Api, letter: Letter, partner: Seat) -> bool:
         form = {"From": partner.handset, "To": partner.proxy, "Body": letter.body}
         reply = api.post("/sandbox/messages", form)
     if reply.status == 503:
+        threading.Event().wait(0.05)
         return False
     assert reply.status == (200 if letter.by_api else 201), (reply.status, reply.raw)
     letter.acknowledged = True
@@ -234,27 +233,21 @@ def send(api: Api, letter: Letter, partner: Seat) -> bool:
 # Looking
 
 
-def look(data: Path, question: str, *values: Any) -> list[Any]:
-    """Ask the database itself, beside the server."""
-    with closing(sqlite3.connect(f"file:{data / 'maskline.db'}?mode=ro", uri=True, timeout=10)) as connection:
-        return connection.execute(question, values).fetchall()
+def count_unknown(database: Path | str) -> int:
+    return look(database, "SELECT count(*) FROM interactions WHERE outbound_status = ?", UNKNOWN)[0][0]
 
 
-def count_unknown(data: Path) -> int:
-    return look(data, "SELECT count(*) FROM interactions WHERE outbound_status = ?", UNKNOWN)[0][0]
-
-
-def count_started(data: Path) -> int:
+def count_started(database: Path | str) -> int:
     """Messages that are being handed over, or were when their process ended."""
-    return look(data, "SELECT count(*) FROM outbox WHERE state = ?", int(OutboxState.STARTED))[0][0]
+    return look(database, "SELECT count(*) FROM outbox WHERE state = ?", int(OutboxState.STARTED))[0][0]
 
 
-def wait_until_finished(data: Path) -> None:
+def wait_until_finished(database: Path | str) -> None:
     """Nothing is left to send or to bring, and no report waits for a message that is there by now."""
 
     def finished() -> bool:
         ((unsent, unbrought, unmerged),) = look(
-            data,
+            database,
             "SELECT (SELECT count(*) FROM outbox WHERE topic IN ('send', 'intercept', 'out_of_session')),"
             " (SELECT count(*) FROM sandbox_todo),"
             " (SELECT count(*) FROM outbox o JOIN interactions i ON i.carrier_id = o.order_key"
@@ -354,7 +347,7 @@ def judge(
             verdict.repeated += row["handovers"] > 1
 
     _judge_order(world, at_handsets)
-    told = look(server.data, "SELECT interaction_sid FROM events WHERE code = ?", DELIVERY_UNKNOWN.number)
+    told = look(server.database, "SELECT interaction_sid FROM events WHERE code = ?", DELIVERY_UNKNOWN.number)
     unknown = [leg["sid"] for leg in legs.values() if leg["outbound_resource_status"] == "delivery-unknown"]
     assert sorted(sid for (sid,) in told) == sorted(unknown), "one event for each unknown message"
     return verdict

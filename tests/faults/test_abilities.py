@@ -44,7 +44,7 @@ def test_uncertain_messages(lives: Lives, case: str, report: Callable[[str], Non
             lives.start()
             load.wait_for(50)
         # Now and then all is to come to its end: with each attempt at a message the next one is further away.
-        wait_until_finished(lives.server.data)
+        wait_until_finished(lives.server.database)
     certain = "CarrierKeys" in abilities or on_uncertain == "resend"
     verdict = lives.finish(world, most_handovers=most_handovers, unknown_allowed=not certain)
     if on_uncertain is None:

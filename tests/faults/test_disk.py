@@ -75,7 +75,7 @@ def _judge_image(lives: Lives, world: World, image: Path) -> str:
     again.kills = 1
     try:
         again.start()
-        assert look(image, "PRAGMA integrity_check") == [("ok",)]
+        assert look(image / "maskline.db", "PRAGMA integrity_check") == [("ok",)]
         return again.tell(again.finish(world))
     finally:
         again.server.bury()

@@ -22,7 +22,7 @@ def test_stop_under_load(lives: Lives, report: Callable[[str], None]) -> None:
             lives.server.environment["MASKLINE_SEND_WAIT_MS"] = "1000" if i % 2 else "0"
             load.wait_for(rng.randrange(20, 150))
             assert lives.server.stop() == 0, lives.server.log()[-2000:]
-            assert count_started(lives.server.data) == 0
+            assert count_started(lives.server.database) == 0
             lives.start()
         load.wait_for(20)
     verdict = lives.finish(world, unknown_allowed=False)

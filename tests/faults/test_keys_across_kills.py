@@ -45,7 +45,7 @@ def test_one_resource(lives: Lives, moment: str) -> None:
         assert third.json["sid"] == again.json["sid"]
         assert third.headers["idempotent-replayed"] == "true"
 
-    wait_until_finished(lives.server.data)
+    wait_until_finished(lives.server.database)
     rows = lives.api.get("/sandbox/messages?Direction=to_handset").json["messages"]
     assert all(row["handovers"] == 1 for row in rows)
     bodies = [form["Body"] for _, _, form, _ in creates if "Body" in form]

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.lives import FULL, Lives, nth
 from tests.faults.load import make_world, script_handsets
 
@@ -21,6 +23,7 @@ FUNCTIONS = [
 POINTS = [f"{function}:{moment}" for function in FUNCTIONS for moment in ("before", "after")]
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 def test_at_every_commit(lives: Lives, report: Callable[[str], None]) -> None:
     rng = random.Random(4)
     lives.start("start_sends:after:5")

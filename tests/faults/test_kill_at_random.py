@@ -75,10 +75,10 @@ def test_all_slots_in_flight(lives: Lives, report: Callable[[str], None]) -> Non
         lives.api.make("/sandbox/behaviour", {"To": seat.handset, "Outcome": "slow", "DelayMs": 60_000})
     with lives.load(world, seed=5, threads=8) as load:
         load.wait_for(4 * SLOTS)
-    assert eventually(lambda: count_started(lives.server.data) == SLOTS)
+    assert eventually(lambda: count_started(lives.server.database) == SLOTS)
     for seat in world.seats:
         lives.api.make("/sandbox/behaviour", {"To": seat.handset, "Outcome": "deliver"})
     lives.kill()
     lives.start()
-    assert count_unknown(lives.server.data) == SLOTS
+    assert count_unknown(lives.server.database) == SLOTS
     report(lives.tell(lives.finish(world)))

@@ -45,9 +45,9 @@ def test_verdicts_and_callbacks(lives: Lives, report: Callable[[str], None]) -> 
                 lives.crash(f"{point}:{nth(rng)}")
             lives.start()
             load.wait_for(50)
-        wait_until_finished(lives.server.data)
+        wait_until_finished(lives.server.database)
         untold = "SELECT count(*) FROM outbox WHERE topic = 'callback'"
-        eventually(lambda: look(lives.server.data, untold) == [(0,)], WAIT_S)
+        eventually(lambda: look(lives.server.database, untold) == [(0,)], WAIT_S)
         check_told(lives, customer)
         report(lives.tell(lives.finish(world)))
 
@@ -56,7 +56,7 @@ def check_told(lives: Lives, customer: Customer) -> None:
     """Of every Interaction its beginning and its end were told, in the order of its statuses."""
     order = ["queued", "delivery-unknown", "sent", "failed", "undelivered", "delivered"]
     words = {10: "queued", 30: "delivery-unknown", 40: "sent", 70: "delivered"}
-    rows = look(lives.server.data, "SELECT sid, outbound_status FROM interactions")
+    rows = look(lives.server.database, "SELECT sid, outbound_status FROM interactions")
     assert len(rows) > 50
     for sid, status in rows:
         told = [form["outboundResourceStatus"] for form in customer.told[sid].values()]
@@ -86,7 +86,7 @@ def test_strangers(lives: Lives, report: Callable[[str], None], strangers: int) 
                 lives.crash(f"{point}:{rng.choice([1, 2, 3, 5])}")
             lives.start()
             writing.finish()
-        wait_until_finished(lives.server.data)
+        wait_until_finished(lives.server.database)
         check_strangers(lives, customer, writing)
         assert all(0 <= unknown <= 64 for unknown in lives.unknown_by_kill)
         report(
@@ -146,7 +146,7 @@ def check_strangers(lives: Lives, customer: Customer, writing: Writing) -> None:
     assert len(arrived) == len(rows), "twice at a handset"
     unknown = {
         json.loads(data)["body"]
-        for (data,) in look(lives.server.data, "SELECT data FROM interactions WHERE outbound_status = 30")
+        for (data,) in look(lives.server.database, "SELECT data FROM interactions WHERE outbound_status = 30")
     }
     for body in writing.acknowledged:
         assert body in arrived or body in unknown, f"lost: {body}"
@@ -163,6 +163,6 @@ def check_strangers(lives: Lives, customer: Customer, writing: Writing) -> None:
         "SELECT identifier_key, proxy_identifier, count(*) FROM participants WHERE active = 1 GROUP BY 1, 2",
     )
     assert all(count == 1 for *_, count in pairs)
-    loose = look(lives.server.data, "SELECT count(*) FROM interactions WHERE session_sid = ''")
+    loose = look(lives.server.database, "SELECT count(*) FROM interactions WHERE session_sid = ''")
     assert loose == [(0,)], "a message is left outside its Session"
-    assert look(lives.server.data, "SELECT count(*) FROM events WHERE code NOT IN (49001)") == [(0,)]
+    assert look(lives.server.database, "SELECT count(*) FROM events WHERE code NOT IN (49001)") == [(0,)]

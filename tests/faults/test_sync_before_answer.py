@@ -118,7 +118,7 @@ def test_whole_path(traced: RealServer) -> None:
     pair, messages, _ = _pair(traced)
     for i in range(N):
         assert pair.send(pair.first, f"m{i}")["outbound_resource_status"] == "sent"
-    assert look(traced.data, "SELECT count(*) FROM outbox") == [(0,)]
+    assert look(traced.database, "SELECT count(*) FROM outbox") == [(0,)]
     assert traced.stop() == 0, traced.log()
     posted = [e for e in read_trace(traced.data.parent / "trace") if e.path == messages]
     assert len(posted) == N

@@ -1,7 +1,9 @@
 """A PostgreSQL server of the tests' own, on a socket in a directory of theirs."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from itertools import count
@@ -9,6 +11,8 @@ from pathlib import Path
 from shlex import quote
 
 import psycopg
+
+from tests.support.eventually import eventually
 
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/local/bin")
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
@@ -49,6 +53,16 @@ END IF;
 END $$"""
 
 
+def _processes_of(data: Path) -> list[Path]:
+    """Those that work in this directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == data and (process / "stat").read_text().split()[2] != "Z":
+                found.append(process)
+    return found
+
+
 class PostgresServer:
     """Use `start`, then `stop`."""
 
@@ -82,6 +96,19 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         return self.url(name)
+
+    def settings(self) -> dict[str, str]:
+        """What a server's environment has for an empty database of this one."""
+        return {"MASKLINE_DATABASE_URL": self.empty(), "MASKLINE_SECRET_KEY": "5e" * 32}
+
+    def kill(self) -> None:
+        """kill -9 of the postmaster, and wait until the last of its processes has noticed."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not _processes_of(self.data), 60)
+        # Where nobody reaps it, the dead one's id is taken for a living one's.
+        (self.data / "postmaster.pid").unlink()
+        (self._directory / ".s.PGSQL.5432.lock").unlink()
 
     def empty(self) -> str:
         """The URL of a database without any rows, which the next one who asks gets, too."""

@@ -23,6 +23,8 @@ from urllib.parse import urlencode, urlsplit
 
 import psycopg
 
+from maskline.store.dialect import translate
+
 ACCOUNT_SID = "AC" + "a1" * 16
 AUTH_TOKEN = "b2" * 16
 IDLE_S = 60
@@ -125,6 +127,16 @@ class Api:
         return reply.json
 
 
+def look(database: Path | str, question: str, *values: Any) -> list[Any]:
+    """Ask the database itself, beside the server."""
+    if isinstance(database, str):
+        translated = translate(question)
+        with psycopg.connect(database, cursor_factory=psycopg.RawCursor) as connection:
+            return connection.execute(translated.text, values).fetchall()
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
+        return connection.execute(question, values).fetchall()
+
+
 @dataclass
 class RealServer:
     """A server process. `kill` is kill -9; `start` again uses the same data."""
@@ -173,14 +185,14 @@ class RealServer:
     def log(self) -> str:
         return (self.data.parent / f"{self.data.name}.log").read_text()
 
+    @property
+    def database(self) -> Path | str:
+        """The file, or the URL of a PostgreSQL database."""
+        return self.environment.get("MASKLINE_DATABASE_URL") or self.data / "maskline.db"
+
     def rows(self, sql: str, *values: Any) -> list[Any]:
-        """What is in the database, read beside the server. Of PostgreSQL `sql` holds no values."""
-        if (url := self.environment.get("MASKLINE_DATABASE_URL")) is not None:
-            assert not values
-            with psycopg.connect(url) as connection:
-                return connection.execute(sql).fetchall()
-        with closing(sqlite3.connect(f"file:{self.data / 'maskline.db'}?mode=ro", uri=True)) as connection:
-            return connection.execute(sql, values).fetchall()
+        """What is in the database, read beside the server."""
+        return look(self.database, sql, *values)
 
     @property
     def api(self) -> Api:

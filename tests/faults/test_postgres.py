@@ -1,0 +1,174 @@
+"""PostgreSQL and the nodes on it: servers, processes and connections that die or freeze."""
+
+import contextlib
+import http.client
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.faults.lives import FULL, SLOTS, CrashingServer
+from tests.faults.load import (
+    WAIT_S,
+    Load,
+    World,
+    count_started,
+    judge,
+    make_world,
+    script_handsets,
+    wait_until_finished,
+)
+from tests.support.eventually import eventually
+from tests.support.postgres import PostgresServer
+from tests.support.server import Api
+from tests.support.world import make_pair
+
+KILLS = 200 if FULL else 12
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may die."""
+    (tmp_path / "postgres").mkdir()
+    server = PostgresServer(tmp_path / "postgres").start()
+    yield server
+    with contextlib.suppress(AssertionError):
+        server.stop()
+
+
+@pytest.fixture
+def node(database: PostgresServer, tmp_path: Path) -> Iterator[CrashingServer]:
+    """One server on it. Not started."""
+    server = CrashingServer(tmp_path / "data", environment=database.settings())
+    yield server
+    server.bury()
+
+
+@pytest.fixture
+def other(node: CrashingServer, tmp_path: Path) -> Iterator[CrashingServer]:
+    """A second one on the same database, with the same key."""
+    server = replace(node, data=tmp_path / "other", environment=dict(node.environment))
+    yield server
+    server.bury()
+
+
+def finish(world: World, server: CrashingServer, most_unknown: int) -> str:
+    """Wait until everything is done, and judge; the figures."""
+    wait_until_finished(server.database)
+    verdict = judge(world, server)
+    assert verdict.unknown <= most_unknown
+    return str(verdict)
+
+
+def children(server: CrashingServer) -> list[int]:
+    assert server.process is not None
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str], None]) -> None:
+    """Two processes behind one address; now one is killed, now the other, now both."""
+    rng = random.Random(51)
+    node.environment["MASKLINE_SEND_WAIT_MS"] = "0"
+    node.args = ["--workers", "2"]
+    node.start()
+    world = make_world(node.api)
+    script_handsets(node.api, world, rng)
+    killed = 0
+    with Load(world, seed=51) as load:
+        load.address.move(node.url)
+        while killed < KILLS:
+            load.wait_for(rng.randrange(5, 60))
+            eventually(lambda: children(node), WAIT_S)
+            victims = children(node)
+            for victim in victims if rng.random() < 0.2 else [rng.choice(victims)]:
+                os.kill(victim, signal.SIGKILL)
+                killed += 1
+            load.address.move(node.url)
+        load.wait_for(20)
+    report(f"seed 51, {killed} kills, {finish(world, node, SLOTS * killed)}")
+    assert node.stop() == 0
+
+
+def test_the_database_dies_and_comes_back(
+    node: CrashingServer, database: PostgresServer, report: Callable[[str], None]
+) -> None:
+    """Restarts, kill -9 of the postmaster, and connections that are cut at any moment. The node lives on."""
+    rng = random.Random(52)
+    node.environment["MASKLINE_SEND_WAIT_MS"] = "0"
+    node.start()
+    world = make_world(node.api)
+    script_handsets(node.api, world, rng)
+    deaths = [lambda: database.stop("fast"), lambda: database.stop("immediate"), database.kill]
+    with Load(world, seed=52) as load:
+        load.address.move(node.url)
+        for death in deaths * (10 if FULL else 1):
+            load.wait_for(rng.randrange(20, 100))
+            death()
+            reply = node.api.get("/v1/Services")
+            assert (reply.status, reply.headers.get("retry-after")) == (503, "1")
+            assert node.api.get("/readyz", auth=False).status == 503
+            database.start()
+            eventually(lambda: node.api.get("/readyz", auth=False).status == 200, WAIT_S)
+        for _ in range(200 if FULL else 25):
+            load.wait_for(rng.randrange(1, 10))
+            with psycopg.connect(database.url()) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'maskline'"
+                )
+        load.wait_for(20)
+    assert node.process is not None and node.process.poll() is None
+    report(f"seed 52, {finish(world, node, SLOTS)}")
+    assert node.stop() == 0
+
+
+def test_conflicts(node: CrashingServer, report: Callable[[str], None]) -> None:
+    """Each fifth commit loses against another transaction. Nobody notices."""
+    node.environment["CONFLICT_EVERY"] = "5"
+    node.start()
+    world = make_world(node.api)
+    script_handsets(node.api, world, random.Random(53))
+    with Load(world, seed=53) as load:
+        load.address.move(node.url)
+        load.wait_for(1000 if FULL else 150)
+    report(f"seed 53, {finish(world, node, 0)}")
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("setting", ["unknown", "resend"])
+def test_a_node_that_was_frozen_before_it_sent_does_not_send(
+    node: CrashingServer, other: CrashingServer, setting: str
+) -> None:
+    """It has started a message and stands still. The other judges it; thawed, the first one must not send it."""
+    other.start()
+    pair = make_pair(other.api)
+    if setting == "resend":
+        path = f"/v1/Services/{pair.service['sid']}/Settings"
+        assert other.api.post(path, {"OnUncertain": "resend"}).status == 200
+    assert other.stop() == 0
+    node.environment |= {"CRASH_AT": "start_sends:after:1", "FREEZE": "1", "MASKLINE_SEND_WAIT_MS": "0"}
+    node.start()
+    first = Api(node.url)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        first.post(pair.messages_path(pair.first), {"Body": "once"})
+    assert node.process is not None
+    stat = Path(f"/proc/{node.process.pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", WAIT_S)
+    assert count_started(node.database) == 1
+    other.environment["CRASH_AT"] = ""
+    other.start()
+    wait_until_finished(other.database)
+    node.process.send_signal(signal.SIGCONT)
+    # It works again: what is sent from now on may be sent by it, and the first message has had its chance.
+    eventually(lambda: Api(node.url).get("/readyz", auth=False).status == 200, WAIT_S)
+    threading.Event().wait(2)
+    rows = other.api.get("/sandbox/messages?Direction=to_handset").json["messages"]
+    assert [row["handovers"] for row in rows] == ([1] if setting == "resend" else [])
+    assert node.stop() == 0
+    assert other.stop() == 0
