@@ -35,3 +35,10 @@ async def test_an_error_does_not_tell_the_values_of_a_row(store: Store) -> None:
 async def test_a_statement_that_is_wrong_is_told(store: Store) -> None:
     with pytest.raises(StoreRefused, match='UndefinedTable: relation "nothing" does not exist'):
         await store.read(lambda tx: tx.execute("SELECT 1 FROM nothing"))
+
+
+async def test_what_was_prepared_for_one_read_is_there_for_the_next(store: Store) -> None:
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = ?"
+    asked = "SELECT 1 FROM accounts"
+    await store.read(lambda tx: tx.execute(asked).fetchall())
+    assert await store.read(lambda tx: tx.execute(prepared, (asked,)).fetchone()) == (1,)

@@ -408,10 +408,14 @@ class PostgresStore:
             connection = self._reading()
             try:
                 now = self._time.now() if self._time else _database_time(connection)
-                return fn(self._tx(connection, now), *args, **kwargs)
-            finally:
+                result = fn(self._tx(connection, now), *args, **kwargs)
+                # Not ROLLBACK: for that the driver forgets every statement that it has prepared.
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
                 if not connection.closed:
                     connection.execute("ROLLBACK")
+                raise
         except psycopg.Error as error:
             told = _told(error)
         raise told
