@@ -17,6 +17,7 @@ from maskline.carriers.smpp.options import SmppOptions
 from maskline.domain.model import Participant
 from maskline.flows import inbound
 from maskline.flows.inbox import StoreInbox
+from maskline.flows.silence import Silence
 from maskline.runtime import _bring
 from maskline.store.sqlite import SqliteStore
 from tests.support.carrier import ScriptedCarrier
@@ -103,9 +104,10 @@ async def at_work(
 ) -> AsyncIterator[Desk]:
     """An account with these options. `bring` can stand in the way of what it brings."""
     house = House(store, clock, carrier=ScriptedCarrier(NAME))
+    silence = Silence(store, clock, house.mint, {})
     receive = partial(inbound.receive, store, house.mint, house.options)
     means = Means(
-        house.http, clock, bring(partial(_bring, store, house.mint, receive)), StoreInbox(store), ""
+        house.http, clock, bring(partial(_bring, store, house.mint, receive, silence)), StoreInbox(store), ""
     )
     said = {"host": "127.0.0.1", "port": smsc.port, "system_id": "me", "password": "secret", **options}
     carrier = SmppCarrier(NAME, msgspec.convert(said, SmppOptions), means)

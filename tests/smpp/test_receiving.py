@@ -84,6 +84,17 @@ async def test_while_the_store_is_away_it_is_put_off_and_comes_again(
         assert await desk.bodies() == ["hello", "hello"]
 
 
+async def test_a_defect_of_ours_is_answered_too(store: SqliteStore, clock: FakeClock, smsc: Smsc) -> None:
+    def broken(_: CarrierEvent) -> Any:
+        raise TypeError("it is not called so")
+
+    async with at_work(store, clock, smsc, bring=lambda _: broken) as desk:
+        await desk.bound()
+        _, ann, _ = await desk.house.pair()
+        assert await desk.text(ann, "hello") == TEMPORARY
+        assert await desk.text(ann, "id:7 stat:DELIVRD", esm_class=4) == TEMPORARY
+
+
 async def test_the_same_text_twice_is_two_messages(desk: Desk) -> None:
     _, ann, _ = await desk.house.pair()
     assert await asyncio.gather(*(desk.text(ann, "ok") for _ in range(3))) == [OK] * 3

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec
 
 import structlog
 
@@ -23,6 +23,8 @@ from maskline.mint import Mint
 MOST_SWEPT = 100
 GAP = "…"
 """Stands for parts that never came."""
+
+P = ParamSpec("P")
 
 _log = structlog.get_logger(__name__)
 
@@ -80,7 +82,7 @@ class Receiving:
         carrier_id = claimed or f"{digest}.{self._mint.sid('IN')}"
         link.unanswered[carrier_id] = digest
         status = await self._outcome(
-            self._bring(Inbound(self._name, carrier_id, text.number, text.sender, text.body))
+            self._bring, Inbound(self._name, carrier_id, text.number, text.sender, text.body)
         )
         if not link.answer(delivered, status):
             return  # the connection is lost, and the SMSC will bring it again
@@ -90,9 +92,9 @@ class Receiving:
             self._repeats.lose(digest, carrier_id, self._clock.uptime())
         if status == Status.OK:
             self._repeats.note_answer(link, digest, self._clock.uptime())
-            await self._outcome(self._inbox.answered(self._name, carrier_id))
+            await self._outcome(self._inbox.answered, self._name, carrier_id)
             if doubtful:
-                await self._outcome(self._notify(text.sender, text.number, problems.MESSAGE_MAYBE_REPEATED))
+                await self._outcome(self._notify, text.sender, text.number, problems.MESSAGE_MAYBE_REPEATED)
 
     async def _take_other(
         self, link: Link, delivered: Delivered, what: Piece | Receipt | Unreadable | None
@@ -103,12 +105,12 @@ class Receiving:
             case None:
                 pass
             case Piece():
-                status = await self._outcome(self._keep(delivered, what))
+                status = await self._outcome(self._keep, delivered, what)
             case Receipt(number, message_id, state):
                 report = Report(self._name, number, message_id, state)
-                status = await self._outcome(self._bring(report))
+                status = await self._outcome(self._bring, report)
             case Unreadable(sender, number, why):
-                status = await self._outcome(self._notify(sender, number, problems.MESSAGE_UNREADABLE, why))
+                status = await self._outcome(self._notify, sender, number, problems.MESSAGE_UNREADABLE, why)
                 if status == Status.OK:
                     status = Status.PERMANENT_APP_ERROR
         link.answer(delivered, status)
@@ -144,10 +146,12 @@ class Receiving:
     async def _notify(self, sender: str, number: str, code: Code, why: str = "") -> bool:
         return await self._bring(Notice(self._name, number, sender, code, why))
 
-    async def _outcome(self, work: Awaitable[bool | None]) -> Status:
+    async def _outcome(
+        self, work: Callable[P, Awaitable[bool | None]], *args: P.args, **kwargs: P.kwargs
+    ) -> Status:
         """What the SMSC is told once `work` is done, which gives False for a number that is none of this account's."""
         try:
-            known = await work
+            known = await work(*args, **kwargs)
         except Exception as error:
             if not self._is_failing:  # told once, however often it comes again
                 self._log.error("smpp.not_stored", exc_info=error)
