@@ -32,6 +32,7 @@ class Wakes:
         self._teller: psycopg.Connection[Any] | None = None
         self._listener: psycopg.Connection[Any] | None = None
         self._untold = False
+        self._closing = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
         self._events: list[asyncio.Event] = []
@@ -42,6 +43,7 @@ class Wakes:
             self._hearing.cancel()
             await asyncio.gather(self._hearing, return_exceptions=True)
         if self._telling is not None:
+            self._closing.set()
             await self._telling
         await asyncio.to_thread(self._threads.shutdown)
         for connection in (self._teller, self._listener):
@@ -62,7 +64,7 @@ class Wakes:
             with contextlib.suppress(psycopg.Error):  # they poll
                 await self._loop.run_in_executor(self._threads, self._notify)
             if self._untold:
-                await self._clock.sleep(LEAST_S)
+                await self._clock.wait(self._closing, LEAST_S)
 
     def _notify(self) -> None:
         if self._teller is None or self._teller.closed:
