@@ -48,8 +48,8 @@ from maskline.store.writer import Writer
 
 OLDEST_SERVER = 150000
 READERS = 4
-CONNECTIONS = READERS + 1
-"""How many a process has: those that read, and the one that writes."""
+CONNECTIONS = READERS + 3
+"""How many a process has at most: those that read, the one that writes, and two for wake-ups."""
 READ_LIMIT_MS = 1000
 CONNECT_S = 3
 IDLE_LIMIT_MS = 5000
