@@ -21,10 +21,10 @@ _REACH = (
     "see that it runs, lets this user in from here, is a primary, version 15 or newer and encoded in UTF8"
     " (docs/how-to/use-postgresql.md)"
 )
+# What a commit waits for is not among them: each connection sets that for itself (`store/postgres.py`).
 _LOST = {
     "fsync": "what was acknowledged is lost, and the database damaged, when the power fails",
     "full_page_writes": "the database may be damaged when the power fails",
-    "synchronous_commit": "what was acknowledged last is lost when the server dies",
 }
 
 
@@ -74,8 +74,6 @@ def _durability(found: ServerInspection) -> Iterator[Finding]:
     how, standbys = (found.settings[name] for name in ("synchronous_commit", "synchronous_standby_names"))
     if not standbys:
         said = "no standby is waited for (synchronous_standby_names is empty)"
-    elif how == "local":
-        said = f"no standby is waited for (synchronous_commit = local), though {standbys} are named"
     else:
         said = f"synchronous_standby_names = {standbys}, synchronous_commit = {how}"
     yield Finding("durability", True, f"a commit is on the server's disk; {said}")

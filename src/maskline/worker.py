@@ -196,8 +196,9 @@ class Worker:
         # Silent now and at the last pass: where all have been kept waiting for the database, those that live are heard.
         before, self._silent_since = self._silent_since, silent_since
         dead = await self._store.read(find_dead, self._run, before)
-        if dead - self._settled:
-            _log.warning("worker.runs_dead", count=len(dead - self._settled))
+        if news := dead - self._settled:
+            if died := sum(one.seen_at != ENDED for one in news):
+                _log.warning("worker.runs_dead", count=died)
             await self._take_over(before)
             self._settled = dead
         await self._store.write(forget_dead, dead)

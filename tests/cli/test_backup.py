@@ -93,7 +93,7 @@ def deliver(server: CrashingServer) -> None:
     server.stop()
     server.environment["MASKLINE_ROLE"] = "all"
     server.start()
-    wait_until_finished(server.data)
+    wait_until_finished(server.database)
     server.kill()
 
 
@@ -115,7 +115,7 @@ def test_what_the_original_has_sent_since_is_not_sent_again(
     assert restored.rows(UNKNOWN) == restored.rows(EVENTS) == waited
     assert restored.rows(MARKED) == [(0,)]
     later = restored.api.make(paths[0], {"Body": "after the restore"})
-    wait_until_finished(restored.data)
+    wait_until_finished(restored.database)
     ((reference, handovers),) = restored.rows(HANDED_OVER)
     assert (reference, handovers) == (later["outbound_resource_sid"], 1)
     assert restored.stop() == 0
@@ -130,7 +130,7 @@ def test_resend_restored_sends_what_had_waited(
     back_up(invoke)
     restore()
     restored = servers("restored", "--resend-restored").start()
-    wait_until_finished(restored.data)
+    wait_until_finished(restored.database)
     handed_over = restored.rows(HANDED_OVER)
     assert len(handed_over) == 16
     assert {handovers for _, handovers in handed_over} == {1}
@@ -153,7 +153,7 @@ def test_a_backup_under_load(servers: Servers, invoke: Invoke) -> None:
         back_up(invoke)
         original.api.make("/sandbox/behaviour", {"To": retried.handset, "Outcome": "deliver"})
         load.wait_for(200)
-    wait_until_finished(original.data)
+    wait_until_finished(original.database)
     original.kill()
     ours = dict(rows(original.data / "maskline.db", HANDED_OVER))
     before = dict(rows(COPY, HANDED_OVER))
@@ -163,7 +163,7 @@ def test_a_backup_under_load(servers: Servers, invoke: Invoke) -> None:
     assert len(ours) > len(before)
     restore()
     restored = servers("restored").start()
-    wait_until_finished(restored.data)
+    wait_until_finished(restored.database)
     assert dict(restored.rows(HANDED_OVER)) == before
     assert {sid for (sid,) in restored.rows(UNKNOWN)} == {sid for (sid,) in restored.rows(EVENTS)} == waited
     assert waited
@@ -191,7 +191,7 @@ def test_kill_while_what_waited_is_given_up(
         restored.start()
         assert restored.rows(MARKED) == [(0,)]
         assert restored.rows(UNKNOWN) == restored.rows(EVENTS) == rows(COPY, WAITING)
-        wait_until_finished(restored.data)
+        wait_until_finished(restored.database)
         assert restored.rows(HANDED_OVER) == []
         assert restored.stop() == 0
 

@@ -9,12 +9,12 @@ import pytest
 from maskline.domain import problems
 from maskline.domain.problems import Problem
 from maskline.store.accept import accept_messages
-from maskline.store.engine import MOST_ITEMS, MOST_WAITING, Batched, StoreUnavailable, Turn, Tx, Wake
+from maskline.store.engine import MOST_ITEMS, MOST_WAITING, Batched, Store, StoreUnavailable, Turn, Tx, Wake
 from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
 from tests.support.clock import FakeClock
 from tests.support.house import House, held_writer, locked_out
-from tests.support.until import turns
+from tests.support.until import turns, until
 
 
 class Log:
@@ -351,6 +351,16 @@ async def test_waiting_requests_whose_callers_have_gone_do_not_count_for_ever(ho
 
 
 # Waking
+
+
+async def test_everybody_who_wants_it_is_woken(store: Store) -> None:
+    def ask(tx: Tx) -> None:
+        tx.wake |= Wake.ASKS
+
+    events = [store.subscribe(wake) for wake in (Wake.ASKS, Wake.ASKS, Wake.SENDS)]
+    await store.write(ask)
+    await until(events[1].is_set)
+    assert [event.is_set() for event in events] == [True, True, False]
 
 
 async def test_workers_are_woken_by_what_they_can_send_and_by_nothing_else(house: House) -> None:

@@ -153,11 +153,12 @@ class Writer:
                 future.set_exception(result)
             else:
                 future.set_result(result)
+        unheard = wake
         for wanted, event in self._subscribers:
             if wake & wanted:
                 event.set()
-                wake &= ~wanted
-        if wake and self._tell_others is not None:
+                unheard &= ~wanted
+        if unheard and self._tell_others is not None:
             self._tell_others()
 
     # Writing: everything below runs in the writer's thread
