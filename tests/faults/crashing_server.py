@@ -127,12 +127,13 @@ def set_trap(trap: Trap) -> None:
 
 
 def inject_conflicts(every: int) -> None:
-    """Serialization failures and deadlocks, in turn."""
+    """Serialization failures and deadlocks of what is written, in turn; who reads meets none."""
     execute = psycopg.Connection.execute
     commits = itertools.count(1)
 
     def failing(connection: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
-        if sql == "COMMIT" and (n := next(commits)) % every == 0:
+        writes = threading.current_thread().name == "maskline-write"
+        if writes and sql == "COMMIT" and (n := next(commits)) % every == 0:
             execute(connection, "ROLLBACK")
             raise psycopg.errors.DeadlockDetected if n // every % 2 else psycopg.errors.SerializationFailure
         return execute(connection, sql, *args, **kwargs)

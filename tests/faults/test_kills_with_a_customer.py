@@ -139,7 +139,7 @@ class Writing:
 
 def check_strangers(lives: Lives, customer: Customer, writing: Writing) -> None:
     rows = look(
-        lives.server.data,
+        lives.server.database,
         "SELECT to_number, body, handovers FROM sandbox_messages WHERE direction = 'to_handset' ORDER BY created_at",
     )
     arrived = {body: (to, handovers) for to, body, handovers in rows}
@@ -159,7 +159,7 @@ def check_strangers(lives: Lives, customer: Customer, writing: Writing) -> None:
         by_person[body.split(" ")[1]].append(body)
     assert all(bodies == sorted(bodies) for bodies in by_person.values()), "out of order"
     pairs = look(
-        lives.server.data,
+        lives.server.database,
         "SELECT identifier_key, proxy_identifier, count(*) FROM participants WHERE active = 1 GROUP BY 1, 2",
     )
     assert all(count == 1 for *_, count in pairs)
