@@ -69,7 +69,7 @@ async def test_no_response_is_uncertain_and_a_late_one_changes_nothing(desk: Des
     desk.smsc.holds = True
     sent = desk.send("hello")
     await until(lambda: desk.smsc.due)
-    await desk.pass_time(7)
+    await desk.pass_time(12)
     assert (await refusal(sent)).kind is Kind.UNCERTAIN
     desk.smsc.holds = False
     desk.smsc.answer()
