@@ -280,7 +280,10 @@ async def test_a_worker_sweeps_by_itself(house: House) -> None:
     await house.pair(ttl=LIMIT_S)
     async with house.working():
         await house.pass_time(LIMIT_S)
-        await house.pass_time(5)
+        for _ in range(
+            5
+        ):  # the sweeper of a cluster is found first, and its pause begins when a pass is over
+            await house.pass_time(5)
         assert await house.one("SELECT status FROM sessions") == "closed"
 
 

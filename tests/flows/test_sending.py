@@ -543,8 +543,8 @@ async def test_a_create_gives_up_waiting_when_its_time_is_over(store: SqliteStor
 async def test_a_refused_create_stores_nothing(
     house: House, fields: dict[str, Any], code: problems.Code
 ) -> None:
-    status = fields.pop("status", None)
-    session, ann, _ = await house.pair(**fields)
+    status = fields.get("status")
+    session, ann, _ = await house.pair(**{name: one for name, one in fields.items() if name != "status"})
     if status is not None:
         await house.update(session, status)
     with pytest.raises(Problem) as caught:
