@@ -163,7 +163,9 @@ class HttpClient:
         within_s: float,
         most_bytes: int = MOST_BYTES,
     ) -> Answer:
-        """Ask this of an API, once; redirects are answers like any other. Raises HttpError."""
+        """Ask this of an API; redirects are answers like any other. A GET is sent once more where a connection that was
+        kept ends just as it is used; nothing else is sent twice. Raises HttpError.
+        """
         target, usual = _read(url), Overrides()
         limits = Limits(most_bytes, usual.connect_s, usual.read_s, self._loop.time() + within_s)
         request = _request(method, target, headers or {}, body)

@@ -3,7 +3,8 @@
 import asyncio
 
 from maskline.domain.interaction import MessageStatus
-from maskline.flows.silence import Silence, has_heard
+from maskline.flows.silence import Silence
+from maskline.store.claims import has_heard
 from tests.support.house import ACCOUNT, House
 from tests.support.until import turns
 

@@ -16,7 +16,7 @@ from maskline.store.engine import StoreInDoubt, StoreUnavailable, Turn, Tx, batc
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
-from tests.support.until import until
+from tests.support.until import turns, until
 from tests.support.wire import COMMITTED, Wire
 
 RUN = "RN" + "7" * 32
@@ -81,7 +81,7 @@ async def comes_back(store: PostgresStore) -> None:
             try:
                 await store.write(put_meta, "back", "1")
             except StoreUnavailable:
-                await asyncio.sleep(0.02)
+                await turns()
             else:
                 return
 

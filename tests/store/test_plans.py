@@ -28,7 +28,6 @@ from maskline.flows.sessions import (
     remove_participant,
     remove_session,
 )
-from maskline.flows.silence import has_heard
 from maskline.store import sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import put_meta, set_events_url
@@ -63,7 +62,7 @@ from maskline.store.calls import (
     judge_call,
 )
 from maskline.store.calls import Verdict as CallVerdict
-from maskline.store.claims import find_claims
+from maskline.store.claims import find_claims, has_heard
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.depth import measure_outbox
 from maskline.store.engine import Tx

@@ -1,18 +1,15 @@
 """X-Twilio-Signature: signing our callbacks, and checking requests that Twilio or a customer has signed.
 
-HMAC-SHA1 under the account's auth token, over the URL and then every parameter's name and value, sorted. Where the
-body is no form, the URL's `bodySHA256` stands for it and the signature covers the URL alone. Twilio may also sign with
-a shared key and another algorithm, which a second header names.
+HMAC-SHA1 under the account's auth token, over the URL and then every parameter's name and value, sorted. Twilio may
+also sign with a shared key and another algorithm, which a second header names.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qs, urlsplit
 
 from maskline.domain.webhook_url import as_sent
 
@@ -58,13 +55,6 @@ def check(auth_token: str, url: str, parameters: Parameters, signature: str, alg
     # All are compared, so that the time taken tells nothing.
     matches = [_equal(each, signature) for each in made]
     return any(matches)
-
-
-def check_body(auth_token: str, url: str, body: bytes, signature: str) -> bool:
-    """Whether `signature` and the URL's `bodySHA256` are those of a request whose body is no form."""
-    given = parse_qs(urlsplit(url).query).get("bodySHA256", [""])[0]
-    same = _equal(hashlib.sha256(body).hexdigest(), given)
-    return check(auth_token, url, (), signature) and same
 
 
 def check_whole(key: str, url: str, body: bytes, signature: str) -> bool:

@@ -12,26 +12,13 @@ import structlog
 
 from maskline.clock import Clock
 from maskline.domain import problems
-from maskline.domain.interaction import MessageStatus
 from maskline.mint import Mint
-from maskline.store.engine import Store, Tx
+from maskline.store.claims import has_heard
+from maskline.store.engine import Store
 from maskline.store.events import insert_event
 
 POLL_S = 30.0
-MOST = 20_000
-"""So many messages of an account, by whatever carrier, are looked at."""
-
-_RECENT = """
-SELECT carrier_id FROM interactions WHERE account_sid = ? AND type = 'message' AND sid > ? AND outbound_status >= ?
-ORDER BY sid LIMIT ?"""
-
 _log = structlog.get_logger(__name__)
-
-
-def has_heard(tx: Tx, account_sid: str, carrier_account: str, since_sid: str) -> bool:
-    """Whether a message of the account, later than this SID, is known to have ended at this carrier account."""
-    recent = tx.execute(_RECENT, (account_sid, since_sid, int(MessageStatus.UNDELIVERED), MOST))
-    return any(carrier_id and carrier_id.startswith(f"{carrier_account}/") for (carrier_id,) in recent)
 
 
 class Silence:

@@ -14,7 +14,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from maskline.domain.model import Instant
-from maskline.store.engine import DEAD_AFTER_US, StoreUnavailable, Tx
+from maskline.store.engine import StoreUnavailable, Tx
+from maskline.store.runs import LIFE_US
 
 MARK = "backed_up_at"
 """In the meta table of a copy, and of no other database: when it was made."""
@@ -155,7 +156,7 @@ def mark(tx: Tx, run: str) -> Instant | None:
     `run` is the caller's own; None, and nothing is marked, where another has this very database.
     """
     (seen_at,) = tx.execute("SELECT max(seen_at) FROM runs WHERE id <> ?", (run,)).fetchone()
-    if seen_at is not None and seen_at > tx.now - DEAD_AFTER_US:
+    if seen_at is not None and seen_at > tx.now - LIFE_US:
         return None
     made_at = Instant(seen_at or tx.now)
     tx.execute(_MARK, (MARK, str(made_at)))

@@ -1,10 +1,19 @@
-"""Which leg is known under which id of a carrier: what a carrier is asked to find may be another leg's."""
+"""Which leg is known under which id of a carrier: what a carrier is asked to find may be another leg's, and what is
+known of any tells that the carrier has been heard of.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from maskline.domain.interaction import MessageStatus
 from maskline.store.engine import Tx
+
+MOST_RECENT = 20_000
+
+_RECENT = """
+SELECT carrier_id FROM interactions WHERE account_sid = ? AND type = 'message' AND sid > ? AND outbound_status >= ?
+ORDER BY sid LIMIT ?"""
 
 
 def find_claims(
@@ -25,3 +34,11 @@ def is_claimed(tx: Tx, service_sid: str, sid: str, carrier_id: str | None) -> bo
         (service_sid, carrier_id, sid),
     ).fetchone()
     return row is not None
+
+
+def has_heard(tx: Tx, account_sid: str, carrier_account: str, since_sid: str) -> bool:
+    """Whether a message of the account, later than this SID, is known to have ended at this carrier account. Up to
+    MOST_RECENT messages are looked at, by whatever carrier.
+    """
+    recent = tx.execute(_RECENT, (account_sid, since_sid, int(MessageStatus.UNDELIVERED), MOST_RECENT))
+    return any(carrier_id and carrier_id.startswith(f"{carrier_account}/") for (carrier_id,) in recent)

@@ -26,10 +26,6 @@ MOST_ITEMS = 256
 MOST_WAITING = 2000
 """With this many accepts waiting, a further one is refused (503) before anything is stored."""
 
-DEAD_AFTER_US = 15_000_000
-"""A run that has written nothing for so long, not even that it lives, has ended."""
-
-
 ALL = 2**63 - 1
 """As a LIMIT: no limit."""
 

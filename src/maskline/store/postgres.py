@@ -361,9 +361,8 @@ class PostgresStore:
         with self._dialer.dial() as connection:
             _check_server(connection)
             execute = _execute(connection)
-            connection.execute(
-                "SELECT pg_advisory_lock($1)", (_TURN,)
-            )  # of two that start at once, one makes it
+            # Of two that start at once, one makes the schema.
+            connection.execute("SELECT pg_advisory_lock($1)", (_TURN,))
             now = self._time.now() if self._time else _database_time(connection)
             version = schema_version(execute)
             if is_behind(version) and version and not migrating:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maskline.clock import Clock
-from maskline.store.engine import DEAD_AFTER_US
 from maskline.store.migrate import Execute
+from maskline.store.runs import LIFE_US
 
 SETTINGS = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
 
@@ -17,7 +17,7 @@ _PRIVILEGES = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'),
 _KNOWN = "SELECT to_regclass('meta') IS NOT NULL, to_regclass('runs') IS NOT NULL"
 _CARRIED = """
 SELECT phone_number FROM numbers WHERE carrier_account = ? AND service_sid IS NOT NULL ORDER BY phone_number"""
-_RUNS = f"SELECT count(*) FROM runs WHERE seen_at > ? - {DEAD_AFTER_US}"
+_RUNS = f"SELECT count(*) FROM runs WHERE seen_at > ? - {LIFE_US}"
 
 # For whoever is no superuser, and of the limits the narrowest; numbackends is told to everybody.
 _ROOM = """
