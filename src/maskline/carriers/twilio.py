@@ -14,11 +14,10 @@ The address of a receipt carries our own SID of the message: it is found whateve
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, field
@@ -38,13 +37,12 @@ from maskline.carriers.base import (
     Outgoing,
     Report,
 )
+from maskline.carriers.checks import check_account
 from maskline.carriers.rest import Api
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID, read_call, read_message, read_sid, required
 from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, WebAnswer, WebRequest
-from maskline.domain.address import is_public
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant
-from maskline.domain.phone import mask
 from maskline.domain.signature import HEADER, SETTINGS_HEADER, check, read_settings
 from maskline.domain.twiml import Verb, render_twiml
 
@@ -269,47 +267,18 @@ class TwilioCarrier(Carrier):
         return routes
 
     async def check(self, numbers: Sequence[str]) -> list[Checked]:
-        try:
-            account = await self._get(".json")
-        except CarrierError as error:
-            return [
-                Checked(
-                    f"cannot be asked: {error.kind.value} ({error.detail})", _REMEDIES.get(error.kind, _LATER)
-                )
-            ]
-        if account.get("status") != "active":
-            return [
-                Checked(f"{self.vendor} says that the account is not active", f"activate it at {self.vendor}")
-            ]
-        if not _is_reachable(self._url):
-            said = f"{self.vendor} cannot reach its webhooks at {self._url}"
-            return [
-                Checked(said, "set public_url to the address by which this server is reached from outside")
-            ]
-        looked_at = [await self._check_number(number) for number in numbers if not _is_sender(number)]
-        return [
-            Checked(f"{self.vendor} takes its credentials"),
-            *(one for one in looked_at if one is not None),
-        ]
+        own = [number for number in numbers if not _is_sender(number)]
+        return await check_account(self.name, self.vendor, self._url, self._objection, own, self._strays)
 
-    async def _check_number(self, number: str) -> Checked | None:
-        """What is wrong with where a number's traffic goes, if anything is."""
-        try:
-            _, resource = await self._find(number)
-        except NotCarried as error:
-            return Checked(
-                f"{mask(number)}: {error.detail}", "correct the directory, or the account in the settings"
-            )
-        except CarrierError as error:
-            said = f"{mask(number)} cannot be looked up: {error.kind.value} ({error.detail})"
-            return Checked(said, _REMEDIES.get(error.kind, _LATER))
-        wrong = [
-            name for name, value in self._routes(resource).items() if (resource.get(name) or "") != value
-        ]
-        if not wrong:
+    async def _objection(self) -> Checked | None:
+        account = await self._get(".json")
+        if account.get("status") == "active":
             return None
-        said = f"{mask(number)} does not bring its traffic to {self._url} ({', '.join(wrong)})"
-        return Checked(said, f"`maskline numbers adopt --carrier {self.name}` has the server set that")
+        return Checked(f"{self.vendor} says that the account is not active", f"activate it at {self.vendor}")
+
+    async def _strays(self, number: str) -> list[str]:
+        _, resource = await self._find(number)
+        return [name for name, value in self._routes(resource).items() if (resource.get(name) or "") != value]
 
     async def _get(self, path: str) -> dict[str, Any]:
         return await self._api.ask("GET", self._account_url + path, self._clock.now())
@@ -322,19 +291,6 @@ class TwilioCarrier(Carrier):
 
 
 _PHONE_NUMBERS = ("IncomingPhoneNumbers", "incoming_phone_numbers", "phone_number", "PhoneNumber")
-_LATER = "try again later"
-_REMEDIES = {
-    Kind.MISCONFIGURED: "correct the account and its secrets (auth_token, api_token …) in the settings",
-    Kind.UNREACHABLE: "let this machine reach the vendor's API",
-}
-
-
-def _is_reachable(url: str) -> bool:
-    """Whether somebody outside may reach it, as far as its host tells."""
-    host = urlsplit(url).hostname or ""
-    if re.fullmatch("[0-9.]+|.*:.*", host):
-        return is_public(host)
-    return "." in host
 
 
 def _is_sender(number: str) -> bool:
