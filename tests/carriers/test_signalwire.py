@@ -14,7 +14,8 @@ from maskline.carriers.base import CarrierError, Kind
 from maskline.carriers.signalwire import OWN_KINDS
 from maskline.domain.signature import check_whole
 from tests.carriers.benches import outgoing, signalwire
-from tests.carriers.test_twilio import EMPTY, NUMBERS, World
+from tests.carriers.test_twilio import EMPTY
+from tests.carriers.world import NUMBERS, World
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.peer import Request

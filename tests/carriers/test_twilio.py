@@ -4,99 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twilio.request_validator import RequestValidator
 
 from maskline.carriers.twilio import STATUSES
-from maskline.domain.directory import read_address
 from maskline.domain.twiml import Dial, Reject, parse_twiml
-from maskline.flows.numbers import new_entry
-from maskline.mint import Mint
 from maskline.store.engine import Tx
-from maskline.store.numbers import insert_number
+from tests.carriers.world import NUMBERS, World
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.private import note
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
 from tests.support.twilio_api import OPTED_OUT, TwilioApi
 from tests.support.until import turns, until
-from tests.support.vendor import Taken, Trouble
+from tests.support.vendor import Trouble
 
 EMPTY = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
-NUMBERS = ("+14155550100", "+14155550101")
 SOUTHERN = "+14155550102"
 KEY, SECRET = "webhooks_sharedkey_01", "e5" * 16
-
-
-@dataclass
-class World:
-    """A server with two accounts at Twilio; a Service whose pool has the numbers of the one, and two people on them."""
-
-    inside: Inside
-    north: TwilioApi
-    south: TwilioApi
-    service: Any = None
-    people: list[Any] = field(default_factory=list)
-
-    @property
-    def ann(self) -> Any:
-        return self.people[0]
-
-    @property
-    def ben(self) -> Any:
-        return self.people[1]
-
-    async def put_down(self, number: str, carrier: str = "north") -> str:
-        """Have the directory say who carries a number."""
-        mint, clock = Mint(self.inside.clock), self.inside.clock
-        address = read_address(number, None if number.startswith("+") else "US")
-        entry = new_entry(mint.sid(address.kind), address, ACCOUNT_SID, carrier, clock.now())
-        await self.inside.store.write(insert_number, entry)
-        return entry.sid
-
-    async def join(self, number: str) -> Any:
-        return await self.inside.request(
-            "POST", f"/v1/Services/{self.service['sid']}/PhoneNumbers", {"PhoneNumber": number}
-        )
-
-    async def meet(self) -> None:
-        self.service = await self.inside.post("/v1/Services", {"UniqueName": "shop"})
-        for number in NUMBERS:
-            await self.put_down(number)
-            assert (await self.join(number)).status == 201
-        session = await self.inside.post(self.service["links"]["sessions"])
-        for i, number in enumerate(NUMBERS):
-            form = {"Identifier": f"+1212555017{i}", "ProxyIdentifier": number}
-            self.people.append(await self.inside.post(session["links"]["participants"], form))
-
-    async def bring(self, hook: tuple[str, dict[str, str], dict[str, str]]) -> Any:
-        note("", hook[1].get("Body", ""))
-        return await self.inside.bring(*hook)
-
-    def text(self, who: Any, body: str, *media: str, sid: str = "") -> Any:
-        return self.north.text(who["identifier"], who["proxy_identifier"], body, *media, sid=sid)
-
-    async def sent(self, count: int) -> list[Taken]:
-        """So many messages at the stand-in, recorded here."""
-        await until(lambda: len(self.north.taken) >= count)
-        await self.recorded()
-        return self.north.taken
-
-    async def recorded(self) -> None:
-        """Until no message is under way."""
-        while (await self.inside.rows("SELECT count(*) FROM outbox WHERE state IN (0, 4)"))[0][0]:
-            pass
-
-    async def legs(self) -> list[tuple[str, str]]:
-        sql = "SELECT inbound_status, outbound_status FROM interactions ORDER BY sid"
-        return await self.inside.rows(sql)
-
-    async def events(self) -> list[tuple[int, str]]:
-        return await self.inside.rows("SELECT code, message FROM events ORDER BY sid")
 
 
 @pytest.fixture
@@ -395,23 +322,13 @@ async def test_what_is_signed_and_makes_no_sense_is_refused(
 
 async def test_what_is_no_form_is_refused(world: World) -> None:
     for body, kind in (
-        (b"{}", b"application/json"),
-        (b"a=%ff", b"application/x-www-form-urlencoded"),
-        (b"\xff", b""),
+        (b"{}", "application/json"),
+        (b"a=%ff", "application/x-www-form-urlencoded"),
+        (b"\xff", ""),
     ):
-        reply = await raw(world, body, kind)
+        url = f"{world.inside.url}/carriers/north/message"
+        reply = await world.inside.bring(url, body, {"Content-Type": kind})
         assert (reply.status, reply.json["code"]) == (400, 80701)
-
-
-async def raw(world: World, body: bytes, kind: bytes) -> Any:
-    from maskline.api.wire import Exchange  # noqa: PLC0415
-    from tests.support.inside import _answer  # noqa: PLC0415
-
-    exchange = Exchange(None)
-    exchange.method, exchange.path, exchange.query = "POST", "/carriers/north/message", b""
-    exchange.headers = {b"content-type": kind}
-    exchange.body = body
-    return await _answer(world.inside._app, exchange)
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,20 @@ class Inside:
         self._leaving.__exit__(kind, error, trace)
 
     async def request(
-        self, method: str, path: str, form: Form | None = None, headers: Mapping[bytes, bytes] | None = None
+        self,
+        method: str,
+        path: str,
+        form: Form | bytes | None = None,
+        headers: Mapping[bytes, bytes] | None = None,
     ) -> Reply:
         exchange = Exchange(None)
         exchange.method = method
         exchange.path, _, query = path.removeprefix(self.url).partition("?")
         exchange.query = query.encode()
         exchange.headers = {b"authorization": self._client._auth.encode(), **(headers or {})}
-        if form is not None:
+        if isinstance(form, bytes):
+            exchange.body = form
+        elif form is not None:
             pairs = form.items() if isinstance(form, Mapping) else form
             exchange.body = urlencode(list(pairs), doseq=True).encode()
             exchange.headers[b"content-type"] = b"application/x-www-form-urlencoded"
@@ -91,8 +97,8 @@ class Inside:
         assert reply.status in (200, 201), (path, reply.raw)
         return reply.json
 
-    async def bring(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Reply:
-        """What somebody sends to an address of ours without credentials."""
+    async def bring(self, url: str, form: Mapping[str, str] | bytes, headers: Mapping[str, str]) -> Reply:
+        """What somebody sends to an address of ours without credentials: a form, or a body as it is."""
         raw = {name.lower().encode(): value.encode() for name, value in headers.items()}
         return await self.request("POST", url, form, {b"authorization": b"", **raw})
 
