@@ -6,7 +6,7 @@ so, it certainly was not; otherwise an answer of 4xx is a refusal, and 5xx or no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -30,15 +30,19 @@ class Api:
     """One vendor's API as one account sees it.
 
     `kinds` is the vendor's table: its own codes, and what each says of a message. What is not in it goes by the status.
-    `code_key` is the field of an error's JSON that holds the code.
+    `code_of` finds the code in an error's JSON.
     """
 
     def __init__(
-        self, http: Http, kinds: Mapping[Any, Kind], code_key: str, headers: Mapping[str, str]
+        self,
+        http: Http,
+        kinds: Mapping[Any, Kind],
+        code_of: Callable[[dict[str, Any]], Any],
+        headers: Mapping[str, str],
     ) -> None:
         self._http = http
         self._kinds = kinds
-        self._code_key = code_key
+        self._code_of = code_of
         self._headers = headers
 
     async def ask(
@@ -63,10 +67,10 @@ class Api:
         content = _read(answer.body)
         if 200 <= answer.status < 300:
             return content
-        raise self._error(answer, content.get(self._code_key), now)
+        raise self._error(answer, self._code_of(content), now)
 
     def _error(self, answer: Answer, code: Any, now: Instant) -> CarrierError:
-        detail = f"status {answer.status}" + (f", code {code}" if isinstance(code, int) else "")
+        detail = f"status {answer.status}" + (f", code {code}" if str(code).isdecimal() else "")
         kind = self._kinds.get(code) if isinstance(code, int | str) else None
         if kind is None:
             kind = _BY_STATUS.get(answer.status) or _kind_of(answer.status)

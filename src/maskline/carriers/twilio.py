@@ -126,7 +126,10 @@ class TwilioCarrier(Carrier):
         self._account_url, user, secret = self.open(options)
         login = base64.b64encode(f"{user}:{secret}".encode()).decode()
         self._api = Api(
-            means.http, self.kinds, "code", {"Authorization": f"Basic {login}", "Accept": "application/json"}
+            means.http,
+            self.kinds,
+            lambda error: error.get("code"),
+            {"Authorization": f"Basic {login}", "Accept": "application/json"},
         )
 
     def open(self, options: Any) -> tuple[str, str, str]:

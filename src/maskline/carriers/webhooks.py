@@ -8,14 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from maskline.carriers.base import Carrier, CarrierEvent
 from maskline.domain.twiml import Verb
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
+_NUL = "the body holds U+0000"
+
+
+def text_at(content: Any, *place: str | int) -> str:
+    """The text at this place in JSON; empty if there is none."""
+    for step in place:
+        try:
+            content = content[step]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    return content if isinstance(content, str) else ""
+
+
+def required_at(content: Any, *place: str | int, most: int) -> str:
+    """The same, where it must be there and not be empty. Raises Unreadable."""
+    name = ".".join(map(str, place))
+    if not (text := text_at(content, *place)):
+        raise Unreadable(f"{name} is required")
+    if len(text) > most:
+        raise Unreadable(f"{name} (at most {most} characters)")
+    return text
+
+
+def _holds_nul(content: Any) -> bool:
+    match content:
+        case str():
+            return "\0" in content
+        case dict():
+            return any(map(_holds_nul, content.values()))
+        case list():
+            return any(map(_holds_nul, content))
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +78,20 @@ class WebRequest:
         except ValueError:
             raise Unreadable("the body has too many fields") from None
         if any("\0" in text for field in fields for text in field):
-            raise Unreadable("the body holds U+0000")
+            raise Unreadable(_NUL)
         return fields
+
+    def json(self) -> dict[str, Any]:
+        """A body that is a JSON object. Raises Unreadable."""
+        try:
+            content = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise Unreadable("the body is no JSON object")
+        if b"\\u0000" in self.body and _holds_nul(content):
+            raise Unreadable(_NUL)
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,56 @@
+"""What comes to an account's addresses, whatever its vendor: bodies that are JSON."""
+
+import pytest
+
+from maskline.carriers.webhooks import Unreadable, WebRequest, required_at, text_at
+
+
+def request(body: bytes) -> WebRequest:
+    return WebRequest(("message",), "https://masked.test/carriers/north/message", {}, body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"1",
+        b'"a"',
+        b"null",
+        b"{",
+        b'{"a": 1} x',
+        b"\xff",
+        b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="no JSON object"):
+        request(body).json()
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": "x\\u0000y"}', b'{"a": ["\\u0000"]}', b'{"a": {"b": [{"c": "\\u0000"}]}}']
+)
+def test_a_null_is_refused_wherever_it_stands(body: bytes) -> None:
+    with pytest.raises(Unreadable, match=r"U\+0000"):
+        request(body).json()
+
+
+def test_what_only_looks_like_a_null_is_text() -> None:
+    assert request(b'{"a": "\\\\u0000", "b": [1, null, true]}').json()["a"] == "\\u0000"
+
+
+def test_a_text_is_found_where_it_stands() -> None:
+    said = request('{"to": [{"number": "é"}], "n": 1, "empty": "", "text": "xyz"}'.encode()).json()
+    assert text_at(said, "to", 0, "number") == required_at(said, "to", 0, "number", most=1) == "é"
+    for place in [("n",), ("to",), ("to", 1, "number"), ("text", "x"), ("n", "x"), ("nothing", 0)]:
+        assert text_at(said, *place) == ""
+    with pytest.raises(Unreadable, match=r"^to\.1\.number is required$"):
+        required_at(said, "to", 1, "number", most=9)
+    with pytest.raises(Unreadable, match=r"^empty is required$"):
+        required_at(said, "empty", most=9)
+    with pytest.raises(Unreadable, match=r"^text \(at most 2 characters\)$"):
+        required_at(said, "text", most=2)
