@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, Means, Outgoing
+from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, CarrierKind, Means, Options, Outgoing
 from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.flows.inbox import NoInbox
@@ -58,7 +58,10 @@ Open = Callable[[FakeClock], AbstractAsyncContextManager[Bench]]
 
 
 @asynccontextmanager
-async def twilio(clock: FakeClock) -> AsyncIterator[Bench]:
+async def _at_work(
+    clock: FakeClock, vendor: Vendor, kind: CarrierKind, options: Callable[[str], Options]
+) -> AsyncIterator[Bench]:
+    """An account of this kind, by options of the vendor's address."""
     brought: list[CarrierEvent] = []
 
     async def bring(event: CarrierEvent) -> bool:
@@ -67,32 +70,25 @@ async def twilio(clock: FakeClock) -> AsyncIterator[Bench]:
 
     http = await HttpClient(may_reach=anywhere, host_connections=0).open()
     try:
-        async with TwilioApi(clock, OURS) as vendor:
-            options = TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=vendor.url)
-            carrier = TwilioCarrier("north", options, Means(http, clock, bring, NoInbox(), URL))
+        async with vendor:
+            carrier = kind("north", options(vendor.url), Means(http, clock, bring, NoInbox(), URL))
             yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
     finally:
         await http.close()
 
 
-@asynccontextmanager
-async def signalwire(clock: FakeClock) -> AsyncIterator[Bench]:
-    brought: list[CarrierEvent] = []
+def twilio(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=url)
 
-    async def bring(event: CarrierEvent) -> bool:
-        brought.append(event)
-        return True
+    return _at_work(clock, TwilioApi(clock, OURS), TwilioCarrier, options)
 
-    http = await HttpClient(may_reach=anywhere, host_connections=0).open()
-    try:
-        async with SignalWireApi(clock, OURS) as vendor:
-            options = SignalWireOptions(
-                space=vendor.url, project_id=PROJECT, api_token=API_TOKEN, signing_key=SIGNING_KEY
-            )
-            carrier = SignalWireCarrier("north", options, Means(http, clock, bring, NoInbox(), URL))
-            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
-    finally:
-        await http.close()
+
+def signalwire(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return SignalWireOptions(space=url, project_id=PROJECT, api_token=API_TOKEN, signing_key=SIGNING_KEY)
+
+    return _at_work(clock, SignalWireApi(clock, OURS), SignalWireCarrier, options)
 
 
 OVER_HTTP: dict[str, Open] = {"twilio": twilio, "signalwire": signalwire}
