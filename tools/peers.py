@@ -7,7 +7,7 @@ import subprocess
 
 CLIENTS = [
     f".clients/{name}/.ready"
-    for name in ("python-8", "python-6", "node-6", "node-4", "node-segments", "node-smpp")
+    for name in ("python-8", "python-6", "python-telnyx", "node-6", "node-4", "node-segments", "node-smpp")
 ]
 POSTGRES = (
     "{ ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; } &&"
@@ -26,7 +26,7 @@ PEERS = {
     "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
     "What `make clients` installs": (
         ["ls", *CLIENTS],
-        "Twilio's clients of other ages and for Node, its segment calculator, and an SMSC",
+        "Twilio's clients of other ages and for Node, other vendors' SDKs, its segment calculator, and an SMSC",
     ),
 }
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, CarrierKind, Means, Options, Outgoing
 from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
+from maskline.carriers.telnyx import TelnyxCarrier, TelnyxOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.support.clock import FakeClock
+from tests.support.telnyx_api import API_KEY, PROFILE, PUBLIC_KEY, TelnyxApi
 from tests.support.twilio_api import (
     ACCOUNT,
     API_TOKEN,
@@ -91,4 +93,13 @@ def signalwire(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, SignalWireApi(clock, OURS), SignalWireCarrier, options)
 
 
-OVER_HTTP: dict[str, Open] = {"twilio": twilio, "signalwire": signalwire}
+def telnyx(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return TelnyxOptions(
+            api_key=API_KEY, public_key=PUBLIC_KEY, messaging_profile_id=PROFILE, base_url=f"{url}/v2"
+        )
+
+    return _at_work(clock, TelnyxApi(clock, OURS), TelnyxCarrier, options)
+
+
+OVER_HTTP: dict[str, Open] = {"twilio": twilio, "signalwire": signalwire, "telnyx": telnyx}

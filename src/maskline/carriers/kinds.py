@@ -13,12 +13,14 @@ from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
 from maskline.carriers.signalwire import SignalWireCarrier
 from maskline.carriers.smpp.carrier import SmppCarrier
+from maskline.carriers.telnyx import TelnyxCarrier
 from maskline.carriers.twilio import TwilioCarrier
 from maskline.settings import SettingsError
 
 KINDS: dict[str, CarrierKind] = {
     "twilio": TwilioCarrier,
     "signalwire": SignalWireCarrier,
+    "telnyx": TelnyxCarrier,
     "smpp": SmppCarrier,
 }
 

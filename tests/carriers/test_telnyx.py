@@ -1,0 +1,333 @@
+"""An account at Telnyx: what is its own. The rest is in the suite that all carriers over HTTP pass."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskline.carriers.base import CarrierError, Checked, Kind
+from maskline.carriers.telnyx import KINDS, STATUSES
+from tests.carriers.benches import OURS, THEIRS, URL, outgoing, telnyx
+from tests.carriers.world import NUMBERS, World
+from tests.support.clock import FakeClock
+from tests.support.inside import Inside
+from tests.support.peer import Request
+from tests.support.private import note
+from tests.support.telnyx_api import API_KEY, OTHERS_PROFILE, PROFILE, PUBLIC_KEY, TelnyxApi
+from tests.support.twilio_api import OPTED_OUT
+from tests.support.vendor import Trouble
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        north = await stack.enter_async_context(TelnyxApi(clock, *NUMBERS))
+        account = {
+            "kind": "telnyx",
+            "api_key": API_KEY,
+            "public_key": PUBLIC_KEY,
+            "messaging_profile_id": PROFILE,
+            "base_url": f"{north.url}/v2",
+        }
+        inside = await stack.enter_async_context(
+            Inside(tmp_path / "data", clock, carriers={"north": account}, sandbox=False)
+        )
+        world = World(inside, north)
+        await world.meet()
+        yield world
+
+
+async def test_a_masked_conversation(world: World) -> None:
+    reply = await world.bring(world.text(world.ann, "Käse & 🍕 = 50 %+", "https://s3.example/ME1"))
+    assert reply.status == 200
+    (first,) = await world.sent(1)
+    assert (first.from_, first.to, first.body) == (NUMBERS[1], world.ben["identifier"], "Käse & 🍕 = 50 %+")
+    assert first.media[0].startswith(f"{world.inside.url}/media/")
+    await world.bring(world.text(world.ben, "how much?"))
+    _, second = await world.sent(2)
+    assert (second.from_, second.to, second.body) == (NUMBERS[0], world.ann["identifier"], "how much?")
+    for word in ("delivered", "sent", "no-such-word"):
+        assert (await world.bring(world.north.report(first, word))).status == 200
+    assert await world.legs() == [(70, 70), (70, 40)]
+    assert await world.events() == []
+
+
+@pytest.mark.parametrize("word", STATUSES)
+async def test_every_word_of_a_report_is_known(world: World, word: str) -> None:
+    await world.bring(world.text(world.ann, "hi"))
+    (taken,) = await world.sent(1)
+    await world.bring(world.north.report(taken, word))
+    assert await world.legs() == [(70, int(STATUSES[word]))]
+
+
+async def test_what_is_brought_twice_is_relayed_once(world: World) -> None:
+    hook = world.text(world.ann, "once")
+    for _ in range(3):
+        assert (await world.bring(hook)).status == 200
+    await world.bring(world.text(world.ann, "last"))
+    assert [taken.body for taken in await world.sent(2)] == ["once", "last"]
+
+
+async def test_a_message_whose_answer_was_lost_is_settled_by_its_report(world: World) -> None:
+    world.north.then(Trouble.TAKES_AND_DROPS)
+    await world.bring(world.text(world.ann, "hi"))
+    (taken,) = await world.sent(1)
+    assert await world.legs() == [(70, 10)]
+    await world.bring(world.north.report(taken, "delivered"))
+    assert await world.legs() == [(70, 70)]
+    await world.inside.pass_time(1)
+    assert len(world.north.taken) == 1
+
+
+async def test_who_has_opted_out_at_telnyx_has_opted_out(world: World) -> None:
+    session = await world.inside.post(world.service["links"]["sessions"])
+    person = await world.inside.post(session["links"]["participants"], {"Identifier": OPTED_OUT})
+    note(OPTED_OUT, "hello there")
+    await world.inside.post(f"{person['url']}/MessageInteractions", {"Body": "hello there"})
+    await world.recorded()
+    optouts = f"/v1/Services/{world.service['sid']}/OptOuts"
+    while not (found := (await world.inside.get(optouts))["opt_outs"]):
+        pass
+    assert [one["source"] for one in found] == ["carrier"]
+
+
+async def test_what_else_the_profile_brings_is_another_s(world: World) -> None:
+    url = f"{world.inside.url}/carriers/north/message"
+    for kind in ("message.finalized", "messaging-profile.spend-limit-reached"):
+        assert (await world.bring(world.north.event(url, kind, {"id": "x"}))).status == 200
+    assert await world.inside.rows("SELECT topic FROM outbox") == []
+
+
+# Who has signed
+
+
+def change(headers: dict[str, str], **said: str | None) -> dict[str, str]:
+    changed = {**headers, **{f"telnyx-{name.replace('_', '-')}": value for name, value in said.items()}}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ({"signature_ed25519": None}, "telnyx-signature-ed25519 is missing"),
+        ({"signature_ed25519": "é"}, "telnyx-signature-ed25519 does not fit"),
+        ({"signature_ed25519": "AAAA"}, "telnyx-signature-ed25519 does not fit"),
+        ({"signature_ed25519": "A" * 86 + "=="}, "telnyx-signature-ed25519 does not fit"),
+        ({"timestamp": None}, "telnyx-timestamp is missing"),
+        ({"timestamp": "-1"}, "telnyx-timestamp is missing"),
+        ({"timestamp": "1"}, "telnyx-signature-ed25519 does not fit"),
+    ],
+)
+async def test_what_it_has_not_signed_is_refused(
+    world: World, said: dict[str, str | None], wrong: str
+) -> None:
+    url, body, headers = world.text(world.ann, "forged")
+    assert (await world.bring((url, body, change(headers, **said)))).status == 403
+    ((code, message),) = await world.events()
+    assert code == 20403 and wrong in message
+    assert await world.legs() == []
+
+
+async def test_another_body_is_refused(world: World) -> None:
+    url, body, headers = world.text(world.ann, "forged")
+    assert (await world.bring((url, body.replace(b"forged", b"mended"), headers))).status == 403
+    assert (await world.bring((url, body + b" ", headers))).status == 403
+    assert (await world.bring((url, b"\xff", headers))).status == 403
+    assert await world.legs() == []
+
+
+@pytest.mark.parametrize(("late_s", "status"), [(300, 200), (302, 403), (-299, 200), (-302, 403)])
+async def test_what_was_signed_long_ago_is_refused(world: World, late_s: int, status: int) -> None:
+    note("", "again")
+    hook = world.north.text(world.ann["identifier"], NUMBERS[0], "again", late_s=late_s)
+    assert (await world.bring(hook)).status == status
+    if status == 403:
+        ((_, message),) = await world.events()
+        assert "telnyx-timestamp is more than 300 s from now" in message
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "named"),
+    [
+        ("message", {"from": None}, "from.phone_number is required"),
+        ("message", {"from": "+12125550170"}, "from.phone_number is required"),
+        ("message", {"to": []}, "to.0.phone_number is required"),
+        ("message", {"id": ""}, "id is required"),
+        ("message", {"id": "x" * 192}, "id (at most 191"),
+        ("message", {"text": "a\0b"}, "U+0000"),
+        ("status/SM1", {"from": {}}, "from.phone_number is required"),
+    ],
+)
+async def test_what_is_signed_and_makes_no_sense_is_refused(
+    world: World, what: str, change: dict[str, Any], named: str
+) -> None:
+    payload = {
+        "id": "1",
+        "from": {"phone_number": world.ann["identifier"]},
+        "to": [{"phone_number": NUMBERS[0], "status": "sent"}],
+        **change,
+    }
+    url = f"{world.inside.url}/carriers/north/{what}"
+    reply = await world.bring(world.north.event(url, "message.received", payload))
+    assert (reply.status, reply.json["code"]) == (400, 80701)
+    assert named in reply.json["message"]
+    assert await world.legs() == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"data": 1}', b'{"data": {"payload": []}}'])
+async def test_what_is_no_event_brings_nothing(world: World, body: bytes) -> None:
+    url = f"{world.inside.url}/carriers/north/message"
+    assert (await world.bring(world.north.signed(url, body))).status in (200, 400)
+    assert (await world.bring(world.north.signed(url.replace("message", "status/SM1"), body))).status == 400
+    assert await world.legs() == []
+
+
+# Its codes
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_its_own_codes(clock: FakeClock, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: TelnyxApi, __: Request) -> tuple[int, object]:
+        return 400, {"errors": [{"code": code, "title": "no", "detail": f"to {THEIRS}"}]}
+
+    monkeypatch.setattr(TelnyxApi, "answer", refuse)
+    async with telnyx(clock) as bench:
+        with pytest.raises(CarrierError) as caught:
+            await bench.carrier.send(outgoing())
+    assert (caught.value.kind, caught.value.detail) == (KINDS[code], f"status 400, code {code}")
+
+
+async def test_a_record_of_another_message_is_not_this_one(clock: FakeClock) -> None:
+    async with telnyx(clock) as bench:
+        message = outgoing("hi", handed_at=clock.now())
+        await bench.carrier.send(outgoing("hi"))
+        assert list(await bench.carrier.look_up(message)) == []
+        assert isinstance(bench.vendor, TelnyxApi)
+        for junk in (1, None, {}, {"delivery_status_webhook_url": f"{URL}/status/{message.sid}"}):
+            bench.vendor.records.append(junk)  # type: ignore[arg-type]
+        bench.vendor.answer = lambda _: (200, {"data": bench.vendor.records})  # type: ignore[method-assign,attr-defined]
+        assert list(await bench.carrier.look_up(message)) == []
+
+
+# Where the traffic of numbers goes
+
+
+async def test_numbers_come_into_the_profile_and_go_back(world: World) -> None:
+    resource, hook = world.north.resources[NUMBERS[0]], f"{world.inside.url}/carriers/north/message"
+    profile = world.north.profiles[PROFILE]
+    assert resource["messaging_profile_id"] == PROFILE
+    assert (profile["webhook_url"], profile["webhook_failover_url"]) == (hook, hook)
+    await world.inside.request("DELETE", world.service["url"])
+    while resource["messaging_profile_id"] != OTHERS_PROFILE:
+        world.inside.clock.advance(5)
+        await world.inside.rows("SELECT 1")
+
+
+class Kept:
+    """What was kept of a number."""
+
+    former = ""
+
+    async def __call__(self, former: str) -> None:
+        self.former = former
+
+
+@pytest.mark.parametrize("number", [OURS, "72345"])
+@pytest.mark.parametrize("before", [OTHERS_PROFILE, ""])
+async def test_a_number_goes_back_to_where_it_was(clock: FakeClock, number: str, before: str) -> None:
+    async with telnyx(clock) as bench:
+        assert isinstance(bench.vendor, TelnyxApi)
+        resource = bench.vendor.own(number, messaging_profile_id=before)
+        kept = Kept()
+        await bench.carrier.adopt("AC1", number, kept)
+        assert resource["messaging_profile_id"] == PROFILE
+        assert json.loads(kept.former) == {"messaging_profile_id": before}
+        asked = len(bench.vendor.requests)
+        again = Kept()
+        await bench.carrier.adopt("AC1", number, again)
+        assert again.former == "" and {one.method for one in bench.vendor.requests[asked:]} == {"GET"}
+        await bench.carrier.release(number, kept.former)
+        # A short code has to be in some profile.
+        assert resource["messaging_profile_id"] == (before if before or number == OURS else PROFILE)
+        await bench.carrier.release(number, kept.former)
+
+
+async def test_what_others_have_changed_meanwhile_is_theirs(clock: FakeClock) -> None:
+    async with telnyx(clock) as bench:
+        assert isinstance(bench.vendor, TelnyxApi)
+        kept = Kept()
+        await bench.carrier.adopt("AC1", OURS, kept)
+        bench.vendor.resources[OURS]["messaging_profile_id"] = "another"
+        await bench.carrier.release(OURS, kept.former)
+        assert bench.vendor.resources[OURS]["messaging_profile_id"] == "another"
+
+
+@pytest.mark.parametrize(
+    ("former", "taken"),
+    [
+        ("", True),
+        ("https://old.example/carriers/north/message", True),
+        ("https://elsewhere.example/sms", False),
+        ("https://old.example/carriers/south/message", False),
+    ],
+)
+async def test_a_profile_that_serves_another_is_left_alone(
+    clock: FakeClock, former: str, taken: bool
+) -> None:
+    async with telnyx(clock) as bench:
+        assert isinstance(bench.vendor, TelnyxApi)
+        profile = bench.vendor.profiles[PROFILE]
+        profile |= {"webhook_url": former, "webhook_api_version": "1"}
+        if taken:
+            await bench.carrier.adopt("AC1", OURS, Kept())
+            assert (profile["webhook_url"], profile["webhook_api_version"]) == (f"{URL}/message", "2")
+            return
+        kept = Kept()
+        with pytest.raises(CarrierError) as caught:
+            await bench.carrier.adopt("AC1", OURS, kept)
+        assert caught.value.kind is Kind.MISCONFIGURED
+        assert (kept.former, profile["webhook_url"]) == ("", former)
+        assert bench.vendor.resources[OURS]["messaging_profile_id"] == OTHERS_PROFILE
+
+
+async def test_a_number_that_the_account_has_not_is_not_carried(clock: FakeClock) -> None:
+    async with telnyx(clock) as bench:
+        for number in ("+14155550199", "+1415555010", "72345"):
+            with pytest.raises(CarrierError) as caught:
+                await bench.carrier.adopt("AC1", number, Kept())
+            assert caught.value.detail == "the account at Telnyx has no such number"
+
+
+# What the doctor is told
+
+
+async def test_the_doctor_is_told(clock: FakeClock) -> None:
+    async with telnyx(clock) as bench:
+        assert isinstance(bench.vendor, TelnyxApi)
+        profile = bench.vendor.profiles[PROFILE]
+        (found,) = await bench.carrier.check([OURS])
+        assert found.says.startswith(
+            f"its messaging profile does not bring its messages to {URL} (webhook_url"
+        )
+        assert found.remedy is not None
+        await bench.carrier.adopt("AC1", OURS, Kept())
+        asked = len(bench.vendor.requests)
+        good = Checked("Telnyx takes its credentials")
+        assert await bench.carrier.check([OURS, "whatsapp:+14155550100"]) == [good]
+        bench.vendor.own("+14155550101")
+        _, stray, unknown = await bench.carrier.check([OURS, "+14155550101", "+14155550199"])
+        assert stray.says == f"+1…01 does not bring its traffic to {URL} (messaging_profile_id)"
+        assert unknown.says == "+1…99: the account at Telnyx has no such number"
+        profile["enabled"] = False
+        (found,) = await bench.carrier.check([OURS])
+        assert found.says == "its messaging profile is switched off"
+        bench.vendor.key = "another"
+        (found,) = await bench.carrier.check([OURS])
+        assert found.says == "cannot be asked: misconfigured (status 401, code 10009)"
+        assert {one.method for one in bench.vendor.requests[asked:]} == {"GET"}
