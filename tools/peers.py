@@ -7,7 +7,16 @@ import subprocess
 
 CLIENTS = [
     f".clients/{name}/.ready"
-    for name in ("python-8", "python-6", "python-telnyx", "node-6", "node-4", "node-segments", "node-smpp")
+    for name in (
+        "python-8",
+        "python-6",
+        "python-telnyx",
+        "python-plivo",
+        "node-6",
+        "node-4",
+        "node-segments",
+        "node-smpp",
+    )
 ]
 POSTGRES = (
     "{ ls /usr/lib/postgresql/*/bin/initdb || command -v initdb; } &&"

@@ -9,12 +9,14 @@ from itertools import count
 from typing import Any
 
 from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, CarrierKind, Means, Options, Outgoing
+from maskline.carriers.plivo import PlivoCarrier, PlivoOptions
 from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
 from maskline.carriers.telnyx import TelnyxCarrier, TelnyxOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.support.clock import FakeClock
+from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
 from tests.support.telnyx_api import API_KEY, PROFILE, PUBLIC_KEY, TelnyxApi
 from tests.support.twilio_api import (
     ACCOUNT,
@@ -42,14 +44,17 @@ def outgoing(body: str = "hi there", to: str = THEIRS, **fields: Any) -> Outgoin
 
 @dataclass
 class Bench:
-    """A carrier over HTTP at work, and its vendor. `refused` and `opted_out`: whom the vendor will not send to."""
+    """A carrier over HTTP at work, and its vendor. `refused` and `opted_out`: whom the vendor will not send to (None:
+    it tells of opt-outs later). `lists_texts`: whether its list shows what messages say.
+    """
 
     carrier: Carrier
     vendor: Vendor
     clock: FakeClock
     refused: str
-    opted_out: str
+    opted_out: str | None
     brought: list[CarrierEvent] = field(default_factory=list)
+    lists_texts: bool = True
 
     @property
     def can(self) -> Capabilities:
@@ -61,7 +66,12 @@ Open = Callable[[FakeClock], AbstractAsyncContextManager[Bench]]
 
 @asynccontextmanager
 async def _at_work(
-    clock: FakeClock, vendor: Vendor, kind: CarrierKind, options: Callable[[str], Options]
+    clock: FakeClock,
+    vendor: Vendor,
+    kind: CarrierKind,
+    options: Callable[[str], Options],
+    opted_out: str | None = OPTED_OUT,
+    **more: Any,
 ) -> AsyncIterator[Bench]:
     """An account of this kind, by options of the vendor's address."""
     brought: list[CarrierEvent] = []
@@ -74,7 +84,7 @@ async def _at_work(
     try:
         async with vendor:
             carrier = kind("north", options(vendor.url), Means(http, clock, bring, NoInbox(), URL))
-            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, OPTED_OUT, brought)
+            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, opted_out, brought, **more)
     finally:
         await http.close()
 
@@ -102,4 +112,17 @@ def telnyx(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, TelnyxApi(clock, OURS), TelnyxCarrier, options)
 
 
-OVER_HTTP: dict[str, Open] = {"twilio": twilio, "signalwire": signalwire, "telnyx": telnyx}
+def plivo(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return PlivoOptions(auth_id=AUTH_ID, auth_token=AUTH_TOKEN, base_url=url)
+
+    vendor = PlivoApi(clock, OURS)
+    return _at_work(clock, vendor, PlivoCarrier, options, opted_out=None, lists_texts=False)
+
+
+OVER_HTTP: dict[str, Open] = {
+    "twilio": twilio,
+    "signalwire": signalwire,
+    "telnyx": telnyx,
+    "plivo": plivo,
+}

@@ -68,7 +68,8 @@ async def test_each_has_an_id_of_its_own(bench: Bench) -> None:
 
 async def test_the_vendors_refusals_are_told_apart(bench: Bench) -> None:
     assert (await refused(bench, to=bench.refused)).kind is Kind.REJECTED
-    assert (await refused(bench, to=bench.opted_out)).kind is Kind.OPTED_OUT
+    if bench.opted_out is not None:
+        assert (await refused(bench, to=bench.opted_out)).kind is Kind.OPTED_OUT
     assert bench.vendor.taken == []
 
 
@@ -139,18 +140,20 @@ async def test_what_it_took_can_be_found(bench: Bench) -> None:
     assert bench.can.look_up
     message = outgoing("was it taken?", handed_at=bench.clock.now())
     assert list(await bench.carrier.look_up(message)) == []
-    await bench.carrier.send(outgoing("another text"))
+    other = await bench.carrier.send(outgoing("another text"))
     await bench.carrier.send(outgoing("was it taken?", to="+12125550178"))
-    assert list(await bench.carrier.look_up(message)) == []
+    # Where a list does not show texts, that it is another's is known here.
+    others = [] if bench.lists_texts else [other.carrier_id]
+    assert list(await bench.carrier.look_up(message)) == others
     bench.vendor.then(Trouble.TAKES_AND_STALLS)
     with pytest.raises(CarrierError):
         await bench.carrier.send(message)
     taken: Taken = bench.vendor.taken[-1]
     bench.clock.advance(30)
-    assert list(await bench.carrier.look_up(message)) == [taken.id]
+    assert list(await bench.carrier.look_up(message)) == [taken.id, *others]
     # The same text a while later is another message.
     await bench.carrier.send(outgoing("was it taken?"))
-    assert list(await bench.carrier.look_up(message)) == [taken.id]
+    assert list(await bench.carrier.look_up(message)) == [taken.id, *others]
     bench.vendor.then(Trouble.FAILS, Trouble.PAGE, Trouble.TAKES_AND_BABBLES, Trouble.REFUSES_CREDENTIALS)
     for _ in range(4):
         with pytest.raises(CarrierError):

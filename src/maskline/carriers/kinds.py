@@ -11,6 +11,7 @@ import msgspec
 
 from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
+from maskline.carriers.plivo import PlivoCarrier
 from maskline.carriers.signalwire import SignalWireCarrier
 from maskline.carriers.smpp.carrier import SmppCarrier
 from maskline.carriers.telnyx import TelnyxCarrier
@@ -21,6 +22,7 @@ KINDS: dict[str, CarrierKind] = {
     "twilio": TwilioCarrier,
     "signalwire": SignalWireCarrier,
     "telnyx": TelnyxCarrier,
+    "plivo": PlivoCarrier,
     "smpp": SmppCarrier,
 }
 

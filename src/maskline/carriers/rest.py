@@ -12,17 +12,20 @@ from typing import Any
 
 import msgspec
 
-from maskline.carriers.base import CarrierError, Http, Kind
+from maskline.carriers.base import CarrierError, Http, Kind, Outgoing
 from maskline.domain.http import Answer, Failure, HttpError
 from maskline.domain.model import SECOND, Instant
 
 WITHIN_S = 9.5
 """For a whole request: a little less than the flow has for a hand-over."""
 
+_EARLIER_S, _LATER_S = 2, 15
+
 # Up to TLS nothing has been sent.
 _NOT_SENT = {Failure.BAD_URL, Failure.REFUSED, Failure.BUSY, Failure.DNS, Failure.CONNECT, Failure.TLS}
 
-_BY_STATUS = {401: Kind.MISCONFIGURED, 429: Kind.THROTTLED}
+# Nothing of an account goes, either, that has to pay first.
+_BY_STATUS = {401: Kind.MISCONFIGURED, 402: Kind.MISCONFIGURED, 429: Kind.THROTTLED}
 _decode = msgspec.json.Decoder().decode
 
 
@@ -75,6 +78,16 @@ class Api:
         if kind is None:
             kind = _BY_STATUS.get(answer.status) or _kind_of(answer.status)
         return CarrierError(kind, detail, retry_after_s=_wish(answer.retry_after, now))
+
+
+def made_within(message: Outgoing) -> tuple[Instant, Instant]:
+    """When the vendor made this message, if it did: between its hand-over, by a clock that may be a little off, and a
+    little more than the longest that one takes.
+    """
+    return (
+        Instant(message.handed_at - _EARLIER_S * SECOND),
+        Instant(message.handed_at + _LATER_S * SECOND),
+    )
 
 
 def _kind_of(status: int) -> Kind:

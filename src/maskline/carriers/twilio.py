@@ -38,7 +38,7 @@ from maskline.carriers.base import (
     Report,
 )
 from maskline.carriers.checks import check_account
-from maskline.carriers.rest import Api
+from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID, read_call, read_message, read_sid, required
 from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, WebAnswer, WebRequest
 from maskline.domain.interaction import MessageStatus
@@ -77,8 +77,6 @@ STATUSES: Mapping[str, MessageStatus] = {
 }
 
 PAGE = 100
-EARLIER_S, LATER_S = 2, 15
-"""A message that is looked up was made between its hand-over and a little more than the longest that one takes."""
 
 
 class TwilioOptions(Options, frozen=True):
@@ -157,8 +155,7 @@ class TwilioCarrier(Carrier):
         found = content.get("messages")
         if not isinstance(found, list):
             raise CarrierError(Kind.UNCERTAIN, "the list of messages cannot be read")
-        earliest = message.handed_at - EARLIER_S * SECOND
-        latest = message.handed_at + LATER_S * SECOND
+        earliest, latest = made_within(message)
         return [
             sid
             for one in found
