@@ -39,6 +39,9 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
         yield Finding("settings", False, str(error), remedy)
         return
     yield Finding("settings", True, f"can be used; the data directory is {settings.data}")
+    for file in settings.secret_files:
+        if file.stat().st_mode & 0o077:
+            yield Finding("secrets", False, f"others may read {file}, which has some", f"chmod 600 {file}")
     if settings.tls_cert is not None:
         yield _certificate(Path(settings.tls_cert))
     yield _public_url(settings)
@@ -84,9 +87,6 @@ def _embedded(settings: Settings) -> Iterator[Finding]:
 
 
 def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
-    if settings.carriers_file is not None and (file := Path(settings.carriers_file)).stat().st_mode & 0o077:
-        said = f"others may read {file}, which has the secrets of carrier accounts"
-        yield Finding("carriers file", False, said, f"chmod 600 {file}")
     for account in accounts.values():
         yield Finding(f"carrier {account.name}", True, account.kind)
     if not accounts and not settings.sandbox:

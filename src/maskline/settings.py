@@ -15,6 +15,9 @@ MOST_NUMBER, MOST_DAYS = 1_000_000_000, 36_500
 
 ROLES = ("all", "api", "worker")
 
+SECRET = frozenset({"auth_token", "secret_key", "database_url"})
+"""Settings whose value nobody else should see; so is what a carrier account has."""
+
 
 class SettingsError(Exception):
     """A setting that cannot be used; the message says which and what to do."""
@@ -96,6 +99,8 @@ class Settings:
     event_retention_days: int = _setting(30, "Events are deleted when they are so old; 0: never.")
     carriers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The carrier accounts by name, each as its table; `carriers.kinds` knows what may stand there."""
+    secret_files: tuple[Path, ...] = ()
+    """The files that secrets were read from, which nobody else should be able to read."""
 
 
 def _read(name: str, kind: Any, value: Any) -> Any:
@@ -126,9 +131,12 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
     known = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata}
     values: dict[str, Any] = {}
     carriers: dict[str, Any] = {}
+    secret_files: list[Path] = []
     if file is not None and file.exists():
         content = _load(file)
         carriers = _tables(file, content)
+        if carriers or SECRET.intersection(content):
+            secret_files.append(file)
         for name, value in content.items():
             if name not in known:
                 raise SettingsError(f"{file.name}: there is no setting {name!r}")
@@ -139,8 +147,11 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
             values[name] = _read(variable, entry.type, environment[variable])
     values.update({name: value for name, value in flags.items() if value is not None})
     if values.get("carriers_file"):
-        _add_carriers(Path(values["carriers_file"]), carriers)
-    settings = Settings(**{"sandbox": not carriers, **values}, carriers=carriers)
+        _add_carriers(other := Path(values["carriers_file"]), carriers)
+        secret_files.append(other)
+    settings = Settings(
+        **{"sandbox": not carriers, **values}, carriers=carriers, secret_files=tuple(secret_files)
+    )
     _check(settings)
     return settings
 

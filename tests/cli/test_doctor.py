@@ -103,20 +103,48 @@ def test_carrier_accounts_are_told_and_what_is_wrong_with_them(
     assert examine(invoke, **environment) == (0, {})
     said = invoke("doctor", "--data", "data", **environment).output
     assert "carrier north: scripted" in said and "sandbox: off" in said
-    file.chmod(0o640)
-    assert examine(invoke, **environment) == (
-        1,
-        {"carriers file": "others may read carriers.toml, which has the secrets of carrier accounts"},
-    )
     file.write_text('[carriers.north]\nkind = "scripted"')
     assert examine(invoke, **environment)[1] == {"settings": "carriers.north: it needs the option `token`"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("carriers.toml", '[carriers.north]\nkind = "scripted"\ntoken = "t"'),
+        ("maskline.toml", '[carriers.north]\nkind = "scripted"\ntoken = "t"'),
+        ("maskline.toml", f'secret_key = "{"0" * 64}"'),
+        ("maskline.toml", f'account_sid = "AC{"0" * 32}"\nauth_token = "t"'),
+    ],
+)
+def test_a_file_with_secrets_is_for_its_owner_alone(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
+    file = Path(name)
+    file.write_text(text)
+    environment = {} if name == "maskline.toml" else {"MASKLINE_CARRIERS_FILE": name}
+    for mode in (0o600, 0o400):
+        file.chmod(mode)
+        assert examine(invoke, **environment) == (0, {})
+    for mode in (0o640, 0o604, 0o620):
+        file.chmod(mode)
+        assert examine(invoke, **environment) == (1, {"secrets": f"others may read {name}, which has some"})
+    assert f"Remedy: chmod 600 {name}" in invoke("doctor", "--data", "data", **environment).output
+
+
+def test_a_settings_file_without_secrets_may_be_read(invoke: Invoke) -> None:
+    Path("maskline.toml").write_text("send_slots = 8")
+    Path("maskline.toml").chmod(0o644)
+    assert examine(invoke) == (0, {})
 
 
 def test_what_a_carrier_says_is_told_with_its_remedy(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch, database: Path
 ) -> None:
     monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
-    Path("maskline.toml").write_text('[carriers.north]\nkind = "scripted"\ntoken = "t"')
+    file = Path("maskline.toml")
+    file.write_text('[carriers.north]\nkind = "scripted"\ntoken = "t"')
+    file.chmod(0o600)
     for number, carrier in (("+14155550100", "north"), ("+14155550101", "south"), ("+14155550102", "north")):
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute(
