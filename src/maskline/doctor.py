@@ -21,8 +21,9 @@ from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.listening import CannotListen, check_address
 from maskline.runtime import check_account, check_tls
 from maskline.settings import Settings, SettingsError
+from maskline.store.carried import Carried, look_up_account
 from maskline.store.engine import StoreUnavailable
-from maskline.store.inspection import inspect, is_served, list_carried
+from maskline.store.inspection import inspect, is_served, opened
 from maskline.store.sqlite import OLDEST_SQLITE, SQLITE
 
 LEAST_FREE = 256 << 20
@@ -98,18 +99,31 @@ def _at_carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> 
     """What the carriers say themselves, of each account and of its numbers in pools."""
     for account in accounts.values():
         try:
-            numbers = _carried(settings, account.name)
+            known = _carried(settings, account.name)
         except (StoreUnavailable, SettingsError):  # told before
-            numbers = []
-        for checked in asyncio.run(check_account(settings, account, numbers)):
+            known = Carried([])
+        if known.down_since is not None:
+            yield _down(account.name, known.down_since, known.refused)
+        for checked in asyncio.run(check_account(settings, account, known.numbers)):
             yield Finding(f"carrier {account.name}", checked.remedy is None, checked.says, checked.remedy)
 
 
-def _carried(settings: Settings, carrier_account: str) -> list[str]:
+def _carried(settings: Settings, carrier_account: str) -> Carried:
     if settings.database_url is not None:
         return read_carried(settings.database_url, carrier_account)
     path = Path(settings.data) / DATABASE
-    return list_carried(path, carrier_account) if path.exists() else []
+    if not path.exists():
+        return Carried([])
+    with opened(path) as execute:
+        return look_up_account(execute, carrier_account)
+
+
+def _down(name: str, since: int, refused: bool) -> Finding:
+    why, remedy = "all hand-overs have failed", "see what it, or the way to it, is waiting for"
+    if refused:
+        why, remedy = "its credentials are refused", "correct them, and start the server again"
+    said = f"takes nothing since {render_date(since)}: {why}; its messages wait, and one a minute tries it"
+    return Finding(f"carrier {name}", False, said, remedy)
 
 
 def _certificate(file: Path) -> Finding:

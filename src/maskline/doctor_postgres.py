@@ -9,8 +9,9 @@ from maskline.datadir import postgres
 from maskline.domain.model import SECOND
 from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.settings import Settings, SettingsError
+from maskline.store.carried import Carried, look_up_account
 from maskline.store.engine import StoreUnavailable
-from maskline.store.postgres_inspection import ServerInspection, inspect_server, list_carried
+from maskline.store.postgres_inspection import ServerInspection, inspect_server
 
 SERVERS = "servers"
 """The name of the finding that some have the database now."""
@@ -59,10 +60,10 @@ def examine_server(settings: Settings, url: str) -> Iterator[Finding]:
     yield from backup_of(found.meta)
 
 
-def read_carried(url: str, carrier_account: str) -> list[str]:
-    """The numbers in pools that a carrier account carries. Raises StoreUnavailable, SettingsError."""
+def read_carried(url: str, carrier_account: str) -> Carried:
+    """What is known of a carrier account. Raises StoreUnavailable, SettingsError."""
     with postgres().opened(url) as (execute, _):
-        return list_carried(execute, carrier_account)
+        return look_up_account(execute, carrier_account)
 
 
 def _durability(found: ServerInspection) -> Iterator[Finding]:

@@ -115,6 +115,12 @@ CARRIER_PAUSED = Metric(
     "1 while the carrier refuses the account's credentials.",
     ("carrier",),
 )
+CARRIER_DOWN = Metric(
+    "maskline_carrier_down",
+    Kind.GAUGE,
+    "1 while the account takes nothing: its credentials are refused, or all hand-overs fail.",
+    ("carrier",),
+)
 SLOTS = Metric("maskline_carrier_slots", Kind.GAUGE, "How many hand-overs may be under way.", ("carrier",))
 SLOTS_IN_USE = Metric(
     "maskline_carrier_slots_in_use", Kind.GAUGE, "How many hand-overs are under way.", ("carrier",)

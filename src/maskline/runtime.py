@@ -46,6 +46,7 @@ from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
 from maskline.flows.handsets import Handsets
+from maskline.flows.health import Health
 from maskline.flows.inbox import NoInbox, StoreInbox
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
@@ -293,7 +294,9 @@ class Server:
         works, serves = settings.role != "api", settings.role != "worker"
         carriers = known if works else {}
         media = MediaRelay(clock, vault, self._http, url)
-        messages = Messages(store, clock, mint, carriers, options, media, silence=silence)
+        outages_after_s = {name: float(account.options.outage_after_s) for name, account in accounts.items()}
+        health = Health(store, clock, mint, outages_after_s)
+        messages = Messages(store, clock, mint, carriers, options, media, silence=silence, health=health)
         self._worker: Worker | None = None
         customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)

@@ -14,6 +14,7 @@ import structlog
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.domain.throughput import Throughput
+from maskline.flows.health import LOOK_S
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
 from maskline.flows.retention import WALK, Sweeper
@@ -74,12 +75,14 @@ class Worker:
 
     async def start(self) -> None:
         """Judge what runs that have ended left behind, then begin."""
+        await self._messages.health.begin([*self._free])
         await self._take_over(ENDED)
         self._loops = [
             asyncio.create_task(self._start_loop(), name="start"),
             *(asyncio.create_task(lanes.run(), name=lanes.topic) for lanes in self._lanes),
             asyncio.create_task(self._receipt_loop(), name="receipts"),
             asyncio.create_task(self._sweep_loop(), name="sweep"),
+            asyncio.create_task(self._health_loop(), name="health"),
         ]
 
     @property
@@ -128,21 +131,22 @@ class Worker:
 
     async def _start_due(self) -> float:
         """One T2. Returns how long nothing more can be due, in seconds."""
-        free = {name: self._messages.slots(name, count) for name, count in self._free.items()}
+        health = self._messages.health
+        free = {name: health.slots(name, count) for name, count in self._free.items()}
         if not any(free.values()):
             return POLL_S
         mark = self._clock.uptime()
         self._count += 1
         events = [self._mint.sid("NO") for _ in range(EVENTS)]
-        paused = self._messages.any_paused
-        request = StartRequest(self._run, free, events, self._count, self._lane, paused, self._throughput)
+        down = health.down()
+        request = StartRequest(self._run, free, events, self._count, self._lane, down, self._throughput)
         starts = await self._store.batch(start_sends, request)
         self._lane = starts.lane
         for stopped in starts.stopped:
             self._messages.settle(stopped)
         for row in starts.started:
             self._free[row.carrier_account] -= 1
-            self._messages.note_start(row.carrier_account)
+            health.note_start(row.carrier_account)
             task = asyncio.create_task(self._deliver(row, mark))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
@@ -187,6 +191,14 @@ class Worker:
             except Exception:
                 _log.exception("worker.sweep_failed")
             await self._clock.sleep(SWEEP_S)
+
+    async def _health_loop(self) -> None:
+        while True:
+            await self._clock.sleep(LOOK_S)
+            try:
+                await self._messages.health.look()
+            except Exception:
+                _log.exception("worker.health_failed")
 
     async def _sweep(self) -> None:
         """One pass, if this run is the one that sweeps."""

@@ -159,6 +159,28 @@ def test_what_a_carrier_says_is_told_with_its_remedy(
     assert "Remedy: find them" in invoke("doctor", "--data", "data").output
 
 
+@pytest.mark.parametrize(
+    ("refused", "why"), [(0, "all hand-overs have failed"), (1, "its credentials are refused")]
+)
+def test_an_account_that_is_down_is_told(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, database: Path, refused: int, why: str
+) -> None:
+    monkeypatch.setitem(KINDS, "scripted", ScriptedKind)
+    file = Path("maskline.toml")
+    file.write_text('[carriers.north]\nkind = "scripted"\ntoken = "t"')
+    file.chmod(0o600)
+    trouble = "INSERT INTO carrier_health VALUES (?, 'AC1', 1, 1, 3, ?, ?, 1)"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(trouble, ("south", 1, 0))
+        connection.execute(trouble, ("north", None, 0))
+    assert examine(invoke) == (0, {})
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM carrier_health WHERE carrier_account = 'north'")
+        connection.execute(trouble, ("north", 1_700_000_000_000_000, refused))
+    said = f"takes nothing since 2023-11-14T22:13:20Z: {why}; its messages wait, and one a minute tries it"
+    assert examine(invoke) == (1, {"carrier north": said})
+
+
 def test_a_server_without_any_carrier_is_told(invoke: Invoke) -> None:
     assert examine(invoke, MASKLINE_SANDBOX="off")[1] == {
         "carriers": "there is no account, and the sandbox is off"

@@ -31,7 +31,7 @@ SERIES = {metric.name + part: metric for metric in METRICS for part in PARTS[met
 def test_what_is_said_of_monitoring_asks_for_what_there_is() -> None:
     page = MONITOR.read_text()
     alerts = re.findall(r"expr: (.*)", page)
-    assert len(alerts) == 5
+    assert len(alerts) == 6
     for asked in (*alerts, *re.findall(r"`([^`]*maskline_[^`]*)`", page)):
         assert asked.count("(") == asked.count(")")
         names = re.findall(r"(maskline_\w+)(?:\{(\w+)=\"([^\"]*)\"\})?", asked)

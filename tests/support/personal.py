@@ -63,6 +63,7 @@ NONE = {
     "numbers": "phone_number sid account_sid carrier_account service_sid friendly_name iso_country calling_code voice"
     " sms mms is_reserved in_use participants next_free_at created_at updated_at"
     " gap_us",
+    "carrier_health": "carrier_account account_sid failing_since failed_at failures down_since refused try_at",
     "carrier_paces": "carrier_account next_free_at",
     "optouts": "service_sid identifier_hash proxy_number sid account_sid source created_at",
     "outbox": "id topic seq state turn carrier_account number due_at expires_at attempts uncertain owner"

@@ -172,6 +172,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = 3600
 
+    outage_after_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="When every hand-over has failed for so long, its messages wait until one succeeds; 0: never.",
+        ),
+    ] = 60
+
     @property
     def throughput(self) -> Throughput:
         """The limits."""

@@ -275,7 +275,13 @@ VALIDITY_PASSED = _warning(
 CARRIER_PAUSED = _error(
     49003, None, "A carrier refused the account's credentials; its sends wait until that is mended."
 )
-CARRIER_RESUMED = _warning(49004, None, "A paused carrier account works again.")
+CARRIER_RESUMED = _warning(49004, None, "A carrier account that was paused or down works again.")
+CARRIER_DOWN = _error(
+    49050,
+    None,
+    "A carrier account has taken nothing for as long as outage_after_s says, and every hand-over has failed; its sends"
+    " wait, but for one a minute that tries it.",
+)
 WRONG_CARRIER = _error(
     49030,
     None,

@@ -9,7 +9,6 @@ CALLBACK_DELAYS_S = (1, 5, 15, 60, 300, 900)
 CALLBACK_LIFE_S = 3600
 RECEIPT_DELAYS_S = (1, 5, 30, 300, 3600)
 RECEIPT_LIFE_S = 86_400
-CREDENTIALS_RETRY_S = 60
 
 
 def _delay(schedule: tuple[int, ...], attempts: int) -> int:

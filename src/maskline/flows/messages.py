@@ -30,17 +30,16 @@ from maskline.domain.media import Medium, with_links
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
 from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import dial_form
-from maskline.domain.problems import Code
-from maskline.domain.retry import CREDENTIALS_RETRY_S, next_send_at
+from maskline.domain.retry import next_send_at
 from maskline.domain.text import MOST_BODY
+from maskline.flows.health import Health
 from maskline.flows.media import MediaRelay
 from maskline.flows.silence import Silence
-from maskline.metrics import CARRIER_PAUSED, HANDOVERS, Histogram, Sample
+from maskline.metrics import CARRIER_DOWN, CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
 from maskline.store.claims import find_claims
 from maskline.store.engine import Store, StoreUnavailable, Tx
-from maskline.store.events import insert_event
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
 from maskline.store.record import Fate, Outcome, Recorded, record_outcomes
@@ -109,8 +108,10 @@ class Messages:
         *,
         deadline_s: float = SEND_DEADLINE_S,
         silence: Silence | None = None,
+        health: Health | None = None,
     ) -> None:
         self.carriers = carriers
+        self.health = health or Health(store, clock, mint)
         self._store = store
         self._clock = clock
         self._mint = mint
@@ -119,7 +120,6 @@ class Messages:
         self._deadline_s = deadline_s
         self._silence = silence
         self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
-        self._paused_until: dict[str, float] = {}
         self._handovers = {(name, fate): Histogram(HANDOVERS) for name in carriers for fate in Fate}
 
     # T1
@@ -183,7 +183,7 @@ class Messages:
         """Something to wait on for the message's first outcome; None if there is nothing to wait for."""
         if self._options.wait_s <= 0 or len(self._waiters) >= MOST_WAITERS:
             return None
-        if all(self.is_paused(name) for name in self.carriers):  # or none is here
+        if all(self.health.slots(name, 1) == 0 for name in self.carriers):  # or none is here
             return None
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[tuple[int, int] | None] = loop.create_future()
@@ -198,37 +198,15 @@ class Messages:
             waiter.set_result((outcome.status, outcome.updated_at))
 
     def measures(self) -> Iterator[Sample]:
-        """What became of hand-overs, and who is paused."""
+        """What became of hand-overs, and who is paused or down."""
         for (name, fate), histogram in self._handovers.items():
             yield HANDOVERS, (name, fate.value), histogram
         for name in self.carriers:
-            yield CARRIER_PAUSED, (name,), name in self._paused_until
+            trouble = self.health.trouble(name)
+            yield CARRIER_PAUSED, (name,), trouble is not None and trouble.refused
+            yield CARRIER_DOWN, (name,), trouble is not None
 
     # Between T2 and T3
-
-    def is_paused(self, carrier_account: str) -> bool:
-        """Whether this account's credentials were refused and it is not yet time to try one message again."""
-        until = self._paused_until.get(carrier_account)
-        return until is not None and self._clock.uptime() < until
-
-    @property
-    def any_paused(self) -> bool:
-        """Whether some account's credentials were refused and it has not worked since."""
-        return bool(self._paused_until)
-
-    def slots(self, carrier_account: str, free: int) -> int:
-        """How many of `free` slots this account may use now; a paused one tries a single message each minute."""
-        if carrier_account not in self._paused_until:
-            return free
-        return 0 if self.is_paused(carrier_account) else min(free, 1)
-
-    def note_start(self, carrier_account: str) -> None:
-        """A message of this account has been started. If the account is paused, it is the one of this minute."""
-        if carrier_account in self._paused_until:
-            self._paused_until[carrier_account] = self._next_try()
-
-    def _next_try(self) -> float:
-        return self._clock.uptime() + CREDENTIALS_RETRY_S
 
     async def hand_over(self, row: Started, mark: float) -> Outcome:
         """Hand a started message to its carrier, once, and say what became of it. Raises nothing.
@@ -296,7 +274,7 @@ class Messages:
             _sent(carrier, accepted, outcome)
             if self._silence is not None:
                 self._silence.sent(carrier.name, row.account_sid, row.interaction_sid)
-            await self._resume(carrier, row)
+            await self.health.worked(carrier.name)
 
     def _attach(self, message: Outgoing, data: Data, row: Started, outcome: Outcome) -> Outgoing:
         """The message with its media, or with links to them where its number carries none.
@@ -321,7 +299,10 @@ class Messages:
         )
         outcome.delay_us = next_send_at(ZERO, max(row.attempts, 1), error.retry_after_s)
         match error.kind:
-            case Kind.UNREACHABLE | Kind.THROTTLED:
+            case Kind.UNREACHABLE:
+                outcome.fate = Fate.RETRY
+                await self.health.failed(carrier.name, row.account_sid, row.message_sid, uncertain=False)
+            case Kind.THROTTLED:
                 outcome.fate = Fate.RETRY
             case Kind.REJECTED:
                 outcome.fate = Fate.REJECTED
@@ -330,30 +311,10 @@ class Messages:
                 outcome.optout_sid = self._mint.sid(OPTOUT_PREFIX)
             case Kind.MISCONFIGURED:
                 outcome.fate = Fate.GIVEN_BACK
-                await self._pause(carrier, row)
+                await self.health.refused(carrier.name, row.account_sid)
             case Kind.UNCERTAIN:
                 await self.judge(carrier, row, outcome)
-
-    async def _pause(self, carrier: Carrier, row: Started) -> None:
-        """Hold this account's sends back. One message tries again each minute; the first success resumes it."""
-        first = carrier.name not in self._paused_until
-        self._paused_until[carrier.name] = self._next_try()
-        if first:
-            _log.error("carrier.paused", carrier=carrier.name)
-            await self._tell(row, problems.CARRIER_PAUSED, carrier)
-
-    async def _resume(self, carrier: Carrier, row: Started) -> None:
-        if self._paused_until.pop(carrier.name, None) is not None:
-            _log.warning("carrier.resumed", carrier=carrier.name)
-            await self._tell(row, problems.CARRIER_RESUMED, carrier)
-
-    async def _tell(self, row: Started, code: Code, carrier: Carrier) -> None:
-        try:
-            await self._store.write(
-                insert_event, self._mint.sid("NO"), row.account_sid, code, f"carrier account {carrier.name}"
-            )
-        except StoreUnavailable:
-            _log.warning("event.lost", code=code.number, carrier=carrier.name)
+                await self.health.failed(carrier.name, row.account_sid, row.message_sid, uncertain=True)
 
     async def judge(self, carrier: Carrier, row: Started, outcome: Outcome) -> None:
         """What to do about a hand-over of unknown outcome, by what its carrier can do."""

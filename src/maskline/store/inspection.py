@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from maskline.store.engine import StoreUnavailable
+from maskline.store.migrate import Execute
 
 _WITHOUT_LOG = b"\1\1"
 """What a database says that is written without a log: a backup does until it is first opened, and no other of ours."""
@@ -22,42 +25,31 @@ class Inspection:
     meta: dict[str, str]
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Execute]:
+    """A connection to look through, and to change nothing. Raises StoreUnavailable, within, too."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            yield connection.execute
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
+
+
 def inspect(path: Path, *, pages: bool = False) -> Inspection:
     """Look into a database, beside its server or not, and change nothing. Raises StoreUnavailable.
 
     `pages`: check all of them, which takes as long as it takes to read the file.
     """
     check_log(path)
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-        try:
-            connection.execute("PRAGMA query_only=ON")
-            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if pages else "ok"
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
-            meta = dict(connection.execute("SELECT name, value FROM meta")) if known else {}
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
+    with opened(path) as execute:
+        said = execute("PRAGMA quick_check(1)").fetchone()[0] if pages else "ok"
+        known = execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
+        meta = dict(execute("SELECT name, value FROM meta")) if known else {}
     return Inspection(None if said == "ok" else said, meta)
-
-
-def list_carried(path: Path, carrier_account: str) -> list[str]:
-    """The numbers in pools that a carrier account carries. Raises StoreUnavailable."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-        try:
-            connection.execute("PRAGMA query_only=ON")
-            rows = connection.execute(
-                "SELECT phone_number FROM numbers WHERE carrier_account = ? AND service_sid IS NOT NULL"
-                " ORDER BY phone_number",
-                (carrier_account,),
-            ).fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"the database {path} cannot be read: {error}") from error
-    return [row[0] for row in rows]
 
 
 def check_log(path: Path) -> None:

@@ -15,8 +15,6 @@ _SETTINGS = "SELECT name, current_setting(name) FROM unnest(?::text[]) AS name"
 _TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _PRIVILEGES = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
 _KNOWN = "SELECT to_regclass('meta') IS NOT NULL, to_regclass('runs') IS NOT NULL"
-_CARRIED = """
-SELECT phone_number FROM numbers WHERE carrier_account = ? AND service_sid IS NOT NULL ORDER BY phone_number"""
 _RUNS = f"SELECT count(*) FROM runs WHERE seen_at > ? - {LIFE_US}"
 
 # For whoever is no superuser, and of the limits the narrowest; numbackends is told to everybody.
@@ -62,8 +60,3 @@ def inspect_server(execute: Execute, clock: Clock) -> ServerInspection:
         dict(execute("SELECT name, value FROM meta").fetchall()) if has_meta else {},
         execute(_RUNS, (now,)).fetchone()[0] if has_runs else 0,
     )
-
-
-def list_carried(execute: Execute, carrier_account: str) -> list[str]:
-    """The numbers in pools that a carrier account carries."""
-    return [row[0] for row in execute(_CARRIED, (carrier_account,)).fetchall()]

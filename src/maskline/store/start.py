@@ -23,6 +23,7 @@ from maskline.domain.session import as_of
 from maskline.domain.throughput import UNLIMITED, Throughput, next_free
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
 from maskline.store.events import insert_event
+from maskline.store.health import take_try
 from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
 from maskline.store.record import merge_leg, note_error
@@ -43,8 +44,8 @@ class StartRequest:
     """What a worker can take: free slots by carrier account, and SIDs for the events that this may raise.
 
     `count` rises with each request and `lane` is where the last one stopped, so that everything gets its turn.
-    `paused`: an account is, and what waits for it does not mean that sending falls behind. `throughput`: of accounts
-    that have a limit.
+    `down`: accounts that one message tries a minute, of all that ask; what waits for them does not mean that sending
+    falls behind. `throughput`: of accounts that have a limit.
     """
 
     run: str
@@ -52,7 +53,7 @@ class StartRequest:
     event_sids: list[str]
     count: int = 0
     lane: tuple[str, str] = ("", "")
-    paused: bool = False
+    down: frozenset[str] = frozenset()
     throughput: Mapping[str, Throughput] = field(default_factory=dict)
 
 
@@ -194,7 +195,7 @@ class _Starter:
         rows = tx.execute(_FRESH, (MOST_ITEMS,)).fetchall()
         for row in rows:
             if not any(self._free.values()):
-                if not self._item.paused:
+                if not self._item.down:
                     tx.oldest_us = max(tx.oldest_us, tx.now - row[4])
                 return
             if tx.execute(_EARLIER, (row[1], row[2])).fetchone() is not None:
@@ -256,10 +257,13 @@ class _Starter:
             if item.event_sids:  # else it fails in a later turn, with an event
                 self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
             return
-        if self._free.get(account, 0) <= 0 and ask:
+        goes = self._free.get(account, 0) > 0 and (ask or self._has_turn(account, row[7], free_at, gap_us))
+        if goes and account in item.down and not take_try(tx, account):
+            self._free[account], goes = 0, False
+        if not goes and ask:
             tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
             return
-        if self._free.get(account, 0) <= 0 or not (ask or self._has_turn(account, row[7], free_at, gap_us)):
+        if not goes:
             self._put(row, PARKED, account)
             return
         tx.execute(_START, (item.run, tx.now, row[0]))

@@ -50,3 +50,16 @@ CREATE TABLE parts (
 ) /*WITHOUT ROWID*/;
 CREATE INDEX parts_waiting ON parts (carrier_account, sender, number, reference) WHERE brought = 0;
 CREATE INDEX parts_age ON parts (brought, kept_at);
+
+-- Carrier accounts that have taken nothing since a hand-over failed (domain/health.py). down_since: since when their sends
+-- wait; try_at: when the next message may try one that is down.
+CREATE TABLE carrier_health (
+    carrier_account TEXT PRIMARY KEY,
+    account_sid TEXT NOT NULL,
+    failing_since BIGINT NOT NULL,
+    failed_at BIGINT NOT NULL,
+    failures INTEGER NOT NULL,
+    down_since BIGINT,
+    refused SMALLINT NOT NULL,
+    try_at BIGINT NOT NULL
+) /*WITHOUT ROWID*/;
