@@ -175,7 +175,7 @@ async def _bring(
             return (await receive(event)).known
         case Report():
             silence.reported(event.carrier_account)
-            await receipts.report(store, event)
+            await receipts.report(store, mint, event)
             return True
         case Notice():
             return await inbound.notify(store, mint, event)

@@ -281,7 +281,7 @@ async def test_a_tombstone_stops_no_other_report(house: House) -> None:
         await delete_interaction(house, message)
         assert await house.report(other, DELIVERED, ann.proxy_identifier)
         unknown = Report(house.carrier.name, ann.proxy_identifier, "never heard of", DELIVERED)
-        assert not await report(house.store, unknown)
+        assert not await report(house.store, house.mint, unknown)
         assert await house.outbox() == 1
         await house.pass_time(DAY_S)
         await house.pass_time(1)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from maskline.carriers.base import Report
 from maskline.domain import problems
-from maskline.domain.interaction import NO_BODY
+from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Participant, Service
 from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
+from maskline.flows import receipts
 from maskline.flows.optouts import create_optout
 from maskline.flows.people import erase, load_held, read_person
 from maskline.flows.retention import STEP
@@ -288,6 +290,27 @@ async def test_a_refusal_that_comes_meanwhile_names_nobody(house: House) -> None
         assert await house.rows("SELECT identifier, source FROM optouts") == [(ANN, "carrier")]
         await house.store.write(erase_step, STEP)
     assert await house.rows("SELECT identifier, source FROM optouts") == [(None, "carrier")]
+
+
+@pytest.mark.parametrize("when", ["between two steps", "afterwards"])
+async def test_a_report_of_a_refusal_names_nobody(house: House, when: str) -> None:
+    service = await house.service(1)
+    _, ann, _ = await couple(house, service)
+    async with house.working():
+        message = await house.say(ann, SECRET)
+        await house.quiet()
+    assert message.outbound is not None
+    carrier_id = house.carrier.id_of(message.outbound.resource_sid)
+    if when == "between two steps":
+        await house.store.write(ask_erasure, ACCOUNT, service.sid, ANN)
+    else:
+        await erased(house, service)
+    told = Report(house.carrier.name, ann.proxy_identifier, carrier_id, MessageStatus.FAILED, opted_out=True)
+    assert await receipts.report(house.store, house.mint, told)
+    expected = [(ANN,)] if when == "between two steps" else []
+    assert await house.rows("SELECT identifier FROM optouts") == expected
+    await house.store.write(erase_step, STEP)
+    assert await house.rows("SELECT identifier FROM optouts WHERE identifier IS NOT NULL") == []
 
 
 async def test_what_a_carrier_may_have_taken_is_unknown(house: House) -> None:

@@ -128,14 +128,14 @@ async def test_a_report_that_names_it_by_our_own_sid_settles_it(house: House) ->
 
 async def told(house: House, number: str, sid: str, status: MessageStatus) -> None:
     report = Report(house.carrier.name, number, "their-own", status, sid)
-    assert await receipts.report(house.store, report)
+    assert await receipts.report(house.store, house.mint, report)
 
 
 @pytest.mark.parametrize("sid", ["", "SM1", "SM" + "0" * 32, "XX" + "0" * 32, "SM" + "z" * 32])
 async def test_a_report_that_names_nothing_of_ours_waits_as_any_other(house: House, sid: str) -> None:
     _, ann, _ = await house.pair()
     report = Report(house.carrier.name, ann.proxy_identifier, "their-own", MessageStatus.DELIVERED, sid)
-    assert not await receipts.report(house.store, report)
+    assert not await receipts.report(house.store, house.mint, report)
     assert await house.one("SELECT count(*) FROM outbox WHERE topic = 'receipt'") == 1
 
 
@@ -151,7 +151,7 @@ async def test_a_report_on_another_accounts_message_is_not_merged(house: House) 
         lambda tx: tx.execute("UPDATE numbers SET account_sid = 'AC2' WHERE sid = ?", (other.sid,)) and None
     )
     report = Report(house.carrier.name, other.phone_number, "x", MessageStatus.DELIVERED, sid)
-    assert not await receipts.report(house.store, report)
+    assert not await receipts.report(house.store, house.mint, report)
     assert await house.status(message) == "sent"
 
 

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from maskline.carriers.base import Capabilities, Inbound
+from maskline.carriers.base import Capabilities, Inbound, Report
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import Participant, Service
-from maskline.flows import inbound
+from maskline.flows import inbound, receipts
 from maskline.flows.services import remove_service
 from maskline.store.legs import list_legs, load_leg
 from maskline.store.loose import MOST_REPLIES
@@ -268,6 +268,37 @@ async def test_an_opt_out_that_the_carrier_knows_of_is_written_down(house: House
         assert await write(house, ann, "again") == ("sent", None)
     assert await house.events() == [21610] * 3
     assert house.carrier.bodies(ben.identifier) == ["START"]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after the answer", "before it"])
+@pytest.mark.parametrize("named", [True, False], ids=["by our SID", "by their id"])
+async def test_an_opt_out_that_a_report_tells_of_is_written_down_once(
+    house: House, known: bool, named: bool
+) -> None:
+    _, ann, _ = await house.pair()
+    async with house.working():
+        gate = None if known else house.carrier.gate(ann.identifier)
+        message = await house.say(ann, "refused")
+        await house.quiet()
+        assert message.outbound is not None
+        carrier_id = house.carrier.id_of(message.outbound.resource_sid)
+        sid = message.outbound.resource_sid if named else ""
+        told = Report(
+            house.carrier.name, ann.proxy_identifier, carrier_id, MessageStatus.FAILED, sid, opted_out=True
+        )
+        for _ in range(2):
+            assert await receipts.report(house.store, house.mint, told) is (known or named)
+        if gate is not None:
+            gate.release()
+        await house.pass_time(1)
+        assert (await house.status(message), await error_of(house, message.sid)) == ("failed", 21610)
+        assert await optouts(house) == [(ann.identifier, ann.proxy_identifier, "carrier")]
+        # What is told once more, after they have opted in again, is old news.
+        await house.hear(ann, body="START")
+        await receipts.report(house.store, house.mint, told)
+        assert await optouts(house) == []
+        assert await write(house, ann, "again") == ("sent", None)
+    assert await house.events() == [21610]
 
 
 async def test_where_words_are_off_a_carriers_refusal_stands_alone(house: House) -> None:

@@ -229,7 +229,7 @@ async def test_reports_of_relayed_messages_are_merged_too(house: House) -> None:
         await house.quiet()
         (sent,) = house.carrier.sent
         told = Report(house.carrier.name, ben.proxy_identifier, house.carrier.id_of(sent.sid), DELIVERED)
-        assert await report(house.store, told)
+        assert await report(house.store, house.mint, told)
         assert await house.status(received.interaction_sid) == "delivered"
 
 

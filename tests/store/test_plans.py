@@ -250,7 +250,8 @@ def receipts(tx: Tx, w: World) -> None:
     record_outcomes.fn(tx, [w.outcome(rows[0], Fate.SENT, "scripted/x")])
     delivered = int(MessageStatus.DELIVERED)
     items = [Receipt(rows[0].number, name, delivered) for name in ("scripted/x", "scripted/y")]
-    assert merge_receipts.fn(tx, items) == [True, False]
+    items += [replace(one, optout_sid=w.mint.sid("OO"), event_sid=w.mint.sid("NO")) for one in items]
+    assert merge_receipts.fn(tx, items) == [True, False, True, False]
     tx.now = Instant(tx.now + 2 * SECOND)
     retry_receipts(tx, [w.mint.sid("NO")] * 4)
     tx.now = Instant(tx.now + 86400 * SECOND)

@@ -317,12 +317,16 @@ class House:
         """The carrier reports on a message that it took."""
         assert message.outbound is not None
         carrier_id = self.carrier.id_of(message.outbound.resource_sid)
-        return await receipts.report(self.store, Report(self.carrier.name, number, carrier_id, status))
+        return await receipts.report(
+            self.store, self.mint, Report(self.carrier.name, number, carrier_id, status)
+        )
 
     async def report_of(self, carrier_id: str, word: str, number: str) -> bool:
         """The carrier reports on what it took under this id."""
         status = MessageStatus[word.upper().replace("-", "_")]
-        return await receipts.report(self.store, Report(self.carrier.name, number, carrier_id, status))
+        return await receipts.report(
+            self.store, self.mint, Report(self.carrier.name, number, carrier_id, status)
+        )
 
     def message(self, to: Participant, body: str = "hello", key: Key | None = None) -> NewMessage:
         """What `accept_messages` is handed for a message to this participant."""

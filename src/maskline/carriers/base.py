@@ -62,7 +62,7 @@ class Inbound:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a carrier says later of a message: `number` is ours, `carrier_id` the carrier's id of the message, `sid` our
-    own, where the carrier gives it back.
+    own, where the carrier gives it back. `opted_out`: it failed because the recipient has opted out.
     """
 
     carrier_account: str
@@ -70,6 +70,7 @@ class Report:
     carrier_id: str
     status: MessageStatus
     sid: str = ""
+    opted_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

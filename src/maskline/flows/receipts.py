@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from maskline.carriers.base import Report
+from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.flows.messages import carrier_key
+from maskline.mint import Mint
 from maskline.store.engine import Store
 from maskline.store.receipts import Receipt, merge_receipts
 
 
-async def report(store: Store, report: Report) -> bool:
+async def report(store: Store, mint: Mint, report: Report) -> bool:
     """Take a report in for good; whether its message was found. The carrier may be acknowledged once this returns."""
     key = carrier_key(report.carrier_account, report.carrier_id)
-    return await store.batch(merge_receipts, Receipt(report.number, key, int(report.status), report.sid))
+    receipt = Receipt(report.number, key, int(report.status), report.sid)
+    if report.opted_out:
+        receipt.optout_sid, receipt.event_sid = mint.sid(OPTOUT_PREFIX), mint.sid("NO")
+    return await store.batch(merge_receipts, receipt)

@@ -5,30 +5,36 @@ retried, since a carrier may report before its own answer to the send has been r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.ids import interaction_of_leg, is_sid
 from maskline.domain.interaction import WORDS
 from maskline.domain.model import SECOND
+from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import mask
 from maskline.domain.retry import RECEIPT_LIFE_S, next_receipt_at
 from maskline.metrics import RECEIPTS
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
-from maskline.store.record import merge_leg
+from maskline.store.optouts import note_refusal
+from maskline.store.record import merge_leg, note_error
 from maskline.store.tombstones import is_buried
 
 
 @dataclass(slots=True)
 class Receipt:
     """A carrier's report. `number` is ours, and tells the Service; `carrier_id` names the message, with its account, as
-    does `message_sid`, where the carrier gives our own SID back.
+    does `message_sid`, where the carrier gives our own SID back. With `optout_sid` and `event_sid` it says that the
+    recipient has opted out.
     """
 
     number: str
     carrier_id: str
     status: int
     message_sid: str = ""
+    optout_sid: str = ""
+    event_sid: str = ""
 
 
 _FIND = """
@@ -52,8 +58,17 @@ WHERE n.phone_number = ?1 AND i.outbound_resource_sid = ?3"""
 _PARK = """
 INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload)
-VALUES ('receipt', 1, ?, ?, ?, ?, ?, '', '', '', '', ?, '', '')
+VALUES ('receipt', 1, ?, ?, ?, ?, ?, '', '', '', '', ?, '', ?)
 ON CONFLICT DO NOTHING"""
+
+_OPTED_OUT = "opted out"
+"""The payload of a waiting report that says so."""
+
+_RECIPIENT = """
+SELECT i.account_sid, p.identifier_key FROM interactions i
+CROSS JOIN participants p ON p.service_sid = i.service_sid AND p.session_sid = i.session_sid
+       AND p.sid = i.outbound_participant_sid
+WHERE i.service_sid = ? AND i.session_sid = ? AND i.sid = ? AND p.identifier_key <> p.sid"""
 
 
 @batched(Turn.OUTCOME)
@@ -63,23 +78,21 @@ def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
 
 
 def _merge(tx: Tx, item: Receipt) -> bool:
-    found = _apply(tx, _FIND, item.number, item.carrier_id, item.status) or _apply_by_sid(tx, item)
+    found = _apply(tx, _FIND, item) or _apply_by_sid(tx, item)
     tx.count(RECEIPTS, WORDS[item.status], "yes" if found else "no")
     if not found and not is_buried(tx, item.carrier_id):
         # The status is the row's place: one row for each status that was reported, however often.
         due_at = next_receipt_at(tx.now, 1)
         expires_at = tx.now + RECEIPT_LIFE_S * SECOND
-        row = (item.carrier_id, item.status, due_at, expires_at, item.number, item.message_sid)
+        said = _OPTED_OUT if item.optout_sid else ""
+        row = (item.carrier_id, item.status, due_at, expires_at, item.number, item.message_sid, said)
         tx.execute(_PARK, row)
         tx.wake |= Wake.SENDS
     return found
 
 
-def _apply(tx: Tx, find: str, number: str, carrier_id: str, status: int) -> bool:
-    legs = tx.execute(find, (number, carrier_id)).fetchall()
-    for service_sid, session_sid, sid in legs:
-        merge_leg(tx, service_sid, session_sid, sid, status, None)
-    return bool(legs)
+def _apply(tx: Tx, find: str, item: Receipt) -> bool:
+    return _merge_into(tx, tx.execute(find, (item.number, item.carrier_id)).fetchall(), item, None)
 
 
 def _apply_by_sid(tx: Tx, item: Receipt) -> bool:
@@ -87,26 +100,48 @@ def _apply_by_sid(tx: Tx, item: Receipt) -> bool:
         return False
     sids = (interaction_of_leg(item.message_sid), item.message_sid)
     legs = tx.execute(_FIND_BY_SID, (item.number, *sids)).fetchall()
+    return _merge_into(tx, legs, item, item.carrier_id)
+
+
+def _merge_into(tx: Tx, legs: list[Any], item: Receipt, carrier_id: str | None) -> bool:
     for service_sid, session_sid, sid in legs:
-        merge_leg(tx, service_sid, session_sid, sid, item.status, item.carrier_id)
+        merge_leg(tx, service_sid, session_sid, sid, item.status, carrier_id)
+        if item.optout_sid:
+            _note_opt_out(tx, service_sid, session_sid, sid, item)
     return bool(legs)
+
+
+def _note_opt_out(tx: Tx, service_sid: str, session_sid: str, sid: str, item: Receipt) -> None:
+    """Write down, once, that the recipient of a message has opted out; unless they have been erased meanwhile."""
+    recipient = tx.execute(_RECIPIENT, (service_sid, session_sid, sid)).fetchone()
+    code = problems.RECIPIENT_OPTED_OUT
+    if recipient is None or not note_error(tx, service_sid, session_sid, sid, code):
+        return
+    account_sid, key = recipient
+    note_refusal(tx, item.optout_sid, account_sid, service_sid, key, item.number)
+    where = {"service_sid": service_sid, "session_sid": session_sid, "interaction_sid": sid}
+    insert_event(tx, item.event_sid, account_sid, code, **where)
 
 
 def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:
     """Look again for the messages of waiting reports, one for each SID at most. Returns whether there may be more."""
     rows = tx.execute(
-        "SELECT id, order_key, seq, attempts, expires_at, number, message_sid FROM outbox WHERE topic = 'receipt'"
+        "SELECT id, order_key, seq, attempts, expires_at, number, message_sid, payload FROM outbox"
+        " WHERE topic = 'receipt'"
         " AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?",
         (tx.now, len(event_sids)),
     ).fetchall()
-    for event_sid, (row_id, carrier_id, status, attempts, expires_at, number, sid) in zip(
+    for event_sid, (row_id, carrier_id, status, attempts, expires_at, number, sid, said) in zip(
         event_sids, rows, strict=False
     ):
+        item = Receipt(number, carrier_id, status, sid)
+        if said == _OPTED_OUT:
+            item.optout_sid, item.event_sid = f"{OPTOUT_PREFIX}{event_sid[2:]}", event_sid
         found = (
-            _apply(tx, _FIND, number, carrier_id, status)
-            or _apply_by_sid(tx, Receipt(number, carrier_id, status, sid))
+            _apply(tx, _FIND, item)
+            or _apply_by_sid(tx, item)
             or is_buried(tx, carrier_id)
-            or _apply(tx, _FIND_ANYWHERE, number, carrier_id, status)
+            or _apply(tx, _FIND_ANYWHERE, item)
         )
         if found or expires_at <= tx.now:
             tx.execute("DELETE FROM outbox WHERE id = ?", (row_id,))

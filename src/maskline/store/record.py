@@ -131,13 +131,16 @@ def merge_leg(
     return known, updated_at
 
 
-def note_error(tx: Tx, service_sid: str, session_sid: str, sid: str, code: Code) -> None:
-    """Keep with the Interaction why its message failed, if Twilio has a code for that."""
-    if code in _ERRORS:
-        tx.execute(
-            "UPDATE interactions SET error_code = ? WHERE service_sid = ? AND session_sid = ? AND sid = ?",
-            (code.number, service_sid, session_sid, sid),
-        )
+def note_error(tx: Tx, service_sid: str, session_sid: str, sid: str, code: Code) -> bool:
+    """Keep with the Interaction why its message failed, if Twilio has a code for that; whether this is new."""
+    if code not in _ERRORS:
+        return False
+    noted = tx.execute(
+        "UPDATE interactions SET error_code = ?"
+        " WHERE service_sid = ? AND session_sid = ? AND sid = ? AND error_code IS NULL",
+        (code.number, service_sid, session_sid, sid),
+    )
+    return bool(noted.rowcount)
 
 
 @batched(Turn.OUTCOME)
