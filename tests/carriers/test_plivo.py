@@ -66,6 +66,21 @@ async def test_every_word_of_a_report_is_known(world: World, word: str) -> None:
     assert await world.legs() == [(70, int(STATUSES.get(word, MessageStatus.SENT)))]
 
 
+async def test_who_has_opted_out_at_plivo_has_opted_out(world: World) -> None:
+    """Plivo takes the message, and says so in its report."""
+    for _ in range(2):
+        await world.bring(world.text(world.ann, "hi there"))
+    first, second = await world.sent(2)
+    await world.bring(world.north.report(first, "undelivered", "70"))
+    assert await world.events() == []
+    await world.bring(world.north.report(second, "failed", "200"))
+    assert await world.legs() == [(70, 60), (70, 50)]
+    assert [code for code, _ in await world.events()] == [21610]
+    optouts = await world.inside.get(f"/v1/Services/{world.service['sid']}/OptOuts")
+    ((number, source),) = [(one["identifier"], one["source"]) for one in optouts["opt_outs"]]
+    assert (number, source) == (world.ben["identifier"], "carrier")
+
+
 async def test_what_is_brought_twice_is_relayed_once(world: World) -> None:
     for _ in range(3):
         assert (await world.bring(world.text(world.ann, "once", sid=UUID))).status == 200

@@ -66,6 +66,9 @@ STATUSES: Mapping[str, MessageStatus] = {
     "rejected": MessageStatus.FAILED,
 }
 
+OPTED_OUT = "200"
+"""The code in its report on a message whose recipient has opted out: its answer to a send does not tell."""
+
 PAGE = 20
 """The most that its lists have on a page."""
 WHATSAPP = "whatsapp"
@@ -181,7 +184,8 @@ class PlivoCarrier(Carrier):
     def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:
         status = STATUSES.get(form.get("Status", ""))
         number, uuid = _read_number(form, "From"), _read_uuid(form)
-        return [Report(self.name, number, uuid, status, sid)] if status is not None else []
+        opted_out = form.get("ErrorCode") == OPTED_OUT
+        return [Report(self.name, number, uuid, status, sid, opted_out)] if status is not None else []
 
     # Where the traffic of numbers goes
 
