@@ -42,6 +42,7 @@ from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage,
 from maskline.flows import inbound, receipts
 from maskline.flows.adoptions import Adoptions
 from maskline.flows.alerts import Alerts
+from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
@@ -300,6 +301,7 @@ class Server:
         self._worker: Worker | None = None
         customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)
+        call_relay = CallRelay(store, mint, vault, self._http, calls)
         checks: dict[str, Callable[[], bool]] = {}
         if works:
             worker = Worker(
@@ -337,7 +339,8 @@ class Server:
             sessions=Sessions(store, clock),
             messages=messages,
             calls=calls,
-            handsets=Handsets(store, clock, mint, vault, self._http, calls),
+            call_relay=call_relay,
+            handsets=Handsets(store, clock, mint, calls, call_relay),
             media=media,
             receive=receive,
             bring=bring,

@@ -28,6 +28,7 @@ from maskline.domain.twiml import (
     Verb,
     parse_twiml,
     render_twiml,
+    reroute,
     resolve,
 )
 
@@ -380,6 +381,27 @@ def test_addresses_are_completed_from_where_they_were_written() -> None:
         ),
         Message("a", ("https://customer.example/m",), action="https://x.example/"),
         Hangup(),
+    ]
+
+
+def test_every_address_that_is_asked_can_be_led_through_another() -> None:
+    inner = (
+        '<Gather action="/keys" method="GET"><Play>/a.mp3</Play></Gather><Gather/><Play>/b.mp3</Play>'
+        "<Redirect>/next</Redirect><Dial>1</Dial>"
+        '<Dial action="/over"><Number url="/w" method="GET" statusCallback="/s">1</Number><Number>2</Number></Dial>'
+    )
+    root = "https://customer.example"
+    verbs = resolve(parse_twiml(response(inner), XML), BASE)
+    assert reroute(verbs, lambda method, url: f"{method}:{url}") == [
+        Gather((Play(f"{root}/a.mp3"),), action=f"GET:{root}/keys"),
+        Gather(action=f"POST:{BASE}"),
+        Play(f"{root}/b.mp3"),
+        Redirect(f"POST:{root}/next"),
+        Dial((Number("1"),)),
+        Dial(
+            (Number("1", url=f"GET:{root}/w", status_callback=f"POST:{root}/s"), Number("2")),
+            action=f"POST:{root}/over",
+        ),
     ]
 
 

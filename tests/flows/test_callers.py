@@ -58,7 +58,7 @@ class Shop:
     async def play(self, clock: FakeClock, **script: Any) -> HandsetCall:
         """The same by the sandbox, to the end of the call."""
         house = self.house
-        handsets = Handsets(house.store, clock, house.mint, house.vault, house.http, house.calls)
+        handsets = Handsets(house.store, clock, house.mint, house.calls, house.call_relay)
         values: dict[str, Any] = {"answer": CallAnswer.ANSWER, "duration_s": 5, "digits": ()} | script
         return await handsets.call(
             self.line.service.sid, CallScript(ACCOUNT, STRANGER, self.number, **values)

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import pytest
 from twilio.request_validator import RequestValidator
 
-from maskline.carriers.sandbox_calls import MOST_REQUESTS, CallScript, HandsetCalling, Unanswered
+from maskline.carriers.sandbox_calls import MOST_REQUESTS, CallScript, HandsetCalling
+from maskline.domain.call import Unanswered
 from maskline.domain.sandbox import CallAnswer, HandsetCall
 from maskline.domain.twiml import Verb, parse_twiml, resolve
-from maskline.flows.handsets import Handsets
+from maskline.flows.calls import CallRequest
 from maskline.mint import Mint
-from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, House
 from tests.support.peer import Peer, Talk
 
@@ -168,12 +168,15 @@ async def test_who_hears_something_else_first_may_hang_up(mint: Mint, whisper: s
 # Over the wire
 
 
-async def test_the_webhooks_of_other_accounts_are_not_asked(house: House, clock: FakeClock) -> None:
-    handsets = Handsets(house.store, clock, house.mint, house.vault, house.http, house.calls)
+def request(account_sid: str, form: dict[str, str]) -> CallRequest:
+    return CallRequest("sandbox", account_sid, "KS" + "0" * 32, {}, form)
+
+
+async def test_the_webhooks_of_other_accounts_are_not_asked(house: House) -> None:
     theirs, form = await house.service(), {"CallSid": "CA1"}
     another, whisper = "AC" + "0" * 32, "?Event=whisper"
     own = house.calls.webhook(ACCOUNT, theirs.sid) + whisper
-    assert await handsets._ask(ACCOUNT, own, "POST", form)
+    assert await house.call_relay.ask(request(ACCOUNT, form), own, "POST")
     for account, url in (
         (another, own),
         (ACCOUNT, house.calls.webhook(another, theirs.sid) + whisper),
@@ -181,10 +184,10 @@ async def test_the_webhooks_of_other_accounts_are_not_asked(house: House, clock:
         (ACCOUNT, house.calls.webhook(ACCOUNT, "KS" + "0" * 32) + whisper),
     ):
         with pytest.raises(Unanswered, match="HTTP 403"):
-            await handsets._ask(account, url, "POST", form)
+            await house.call_relay.ask(request(account, form), url, "POST")
 
 
-async def test_customers_are_asked_as_a_carrier_would(house: House, clock: FakeClock) -> None:
+async def test_customers_are_asked_as_a_carrier_would(house: House) -> None:
     answers = iter(
         [
             (200, b"<Response><Redirect method='GET'>/b?x=1</Redirect></Response>", "text/xml"),
@@ -201,19 +204,18 @@ async def test_customers_are_asked_as_a_carrier_would(house: House, clock: FakeC
 
     await house.store.write(house.open_account)
     await house.http.open()
-    handsets = Handsets(house.store, clock, house.mint, house.vault, house.http, house.calls)
     try:
         async with Peer(behave) as peer:
             url = f"{peer.url}/a?t=7"
             form = {"CallSid": "CA1", "Digits": "1 2"}
-            (redirect,) = await handsets._ask(ACCOUNT, url, "POST", form)
-            assert await handsets._ask(ACCOUNT, redirect.url, redirect.method, form) == []  # type: ignore[union-attr]
+            (redirect,) = await house.call_relay.ask(request(ACCOUNT, form), url, "POST")
+            assert await house.call_relay.ask(request(ACCOUNT, form), redirect.url, redirect.method) == []  # type: ignore[union-attr]
             for reason in ("12200: <Record> is not served: there are no recordings", "HTTP 500"):
                 with pytest.raises(Unanswered, match=reason):
-                    await handsets._ask(ACCOUNT, url, "POST", form)
+                    await house.call_relay.ask(request(ACCOUNT, form), url, "POST")
             for wrong in ("", "ftp://x/", "nothing"):
                 with pytest.raises(Unanswered):
-                    await handsets._ask(ACCOUNT, wrong, "POST", form)
+                    await house.call_relay.ask(request(ACCOUNT, form), wrong, "POST")
         validator = RequestValidator(AUTH_TOKEN)
         post, get, *_ = peer.requests
         assert (post.target, post.form) == ("/a?t=7", form)

@@ -40,6 +40,7 @@ from maskline.domain.model import (
 from maskline.domain.phone import parse_phone
 from maskline.flows import inbound, receipts
 from maskline.flows.alerts import Alerts
+from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
@@ -134,6 +135,7 @@ class House:
         self.notices = OptOutNotices(store, clock, self.mint, self.customers)
         self.alerts = Alerts(store, clock, self.mint, self.customers)
         self.calls = Calls(store, clock, self.mint, self.customers)
+        self.call_relay = CallRelay(store, self.mint, self.vault, self.http, self.calls)
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)

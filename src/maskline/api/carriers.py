@@ -6,6 +6,9 @@ an event, at most one a minute for each carrier account.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import structlog
 
 from maskline.api.context import Context
@@ -40,7 +43,7 @@ class CarrierHooks:
         what = (request.sids["what"], *([request.sids["sid"]] if "sid" in request.sids else []))
         came = WebRequest(what, url_of(request, self._c), headers_of(request), request.exchange.body)
         try:
-            heard = carrier.hear(came)
+            heard, query = carrier.hear(came), came.query()
         except NotSigned as error:
             await self._refuse(carrier, came, error)
             raise Problem(problems.NOT_SIGNED) from None
@@ -50,7 +53,7 @@ class CarrierHooks:
         if heard is None:
             raise Problem(problems.NOT_FOUND)
         if isinstance(heard, CallAsked):
-            verbs = await self._answer(carrier, heard)
+            verbs = await self._answer(carrier, heard, query, request.sids.get("sid", ""))
         else:
             for event in heard:
                 if not await self._c.bring(event):
@@ -58,8 +61,22 @@ class CarrierHooks:
         said = carrier.answer(verbs)
         return Answer(said.content, said.status, {"Content-Type": said.content_type})
 
-    async def _answer(self, carrier: HasWebhooks, asked: CallAsked) -> list[Verb]:
-        """What is to be done with a call to a number of ours."""
+    async def _answer(
+        self, carrier: HasWebhooks, asked: CallAsked, query: Mapping[str, str], service_sid: str
+    ) -> list[Verb]:
+        """What is to be done with a call to a number of ours, and with what is said of one that was dialled for it."""
+        if "Event" in query:
+            listed = await self._dialled_for(carrier, asked, service_sid)
+        else:
+            listed, service_sid = await self._called(carrier, asked)
+        call = CallRequest(carrier.name, listed.account_sid, service_sid, query, asked.form)
+        if carrier.reads_twiml:
+            return await self._c.calls.answer(call)
+        webhook = self._c.render.url(f"/carriers/{carrier.name}/call/{service_sid}")
+        return await self._c.call_relay.answer(replace(call, webhook=webhook))
+
+    async def _called(self, carrier: HasWebhooks, asked: CallAsked) -> tuple[Listed, str]:
+        """The number that was called, and whose pool it is in. Raises 20404."""
         to = identifier_key(asked.to)
         listed = await self._c.store.read(find_listed, to)
         if listed is None:
@@ -70,8 +87,18 @@ class CarrierHooks:
             raise Problem(problems.NOT_FOUND)
         if listed.service_sid is None:
             raise Problem(problems.NOT_FOUND)
-        call = CallRequest(carrier.name, listed.account_sid, listed.service_sid, {}, asked.form)
-        return await self._c.calls.answer(call)
+        return listed, listed.service_sid
+
+    async def _dialled_for(self, carrier: HasWebhooks, asked: CallAsked, service_sid: str) -> Listed:
+        """The number of this Service's pool on which a call is, on either side of it. Raises 20404."""
+        for number in (asked.to, asked.form.get("From", "")):
+            listed = await self._c.store.read(find_listed, identifier_key(number))
+            if listed is not None and (listed.carrier_account, listed.service_sid) == (
+                carrier.name,
+                service_sid,
+            ):
+                return listed
+        raise Problem(problems.NOT_FOUND)
 
     async def _refuse(self, carrier: HasWebhooks, came: WebRequest, error: NotSigned) -> None:
         """Tell what came unsigned, unless that was done a moment ago, and whose it may be instead."""

@@ -14,6 +14,7 @@ from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.problems import Code, Problem
+from maskline.flows.call_relay import CallRelay
 from maskline.flows.calls import Calls
 from maskline.flows.handsets import Handsets
 from maskline.flows.media import MediaRelay
@@ -41,6 +42,7 @@ class Context:
     sessions: Sessions
     messages: Messages
     calls: Calls
+    call_relay: CallRelay
     handsets: Handsets
     media: MediaRelay
     receive: Callable[[Inbound], Awaitable[Received]]

@@ -95,6 +95,7 @@ class PlivoCarrier(Carrier):
 
     options: ClassVar[type[Options]] = PlivoOptions
     can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
+    reads_twiml: ClassVar[bool] = False
 
     def __init__(self, name: str, options: PlivoOptions, means: Means) -> None:
         self.name = name

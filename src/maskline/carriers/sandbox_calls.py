@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from maskline.domain.call import LONGEST_S
+from maskline.domain.call import LONGEST_S, Unanswered
 from maskline.domain.sandbox import CallAnswer, HandsetCall
 from maskline.domain.twiml import (
     Dial,
@@ -38,10 +38,6 @@ _ENDS = {
     CallAnswer.NO_ANSWER: "no-answer",
     CallAnswer.FAIL: "failed",
 }
-
-
-class Unanswered(Exception):
-    """There is no TwiML to go on with, and the call ends. The text says why."""
 
 
 class Ask(Protocol):

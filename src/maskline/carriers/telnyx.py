@@ -128,6 +128,8 @@ class TelnyxCarrier(Carrier):
     options: ClassVar[type[Options]] = TelnyxOptions
     can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
 
+    reads_twiml: ClassVar[bool] = False
+
     def __init__(self, name: str, options: TelnyxOptions, means: Means) -> None:
         self.name = name
         self._clock = means.clock

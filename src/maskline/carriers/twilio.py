@@ -112,6 +112,7 @@ class TwilioCarrier(Carrier):
         mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
     )
 
+    reads_twiml: ClassVar[bool] = True
     vendor: ClassVar[str] = "Twilio"
     kinds: ClassVar[Mapping[int, Kind]] = KINDS
     header: ClassVar[str] = HEADER

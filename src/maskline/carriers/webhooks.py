@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -64,6 +64,13 @@ class WebRequest:
     url: str
     headers: Mapping[str, str]
     body: bytes
+
+    def query(self) -> dict[str, str]:
+        """What stands in the address. Raises Unreadable."""
+        try:
+            return dict(parse_qsl(self.url.partition("?")[2], max_num_fields=MOST_FIELDS))
+        except ValueError:
+            raise Unreadable("the address has too many fields") from None
 
     def form(self) -> list[tuple[str, str]]:
         """The fields of a body that is a form. Raises Unreadable."""
@@ -130,7 +137,13 @@ class Unreadable(Exception):
 
 @runtime_checkable
 class HasWebhooks(Carrier, Protocol):
-    """A carrier that brings things by requests to its account's addresses."""
+    """A carrier that brings things by requests to its account's addresses.
+
+    `reads_twiml`: it reads TwiML and asks at whatever address stands in it, signing as Twilio does. Any other is given
+    addresses below `…/call/SERVICE` only, in its own dialect, and its `CallAsked` speaks in Twilio's words.
+    """
+
+    reads_twiml: ClassVar[bool]
 
     def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
         """What a request brings or asks; None: there is nothing at this address. Raises NotSigned, Unreadable."""

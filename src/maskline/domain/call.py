@@ -39,6 +39,10 @@ _STATUSES = {
 }
 
 
+class Unanswered(Exception):
+    """There is nothing to go on with, and the call ends. The text says why, without what was said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The Interaction that a call is."""
@@ -101,6 +105,8 @@ class Event(StrEnum):
     """The partner has answered: what do they hear, alone?"""
     ACCEPT = "accept"
     """The partner has pressed a key."""
+    FOLLOW = "follow"
+    """What does a customer's server say, whose address is in here?"""
 
 
 @dataclass(frozen=True, slots=True)

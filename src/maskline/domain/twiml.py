@@ -361,6 +361,29 @@ def _join(base: str, url: str) -> str:
     return whole
 
 
+def reroute(verbs: Iterable[Verb], through: Callable[[str, str], str]) -> list[Verb]:
+    """The verbs with each address that is asked during the call given by `through(method, address)`, and posted to."""
+    return [_rerouted(verb, through) for verb in verbs]
+
+
+def _rerouted(element: _Made, through: Callable[[str, str], str]) -> _Made:
+    changes: dict[str, Any] = {}
+    for place, method in _ASKED.get(type(element), ()):
+        if url := getattr(element, place):
+            changes |= {place: through(getattr(element, method), url), method: "POST"}
+    if isinstance(element, Dial):
+        changes["numbers"] = tuple(_rerouted(number, through) for number in element.numbers)
+    return replace(element, **changes) if changes else element
+
+
+_ASKED: dict[type, tuple[tuple[str, str], ...]] = {
+    Gather: (("action", "method"),),
+    Redirect: (("url", "method"),),
+    Dial: (("action", "method"),),
+    Number: (("url", "method"), ("status_callback", "status_callback_method")),
+}
+
+
 def render_twiml(verbs: Iterable[Verb]) -> bytes:
     """The document, in UTF-8. Characters that XML does not have are left out."""
     inner = "".join(_render(verb) for verb in verbs)

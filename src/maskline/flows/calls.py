@@ -72,13 +72,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """What a carrier asks at a Service's webhook for calls. `query` is what stood in the address."""
+    """What a carrier asks about a call. `query` is what stood in the address. `webhook` is where it is to ask further;
+    empty: at the Service's webhook for calls.
+    """
 
     carrier_account: str
     account_sid: str
     service_sid: str
     query: Mapping[str, str]
     form: Mapping[str, str]
+    webhook: str = ""
 
     @property
     def is_first(self) -> bool:
@@ -155,7 +158,7 @@ class Calls:
                 return [Hangup()]
             case Event.WHISPER:
                 settings = await self._store.read(find_settings, request.service_sid)
-                address = Address(self.webhook(request.account_sid, request.service_sid), place)
+                address = self._address(request, place)
                 return whisper(address, settings) if settings is not None else [Hangup()]
             case Event.ACCEPT if form.get("Digits") == ACCEPT_KEY:
                 sid = self._mint.sid("NO")
@@ -264,7 +267,7 @@ class Calls:
     def _carry_out(self, request: CallRequest, step: Step) -> list[Verb]:
         match step:
             case Dialling(place, to, caller_id, ring_s, must_accept):
-                address = Address(self.webhook(request.account_sid, request.service_sid), place)
+                address = self._address(request, place)
                 return dial(address, to, caller_id, ring_s, must_accept=must_accept)
             case TurnedAway() if request.form.get("CallStatus") == "in-progress":
                 return [Hangup()]  # what has been answered cannot be refused
@@ -272,6 +275,10 @@ class Calls:
                 return [Reject("busy" if busy else "rejected")]
             case Ended() | Asking() | Strange():
                 return [Hangup()]
+
+    def _address(self, request: CallRequest, place: Place) -> Address:
+        webhook = request.webhook or self.webhook(request.account_sid, request.service_sid)
+        return Address(webhook, place)
 
     def _new_call(self, request: CallRequest) -> NewCall:
         sid = self._mint.sid("KI")

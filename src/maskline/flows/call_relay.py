@@ -1,0 +1,113 @@
+"""What customers' servers want done with a call, asked for from here: a carrier that reads no TwiML is led through us,
+and the sandbox's handsets have no other way. Our own webhook is asked without the wire, customers' servers over it,
+signed as Twilio signs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from urllib.parse import urlencode
+
+from maskline.domain import problems
+from maskline.domain.call import Event, Unanswered
+from maskline.domain.http import Answer, HttpError
+from maskline.domain.problems import Problem
+from maskline.domain.signature import HEADER, sign
+from maskline.domain.twiml import Hangup, Message, TwimlError, Verb, parse_twiml, reroute, resolve
+from maskline.domain.webhook_url import redact
+from maskline.flows.calls import CallRequest, Calls
+from maskline.mint import Mint
+from maskline.net import HttpClient, encode_form
+from maskline.store.accounts import find_account
+from maskline.store.engine import Store, Tx
+from maskline.store.events import insert_event
+from maskline.store.services import load_service
+from maskline.vault import Vault, WrongKey
+
+
+class CallRelay:
+    """The flow."""
+
+    def __init__(self, store: Store, mint: Mint, vault: Vault, http: HttpClient, calls: Calls) -> None:
+        self._store = store
+        self._mint = mint
+        self._vault = vault
+        self._http = http
+        self._calls = calls
+
+    async def answer(self, request: CallRequest) -> list[Verb]:
+        """What a carrier is to do now that asks nobody but us. Every address in it is below `request.webhook`."""
+        follows = request.query.get("Event") == Event.FOLLOW
+        verbs = await (self._follow(request) if follows else self._calls.answer(request))
+        return self._through(request, verbs)
+
+    async def ask(self, request: CallRequest, url: str, method: str) -> list[Verb]:
+        """What is said at an address about the call of this request. Raises Unanswered."""
+        handed_back = self._calls.read_address(url, request.carrier_account, request.form)
+        if handed_back is not None:
+            try:
+                await self._store.read(load_service, request.account_sid, handed_back.service_sid)
+            except Problem:
+                raise Unanswered("HTTP 403") from None
+            if handed_back.account_sid != request.account_sid:
+                raise Unanswered("HTTP 403")
+            return await self._calls.answer(replace(handed_back, webhook=request.webhook))
+        try:
+            answer = await self._fetch(request.account_sid, url, method, request.form)
+            if not 200 <= answer.status < 300:
+                raise Unanswered(f"HTTP {answer.status}")
+            return resolve(parse_twiml(answer.body, answer.content_type), url) if answer.body.strip() else []
+        except HttpError as error:
+            raise Unanswered(str(error)) from None
+        except TwimlError as error:
+            raise Unanswered(f"{error.code.number}: {error.detail}") from None
+
+    def _through(self, request: CallRequest, verbs: Iterable[Verb]) -> list[Verb]:
+        ours = f"{request.webhook}?"
+
+        def through(method: str, url: str) -> str:
+            if url.startswith(ours):
+                return url
+            concealed = self._vault.conceal(f"{request.account_sid} {method} {url}")
+            return ours + urlencode({"Event": Event.FOLLOW, "Address": concealed})
+
+        return reroute(verbs, through)
+
+    async def _follow(self, request: CallRequest) -> list[Verb]:
+        """What the customer's server says whose address is in the request's."""
+        try:
+            account_sid, method, url = self._vault.reveal(request.query.get("Address", "")).split(" ", 2)
+        except (WrongKey, ValueError):
+            return [Hangup()]
+        if account_sid != request.account_sid:
+            return [Hangup()]
+        try:
+            verbs = await self.ask(request, url, method)
+            if any(isinstance(verb, Message) for verb in verbs):
+                raise Unanswered("<Message> is not carried out for a call")
+        except Unanswered as error:
+            await self._tell(request, f"{redact(url)} ({error})")
+            return [Hangup()]
+        return verbs
+
+    async def _tell(self, request: CallRequest, detail: str) -> None:
+        sid, where = self._mint.sid("NO"), {"service_sid": request.service_sid}
+
+        def write(tx: Tx) -> None:
+            insert_event(tx, sid, request.account_sid, problems.OUT_OF_SESSION_FAILED, detail, **where)
+
+        await self._store.write(write)
+
+    async def _fetch(self, account_sid: str, url: str, method: str, form: Mapping[str, str]) -> Answer:
+        account = await self._store.read(find_account, account_sid)
+        token = self._vault.open(account.token_sealed, account_sid) if account is not None else ""
+        try:
+            if method == "POST":
+                headers = {HEADER: sign(token, url, form.items())}
+                return await self._http.post_form(url, form, headers=headers)
+            place, mark, fragment = url.partition("#")
+            asked = f"{place}{'&' if '?' in place else '?'}{encode_form(form)}{mark}{fragment}"
+            return await self._http.get(asked, headers={HEADER: sign(token, asked)})
+        except ValueError:
+            raise Unanswered("not a URL") from None
