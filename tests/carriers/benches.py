@@ -17,7 +17,7 @@ from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.support.clock import FakeClock
 from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
-from tests.support.telnyx_api import API_KEY, PROFILE, PUBLIC_KEY, TelnyxApi
+from tests.support.telnyx_api import API_KEY, APPLICATION, PROFILE, PUBLIC_KEY, TelnyxApi
 from tests.support.twilio_api import (
     ACCOUNT,
     API_TOKEN,
@@ -106,7 +106,11 @@ def signalwire(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
 def telnyx(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     def options(url: str) -> Options:
         return TelnyxOptions(
-            api_key=API_KEY, public_key=PUBLIC_KEY, messaging_profile_id=PROFILE, base_url=f"{url}/v2"
+            api_key=API_KEY,
+            public_key=PUBLIC_KEY,
+            messaging_profile_id=PROFILE,
+            texml_application_id=APPLICATION,
+            base_url=f"{url}/v2",
         )
 
     return _at_work(clock, TelnyxApi(clock, OURS), TelnyxCarrier, options)

@@ -5,18 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from maskline.carriers.base import CarrierError, Checked, Kind
+from maskline.carriers.kinds import read_accounts
 from maskline.carriers.telnyx import KINDS, STATUSES
+from maskline.domain.twiml import Dial, Gather, Hangup, Reject, Say, parse_twiml
 from tests.carriers.benches import OURS, THEIRS, URL, outgoing, telnyx
 from tests.carriers.world import NUMBERS, World
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.peer import Request
 from tests.support.private import note
-from tests.support.telnyx_api import API_KEY, OTHERS_PROFILE, PROFILE, PUBLIC_KEY, TelnyxApi
+from tests.support.receiver import receiving
+from tests.support.telnyx_api import API_KEY, APPLICATION, OTHERS_PROFILE, PROFILE, PUBLIC_KEY, TelnyxApi
 from tests.support.twilio_api import OPTED_OUT
 from tests.support.vendor import Trouble
 
@@ -30,6 +34,7 @@ async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
             "api_key": API_KEY,
             "public_key": PUBLIC_KEY,
             "messaging_profile_id": PROFILE,
+            "texml_application_id": APPLICATION,
             "base_url": f"{north.url}/v2",
         }
         inside = await stack.enter_async_context(
@@ -99,6 +104,98 @@ async def test_what_else_the_profile_brings_is_another_s(world: World) -> None:
     for kind in ("message.finalized", "messaging-profile.spend-limit-reached"):
         assert (await world.bring(world.north.event(url, kind, {"id": "x"}))).status == 200
     assert await world.inside.rows("SELECT topic FROM outbox") == []
+
+
+# Calls
+
+
+async def test_a_masked_conversation_by_voice(world: World) -> None:
+    ann, ben = world.ann["identifier"], world.ben["identifier"]
+    reply = await world.bring(world.north.call(ann, NUMBERS[0], sid="v3:caller"))
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/xml; charset=utf-8")
+    (dial,) = parse_twiml(reply.raw)
+    assert isinstance(dial, Dial)
+    (number,) = dial.numbers
+    assert (dial.caller_id, number.number) == (NUMBERS[1], ben)
+    webhook = f"{world.inside.url}/carriers/north/call/{world.service['sid']}?"
+    status, action = number.status_callback or "", dial.action or ""
+    assert status.startswith(webhook) and action.startswith(webhook)
+    for word in ("initiated", "ringing", "in-progress"):
+        told = world.north.say_of_call(status, NUMBERS[1], ben, word, "v3:called")
+        assert (await world.bring(told)).status == 200
+    over = {"DialCallStatus": "completed", "DialCallDuration": "12"}
+    ended = await world.bring(
+        world.north.say_of_call(action, ann, NUMBERS[0], "in-progress", "v3:caller", **over)
+    )
+    assert parse_twiml(ended.raw) == [Hangup()]
+    assert (await world.bring(world.north.call(ann, NUMBERS[0], "completed", "v3:caller"))).status == 200
+    sql = "SELECT type, data, inbound_status, outbound_status FROM interactions"
+    assert await world.inside.rows(sql) == [("voice", '{"duration":"12"}', 80, 80)]
+    assert await world.events() == []
+
+
+async def test_the_partner_may_have_to_press_a_key(world: World) -> None:
+    settings = f"/v1/Services/{world.service['sid']}/Settings"
+    await world.inside.post(settings, {"CallAccept": "keypress"})
+    ben = world.ben["identifier"]
+    reply = await world.bring(world.north.call(world.ann["identifier"], NUMBERS[0]))
+    (dial,) = parse_twiml(reply.raw)
+    assert isinstance(dial, Dial)
+    asked = world.north.say_of_call(dial.numbers[0].url or "", NUMBERS[1], ben, "in-progress", "v3:called")
+    gather, hangup = parse_twiml((await world.bring(asked)).raw)
+    assert isinstance(gather, Gather) and hangup == Hangup()
+    for digits, verbs in (("2", [Hangup()]), ("1", [])):
+        pressed = world.north.say_of_call(
+            gather.action or "", NUMBERS[1], ben, "in-progress", "v3:called", Digits=digits
+        )
+        assert parse_twiml((await world.bring(pressed)).raw) == verbs
+    assert await world.legs() == [(30, 30)]
+
+
+async def test_a_stranger_s_call_is_rejected(world: World) -> None:
+    reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+    assert parse_twiml(reply.raw) == [Reject("rejected")]
+
+
+async def test_a_customer_is_asked_about_a_stranger_through_us(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.answers = [
+            ("text/xml", '<Response><Gather action="/keys"/></Response>'),
+            ("text/xml", "<Response><Say>Bye</Say></Response>"),
+        ]
+        await world.inside.post(world.service["url"], {"OutOfSessionCallbackUrl": receiver.url})
+        reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+        (gather,) = parse_twiml(reply.raw)
+        assert isinstance(gather, Gather)
+        hook = world.north.say_of_call(
+            gather.action or "", "+12125550150", NUMBERS[0], "in-progress", Digits="5"
+        )
+        assert parse_twiml((await world.bring(hook)).raw) == [Say("Bye")]
+        assert (receiver.posts[1].path, receiver.posts[1].form["Digits"]) == ("/keys", "5")
+
+
+async def test_what_is_said_of_a_call_on_no_number_of_the_service_is_not_heard(world: World) -> None:
+    reply = await world.bring(world.north.call(world.ann["identifier"], NUMBERS[0]))
+    (dial,) = parse_twiml(reply.raw)
+    assert isinstance(dial, Dial)
+    status, ben = dial.numbers[0].status_callback or "", world.ben["identifier"]
+    told = world.north.say_of_call(status, "+14155550199", ben, "completed")
+    assert (await world.bring(told)).status == 404
+    astray = status.replace(world.service["sid"], "KS" + "0" * 32)
+    assert (await world.bring(world.north.say_of_call(astray, NUMBERS[1], ben, "completed"))).status == 404
+    url, body, headers = world.north.say_of_call(status, NUMBERS[1], ben, "completed")
+    assert (await world.bring((url, body + b"&x=1", headers))).status == 403
+    many = f"{status}&" + "&".join(f"x{i}=1" for i in range(100))
+    assert (await world.bring(world.north.say_of_call(many, NUMBERS[1], ben, "completed"))).status == 400
+    assert await world.legs() == [(30, 10)]
+
+
+@pytest.mark.parametrize("change", [{"CallSid": ""}, {"To": ""}, {"From": "1" * 192}])
+async def test_a_call_that_makes_no_sense_is_refused(world: World, change: dict[str, str]) -> None:
+    form = {"CallSid": "v3:1", "CallStatus": "ringing", "From": "+12125550150", "To": NUMBERS[0], **change}
+    url, kind = f"{world.inside.url}/carriers/north/call", "application/x-www-form-urlencoded"
+    hook = world.north.signed(url, urlencode(form).encode(), kind)
+    assert (await world.bring(hook)).status == 400
 
 
 # Who has signed
@@ -223,10 +320,13 @@ async def test_numbers_come_into_the_profile_and_go_back(world: World) -> None:
     profile = world.north.profiles[PROFILE]
     assert resource["messaging_profile_id"] == PROFILE
     assert (profile["webhook_url"], profile["webhook_failover_url"]) == (hook, hook)
+    assert resource["connection_id"] == APPLICATION
+    assert world.north.applications[APPLICATION]["voice_url"] == hook.replace("message", "call")
     await world.inside.request("DELETE", world.service["url"])
-    while resource["messaging_profile_id"] != OTHERS_PROFILE:
+    while resource["connection_id"] != "7":
         world.inside.clock.advance(5)
         await world.inside.rows("SELECT 1")
+    assert resource["messaging_profile_id"] == OTHERS_PROFILE
 
 
 class Kept:
@@ -243,11 +343,12 @@ class Kept:
 async def test_a_number_goes_back_to_where_it_was(clock: FakeClock, number: str, before: str) -> None:
     async with telnyx(clock) as bench:
         assert isinstance(bench.vendor, TelnyxApi)
-        resource = bench.vendor.own(number, messaging_profile_id=before)
+        calls = {"connection_id": "7"} if number == OURS else {}
+        resource = bench.vendor.own(number, messaging_profile_id=before, **calls)
         kept = Kept()
         await bench.carrier.adopt("AC1", number, kept)
         assert resource["messaging_profile_id"] == PROFILE
-        assert json.loads(kept.former) == {"messaging_profile_id": before}
+        assert json.loads(kept.former) == {"messaging_profile_id": before, **calls}
         asked = len(bench.vendor.requests)
         again = Kept()
         await bench.carrier.adopt("AC1", number, again)
@@ -263,9 +364,10 @@ async def test_what_others_have_changed_meanwhile_is_theirs(clock: FakeClock) ->
         assert isinstance(bench.vendor, TelnyxApi)
         kept = Kept()
         await bench.carrier.adopt("AC1", OURS, kept)
-        bench.vendor.resources[OURS]["messaging_profile_id"] = "another"
+        resource = bench.vendor.resources[OURS]
+        resource["messaging_profile_id"] = "another"
         await bench.carrier.release(OURS, kept.former)
-        assert bench.vendor.resources[OURS]["messaging_profile_id"] == "another"
+        assert (resource["messaging_profile_id"], resource["connection_id"]) == ("another", "7")
 
 
 @pytest.mark.parametrize(
@@ -296,6 +398,24 @@ async def test_a_profile_that_serves_another_is_left_alone(
         assert bench.vendor.resources[OURS]["messaging_profile_id"] == OTHERS_PROFILE
 
 
+async def test_an_application_that_serves_another_is_left_alone(clock: FakeClock) -> None:
+    async with telnyx(clock) as bench:
+        assert isinstance(bench.vendor, TelnyxApi)
+        bench.vendor.applications[APPLICATION]["voice_url"] = "https://elsewhere.example/texml"
+        kept = Kept()
+        with pytest.raises(CarrierError) as caught:
+            await bench.carrier.adopt("AC1", OURS, kept)
+        assert caught.value.detail == "its TeXML application leads to another address"
+        assert (kept.former, bench.vendor.resources[OURS]["connection_id"]) == ("", "7")
+
+
+def test_without_an_application_there_are_no_calls() -> None:
+    table = {"kind": "telnyx", "api_key": API_KEY, "public_key": PUBLIC_KEY, "messaging_profile_id": PROFILE}
+    accounts = read_accounts({"mute": table, "north": {**table, "texml_application_id": APPLICATION}})
+    assert [account.can.voice for account in accounts.values()] == [False, True]
+    assert all(account.can.mms and account.can.receipts for account in accounts.values())
+
+
 async def test_a_number_that_the_account_has_not_is_not_carried(clock: FakeClock) -> None:
     async with telnyx(clock) as bench:
         for number in ("+14155550199", "+1415555010", "72345"):
@@ -312,9 +432,7 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
         assert isinstance(bench.vendor, TelnyxApi)
         profile = bench.vendor.profiles[PROFILE]
         (found,) = await bench.carrier.check([OURS])
-        assert found.says.startswith(
-            f"its messaging profile does not bring its messages to {URL} (webhook_url"
-        )
+        assert found.says.startswith(f"its messaging profile does not lead to {URL} (webhook_url")
         assert found.remedy is not None
         await bench.carrier.adopt("AC1", OURS, Kept())
         asked = len(bench.vendor.requests)
@@ -322,11 +440,17 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
         assert await bench.carrier.check([OURS, "whatsapp:+14155550100"]) == [good]
         bench.vendor.own("+14155550101")
         _, stray, unknown = await bench.carrier.check([OURS, "+14155550101", "+14155550199"])
-        assert stray.says == f"+1…01 does not bring its traffic to {URL} (messaging_profile_id)"
+        assert (
+            stray.says == f"+1…01 does not bring its traffic to {URL} (messaging_profile_id, connection_id)"
+        )
         assert unknown.says == "+1…99: the account at Telnyx has no such number"
         profile["enabled"] = False
         (found,) = await bench.carrier.check([OURS])
         assert found.says == "its messaging profile is switched off"
+        profile["enabled"] = True
+        bench.vendor.applications[APPLICATION]["active"] = False
+        (found,) = await bench.carrier.check([OURS])
+        assert found.says == "its TeXML application is switched off"
         bench.vendor.key = "another"
         (found,) = await bench.carrier.check([OURS])
         assert found.says == "cannot be asked: misconfigured (status 401, code 10009)"

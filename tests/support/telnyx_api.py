@@ -9,7 +9,7 @@ import datetime as dt
 import json
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -22,6 +22,7 @@ from tests.support.vendor import Taken, Vendor
 
 API_KEY = "KEY0123456789ABCDEF_" + "s3" * 11
 PROFILE, OTHERS_PROFILE = "400174af-0a13-4e28-b4f5-00000000000a", "400174af-0a13-4e28-b4f5-00000000000b"
+APPLICATION = "1293384261075731499"
 
 _SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(b"a signing key of the tests' own.")
 PUBLIC_KEY = base64.b64encode(_SIGNING_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
@@ -50,6 +51,9 @@ class TelnyxApi(Vendor):
             }
             for sid, url in ((PROFILE, None), (OTHERS_PROFILE, "https://before.example/sms"))
         }
+        self.applications: dict[str, dict[str, Any]] = {
+            APPLICATION: {"id": APPLICATION, "active": True, "voice_url": "", "voice_method": "get"}
+        }
         self.records: list[dict[str, Any]] = []
         self.callbacks: dict[str, str] = {}
         self._ids = count(1)
@@ -64,6 +68,7 @@ class TelnyxApi(Vendor):
             "record_type": name,
             name: number,
             "messaging_profile_id": OTHERS_PROFILE,
+            "connection_id": "7" if name == "phone_number" else "",
             **fields,
         }
         self.resources[number] = resource
@@ -112,6 +117,17 @@ class TelnyxApi(Vendor):
             case "PATCH", ["messaging_profiles", sid] if sid in self.profiles:
                 self.profiles[sid].update(json.loads(request.body))
                 return 200, {"data": self.profiles[sid]}
+            case "GET", ["texml_applications", sid] if sid in self.applications:
+                return 200, {"data": self.applications[sid]}
+            case "PATCH", ["texml_applications", sid] if sid in self.applications:
+                self.applications[sid].update(json.loads(request.body))
+                return 200, {"data": self.applications[sid]}
+            case "PATCH", ["phone_numbers", sid]:
+                (resource,) = (one for one in self.resources.values() if one["id"] == sid)
+                said = json.loads(request.body)
+                assert set(said) == {"connection_id"}
+                resource.update(said)
+                return 200, {"data": resource}
             case "PATCH", ["phone_numbers", sid, "messaging"] | ["short_codes", sid]:
                 (resource,) = (one for one in self.resources.values() if one["id"] == sid)
                 said = json.loads(request.body)
@@ -221,3 +237,21 @@ class TelnyxApi(Vendor):
         }
         url = self.profiles[self.resources[to]["messaging_profile_id"]]["webhook_url"]
         return self.event(url, "message.received", payload, **how)
+
+    def call(self, from_: str, to: str, word: str = "ringing", sid: str = "", **more: str) -> Hook:
+        """Somebody calls a number of the account."""
+        application = self.applications[self.resources[to]["connection_id"]]
+        return self.say_of_call(application["voice_url"], from_, to, word, sid, **more)
+
+    def say_of_call(self, url: str, from_: str, to: str, word: str, sid: str = "", **more: str) -> Hook:
+        """What TeXML asks or tells at an address."""
+        form = {
+            "AccountSid": "f5586561-8ff0-4291-a51b-c7dfe4139ff9",
+            "CallSid": sid or f"v3:{self._id()}",
+            "CallStatus": word,
+            "ConnectionId": APPLICATION,
+            "From": from_,
+            "To": to,
+            **more,
+        }
+        return self.signed(url, urlencode(form).encode(), "application/x-www-form-urlencoded")

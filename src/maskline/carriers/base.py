@@ -181,6 +181,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = 60
 
+    def limit(self, can: Capabilities) -> Capabilities:
+        """What an account with these options can do, of what its kind can."""
+        return can
+
     @property
     def throughput(self) -> Throughput:
         """The limits."""

@@ -41,7 +41,7 @@ class CarrierAccount:
     @property
     def can(self) -> Capabilities:
         """What it can do at most."""
-        return KINDS[self.kind].can
+        return self.options.limit(KINDS[self.kind].can)
 
     def open(self, means: Means) -> Carrier:
         """The account at work."""

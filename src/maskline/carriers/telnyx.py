@@ -1,17 +1,18 @@
-"""Telnyx: Messaging (API v2).
+"""Telnyx: Messaging (API v2), and voice by TeXML, which is TwiML in all that is said here.
 
     POST {base}/messages        Bearer KEY…
       {"from": "+14155550100", "to": "+12125550177", "text": "hi", "webhook_url": "https://…/carriers/north/status/SM…"}
     200 {"data": {"id": "40385f64-…", "to": [{"phone_number": "+1212…", "status": "queued"}], …}}
-    403 {"errors": [{"code": "40300", "title": "Blocked due to STOP message", …}]}
+    409 {"errors": [{"code": "40300", "title": "Blocked due to STOP message", …}]}
     POST …/carriers/north/message        telnyx-timestamp: 1701000000, telnyx-signature-ed25519: …
       {"data": {"event_type": "message.received", "payload": {"id": "84cca175-…", "from": {"phone_number": "+1212…"},
         "to": [{"phone_number": "+1415…"}], "text": "hi", "media": [{"url": "https://…", "content_type": "…"}]}}}
     POST …/carriers/north/status/SM…     the same of "message.sent" and "message.finalized", with "to": [{"status": …}]
+    POST …/carriers/north/call           CallSid=v3:…&From=…&To=…&CallStatus=ringing        answered with TeXML
 
-What is signed is the timestamp, a bar and the body as it came. A number's messages go where its messaging profile says,
-so a number is brought here by putting it into a profile that is maskline's. Of the detail records, by which a message
-is looked up, the address of its receipts says whose it is: it carries our own SID.
+What is signed is the timestamp, a bar and the body as it came. A number's messages go where its messaging profile
+says, its calls where its TeXML application does: it is brought here by putting it into those that are maskline's. Of
+the detail records, by which a message is looked up, the address of its receipts says whose one is: it has our own SID.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import base64
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -46,7 +48,7 @@ from maskline.carriers.base import (
 )
 from maskline.carriers.checks import check_account
 from maskline.carriers.rest import Api
-from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
+from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID, read_call
 from maskline.carriers.webhooks import (
     CallAsked,
     NotSigned,
@@ -117,16 +119,28 @@ class TelnyxOptions(Options, frozen=True):
             description="A messaging profile that is maskline's alone: its numbers are put into it.",
         ),
     ]
+    texml_application_id: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9]*$",
+            description="A TeXML application that is maskline's alone; without one there are no calls.",
+        ),
+    ] = ""
     base_url: Annotated[str, Meta(pattern="^https?://[!-~]+$", description="Where its API is.")] = (
         "https://api.telnyx.com/v2"
     )
+
+    def limit(self, can: Capabilities) -> Capabilities:
+        return can if self.texml_application_id else replace(can, voice=False)
 
 
 class TelnyxCarrier(Carrier):
     """One account."""
 
     options: ClassVar[type[Options]] = TelnyxOptions
-    can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
+    can: ClassVar[Capabilities] = Capabilities(
+        mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
+    )
 
     reads_twiml: ClassVar[bool] = False
 
@@ -135,7 +149,9 @@ class TelnyxCarrier(Carrier):
         self._clock = means.clock
         self._url = means.url
         self._base = options.base_url.rstrip("/")
+        self._can = options.limit(self.can)
         self._profile = options.messaging_profile_id
+        self._application = options.texml_application_id
         self._public_key = Ed25519PublicKey.from_public_bytes(base64.b64decode(options.public_key))
         self._api = Api(
             means.http,
@@ -145,7 +161,7 @@ class TelnyxCarrier(Carrier):
         )
 
     async def capabilities(self, account_sid: str) -> Capabilities:
-        return self.can
+        return self._can
 
     async def send(self, message: Outgoing) -> Accepted:
         said: dict[str, Any] = {"from": message.from_, "to": message.to}
@@ -183,20 +199,22 @@ class TelnyxCarrier(Carrier):
     def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
         match request.what:
             case ("message",):
-                return self._read_message(self._signed(request))
+                return self._read_message(self._signed(request).json())
             case ("status", sid):
-                return self._read_report(self._signed(request), sid)
+                return self._read_report(self._signed(request).json(), sid)
+            case ("call", *_):
+                return read_call(dict(self._signed(request).form()))
             case _:
                 return None
 
     def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
         return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
 
-    def _signed(self, request: WebRequest) -> dict[str, Any]:
-        """What a request says. Raises NotSigned, Unreadable."""
+    def _signed(self, request: WebRequest) -> WebRequest:
+        """The request, if it is. Raises NotSigned."""
         if (wrong := self._wrong_with(request)) is not None:
             raise NotSigned(wrong, _said_to(request))
-        return request.json()
+        return request
 
     def _wrong_with(self, request: WebRequest) -> str | None:
         """What is wrong with a request's signature; None: nothing."""
@@ -243,8 +261,9 @@ class TelnyxCarrier(Carrier):
         if scheme_of(number):  # a channel's sender is set up by hand
             return
         place, resource = await self._find(number)
-        await self._take_profile()
-        ours = self._routes()
+        for taken in self._taken():
+            await self._take(*taken)
+        ours = self._routes(place)
         former = {name: text_at(resource, name) for name in ours}
         if former != ours:
             await keep(msgspec.json.encode(former).decode())
@@ -256,7 +275,7 @@ class TelnyxCarrier(Carrier):
         # What others have changed since is theirs.
         back = {
             name: before.get(name, "")
-            for name, value in self._routes().items()
+            for name, value in self._routes(place).items()
             if text_at(resource, name) == value
         }
         if place.startswith("/short_codes"):  # which have to be in some profile
@@ -274,57 +293,70 @@ class TelnyxCarrier(Carrier):
                 return f"/{kind}/{id_}", one
         raise NotCarried("the account at Telnyx has no such number")
 
-    def _routes(self) -> dict[str, str]:
-        """What says where a number's traffic goes, so that it comes here."""
-        return {PROFILE: self._profile}
+    def _routes(self, place: str) -> dict[str, str]:
+        """What says where the traffic of the number at this place goes, so that it comes here."""
+        calls = self._application and place.startswith("/phone_numbers")
+        return {PROFILE: self._profile, **({"connection_id": self._application} if calls else {})}
 
     async def _route(self, place: str, fields: Mapping[str, str]) -> None:
         for name, value in fields.items():
             messaging = "/messaging" if name == PROFILE and place.startswith("/phone_numbers") else ""
             await self._ask("PATCH", place + messaging, {name: value})
 
-    async def _take_profile(self) -> None:
-        """Have the profile bring its messages here. Raises CarrierError: somebody else's address stands there."""
-        profile = await self._get_profile()
-        ours = self._profile_routes()
-        if all(profile.get(name) == value for name, value in ours.items()):
+    def _taken(self) -> list[tuple[str, str, dict[str, str]]]:
+        """What is maskline's alone: its name, where it is, and what it says, so that it brings everything here. A
+        second address is another try.
+        """
+        message, call = f"{self._url}/message", f"{self._url}/call"
+        profile = {"webhook_url": message, "webhook_failover_url": message, "webhook_api_version": "2"}
+        application = {
+            "voice_url": call,
+            "voice_fallback_url": call,
+            "voice_method": "post",
+            "status_callback": call,
+            "status_callback_method": "post",
+        }
+        taken = [("messaging profile", f"/messaging_profiles/{self._profile}", profile)]
+        if self._application:
+            taken.append(("TeXML application", f"/texml_applications/{self._application}", application))
+        return taken
+
+    async def _take(self, name: str, place: str, ours: Mapping[str, str]) -> None:
+        """Have one of those bring things here. Raises CarrierError, too, where somebody else's address stands in it."""
+        content = await self._get(place)
+        if all(content.get(field) == value for field, value in ours.items()):
             return
-        former = text_at(profile, "webhook_url")
+        address = next(iter(ours))
+        former = text_at(content, address)
         # It was ours under another public_url, too.
-        if former and not former.endswith(f"/carriers/{self.name}/message"):
-            raise CarrierError(
-                Kind.MISCONFIGURED, "its messaging profile brings its messages to another address"
-            )
-        await self._ask("PATCH", f"/messaging_profiles/{self._profile}", ours)
+        if former and not former.endswith(urlsplit(ours[address]).path):
+            raise CarrierError(Kind.MISCONFIGURED, f"its {name} leads to another address")
+        await self._ask("PATCH", place, ours)
 
-    async def _get_profile(self) -> dict[str, Any]:
-        content = (await self._ask("GET", f"/messaging_profiles/{self._profile}")).get("data")
+    async def _get(self, place: str) -> dict[str, Any]:
+        content = (await self._ask("GET", place)).get("data")
         if not isinstance(content, dict):
-            raise CarrierError(Kind.UNCERTAIN, "the messaging profile cannot be read")
+            raise CarrierError(Kind.UNCERTAIN, "a resource cannot be read")
         return content
-
-    def _profile_routes(self) -> dict[str, str]:
-        """A failover is another try."""
-        message = f"{self._url}/message"
-        return {"webhook_url": message, "webhook_failover_url": message, "webhook_api_version": "2"}
 
     async def check(self, numbers: Sequence[str]) -> list[Checked]:
         own = [number for number in numbers if not scheme_of(number)]
         return await check_account(self.name, "Telnyx", self._url, self._objection, own, self._strays)
 
     async def _objection(self) -> Checked | None:
-        profile = await self._get_profile()
-        if profile.get("enabled") is False:
-            return Checked("its messaging profile is switched off", "enable it at Telnyx")
-        wrong = [name for name, value in self._profile_routes().items() if profile.get(name) != value]
-        if wrong:
-            said = f"its messaging profile does not bring its messages to {self._url} ({', '.join(wrong)})"
-            return Checked(said, "empty its addresses at Telnyx, then put a number into a pool, or adopt one")
+        for name, place, ours in self._taken():
+            content = await self._get(place)
+            if content.get("enabled", content.get("active")) is False:
+                return Checked(f"its {name} is switched off", "switch it on at Telnyx")
+            wrong = [field for field, value in ours.items() if content.get(field) != value]
+            if wrong:
+                said = f"its {name} does not lead to {self._url} ({', '.join(wrong)})"
+                return Checked(said, _TAKE.format(next(iter(ours.values())), self.name))
         return None
 
     async def _strays(self, number: str) -> list[str]:
-        _, resource = await self._find(number)
-        return [name for name, value in self._routes().items() if text_at(resource, name) != value]
+        place, resource = await self._find(number)
+        return [name for name, value in self._routes(place).items() if text_at(resource, name) != value]
 
     async def _list(self, path: str) -> list[Any]:
         """What a list has. Raises CarrierError."""
@@ -337,6 +369,9 @@ class TelnyxCarrier(Carrier):
         body = None if said is None else msgspec.json.encode(said)
         headers = {"Content-Type": "application/json"} if said is not None else {}
         return await self._api.ask(method, self._base + path, self._clock.now(), body=body, headers=headers)
+
+
+_TAKE = "give it the address {} at Telnyx, or none and `maskline numbers adopt --carrier {}`"
 
 
 def _payload(said: Mapping[str, Any]) -> Any:
@@ -356,6 +391,8 @@ def _media(message: Any) -> tuple[Medium, ...]:
 def _said_to(request: WebRequest) -> str:
     """Whom something that is not proven says that it is for."""
     try:
+        if request.what[0] == "call":
+            return dict(request.form()).get("To", "")
         return text_at(_payload(request.json()), "to", 0, "phone_number")
     except Unreadable:
         return ""
