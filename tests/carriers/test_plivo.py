@@ -13,13 +13,15 @@ import pytest
 from maskline.carriers.base import CarrierError, Kind
 from maskline.carriers.plivo import STATUSES, PlivoCarrier
 from maskline.carriers.webhooks import WebRequest
-from maskline.domain.interaction import MessageStatus
+from maskline.domain.interaction import CallStatus, MessageStatus
+from maskline.domain.markup import Element, parse_xml
 from tests.carriers.benches import OURS, URL, Bench, outgoing, plivo
 from tests.carriers.test_twilio import EMPTY, released
 from tests.carriers.world import NUMBERS, World
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
+from tests.support.receiver import receiving
 from tests.support.until import until
 from tests.support.vendor import Taken, Trouble
 
@@ -120,6 +122,132 @@ async def test_credentials_that_are_refused_pause_the_account(world: World) -> N
     await until(lambda: bool(world.north.requests[-1].method == "POST"))
     await world.recorded()
     assert [code for code, _ in await world.events()] == [49003]
+
+
+# Calls
+
+
+def dial_in(reply: Any) -> Element:
+    """The Dial of an answer."""
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/xml; charset=utf-8")
+    (dial,) = parse_xml(reply.raw, "text/xml").children
+    assert dial.name == "Dial"
+    return dial
+
+
+async def test_a_masked_conversation_by_voice(world: World) -> None:
+    ann, ben = world.ann["identifier"], world.ben["identifier"]
+    dial = dial_in(await world.bring(world.north.call(ann, NUMBERS[0], sid=UUID)))
+    (number,) = dial.children
+    said = dial.attributes
+    assert (said["callerId"], number.text) == (NUMBERS[1][1:], ben[1:])
+    assert (said["timeout"], said["timeLimit"]) == ("30", "14400")
+    assert "confirmKey" not in said
+    webhook = f"{world.inside.url}/carriers/north/call/{world.service['sid']}?"
+    events, action = said["callbackUrl"], said["action"]
+    assert events.startswith(webhook) and action.startswith(webhook)
+    seen = []
+    for told, more in (("answer", {}), ("connected", {"DialBLegTo": ben[1:]})):
+        assert (await world.bring(world.north.tell_of_partner(events, told, **more))).status == 200
+        seen += await world.legs()
+    over = world.north.tell_of_partner(events, "hangup", DialBLegDuration="12", DialBLegBillDuration="60")
+    assert (await world.bring(over)).status == 200
+    ended = world.north.say_of_call(action, ann, NUMBERS[0], sid=UUID, DialStatus="completed")
+    assert (await world.bring(ended)).raw.endswith(b"<Response><Hangup/></Response>")
+    assert (await world.bring(world.north.call(ann, NUMBERS[0], "completed", UUID))).status == 200
+    assert seen == [(30, 30), (30, 30)]
+    sql = "SELECT type, data, inbound_status, outbound_status FROM interactions"
+    assert await world.inside.rows(sql) == [("voice", '{"duration":"12"}', 80, 80)]
+    assert await world.events() == []
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("busy", CallStatus.BUSY),
+        ("no-answer", CallStatus.NO_ANSWER),
+        ("timeout", CallStatus.NO_ANSWER),
+        ("cancel", CallStatus.CANCELED),
+        ("failed", CallStatus.FAILED),
+    ],
+)
+async def test_how_a_call_that_nobody_took_ended_says_the_action(
+    world: World, word: str, status: CallStatus
+) -> None:
+    ann = world.ann["identifier"]
+    said = dial_in(await world.bring(world.north.call(ann, NUMBERS[0]))).attributes
+    for duration in ("0", "", "x"):
+        over = world.north.tell_of_partner(said["callbackUrl"], "hangup", DialBLegDuration=duration)
+        assert (await world.bring(over)).status == 200
+    assert await world.legs() == [(30, 10)]
+    await world.bring(world.north.say_of_call(said["action"], ann, NUMBERS[0], DialStatus=word))
+    assert await world.legs() == [(80, int(status))]
+
+
+@pytest.mark.parametrize("pressed", [True, False])
+async def test_the_partner_may_have_to_press_a_key(world: World, pressed: bool) -> None:
+    settings = f"/v1/Services/{world.service['sid']}/Settings"
+    await world.inside.post(settings, {"CallAccept": "keypress"})
+    ann, ben = world.ann["identifier"], world.ben["identifier"]
+    said = dial_in(await world.bring(world.north.call(ann, NUMBERS[0]))).attributes
+    assert (said["confirmKey"], said["confirmTimeout"]) == ("1", "30")
+    heard = await world.bring(world.north.say_of_call(said["confirmSound"], NUMBERS[1], ben))
+    assert [one.name for one in parse_xml(heard.raw, "text/xml").children] == ["Speak", "Hangup"]
+    await world.bring(world.north.tell_of_partner(said["callbackUrl"], "answer"))
+    assert await world.legs() == [(30, 20)]  # it may be a machine
+    if pressed:
+        await world.bring(world.north.tell_of_partner(said["callbackUrl"], "connected"))
+        assert await world.legs() == [(30, 30)]
+    await world.bring(world.north.tell_of_partner(said["callbackUrl"], "hangup", DialBLegDuration="9"))
+    assert await world.legs() == [(80, 80 if pressed else 50)]
+
+
+async def test_a_stranger_s_call_is_rejected(world: World) -> None:
+    reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+    assert reply.raw.endswith(b'<Response><Hangup reason="rejected"/></Response>')
+
+
+async def test_a_customer_is_asked_about_a_stranger_through_us(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.answers = [
+            ("text/xml", '<Response><Gather action="/keys"/></Response>'),
+            ("text/xml", '<Response><Say voice="alice" language="de-DE">Tschüs &amp; bye</Say></Response>'),
+        ]
+        await world.inside.post(world.service["url"], {"OutOfSessionCallbackUrl": receiver.url})
+        reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+        (gather,) = parse_xml(reply.raw, "text/xml").children
+        hook = world.north.say_of_call(
+            gather.attributes["action"], "+12125550150", NUMBERS[0], Digits="5", sid=UUID
+        )
+        (speak,) = parse_xml((await world.bring(hook)).raw, "text/xml").children
+        assert (gather.name, speak.name, speak.text) == ("GetDigits", "Speak", "Tschüs & bye")
+        assert speak.attributes == {"voice": "WOMAN", "language": "de-DE", "loop": "1"}
+        asked = receiver.posts[1]
+        assert (asked.path, asked.form["Digits"], asked.form["CallSid"]) == ("/keys", "5", UUID)
+        assert (asked.form["From"], asked.form["To"]) == ("+12125550150", NUMBERS[0])
+
+
+async def test_what_is_said_of_a_call_on_no_number_of_the_service_is_not_heard(world: World) -> None:
+    said = dial_in(await world.bring(world.north.call(world.ann["identifier"], NUMBERS[0]))).attributes
+    events = said["callbackUrl"]
+    for astray in (
+        events.replace(NUMBERS[1][1:], "14155550199"),
+        events.replace(world.service["sid"], "KS" + "0" * 32),
+    ):
+        assert (await world.bring(world.north.tell_of_partner(astray, "answer"))).status == 404
+    url, form, headers = world.north.tell_of_partner(events, "answer")
+    for forged in (url.replace("status", "accept"), f"{url}&x=1"):
+        assert (await world.bring((forged, form, headers))).status == 403
+    assert await world.legs() == [(30, 10)]
+
+
+@pytest.mark.parametrize(
+    "change", [{"CallUUID": ""}, {"CallUUID": f"{UUID}To"}, {"To": ""}, {"From": "1" * 192}]
+)
+async def test_a_call_that_makes_no_sense_is_refused(world: World, change: dict[str, str]) -> None:
+    form = {"CallUUID": UUID, "CallStatus": "ringing", "From": "12125550150", "To": NUMBERS[0][1:], **change}
+    reply = await world.bring(world.north.signed(f"{world.inside.url}/carriers/north/call", form))
+    assert (reply.status, reply.json["code"]) == (400, 80701)
 
 
 # Who has signed

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from maskline.carriers.plivo_signature import has_signed, sign
+from maskline.carriers.plivo_xml import render
+from maskline.domain.markup import parse_xml
+from maskline.domain.twiml import Dial, Gather, Hangup, Number, Pause, Play, Reject, Say, Verb
 from tests.carriers.benches import URL, outgoing, plivo
 from tests.clients.official import OfficialClient
 from tests.support.clock import FakeClock
@@ -99,3 +102,47 @@ async def test_a_send_is_what_it_sends(
     # It says what is so anyway: that the text is logged, and links in it are not followed.
     usual = {"log": "true", "trackable": False}
     assert {**json.loads(ours.body), **usual} == content
+
+
+def test_it_writes_the_documents_that_we_write(official: OfficialClient) -> None:
+    number = Number(
+        "+12125550177",
+        url="https://x.test/w?Event=whisper",
+        send_digits="ww1",
+        status_callback="https://x.test/s?Event=status",
+    )
+    dial = Dial(
+        (number,), caller_id="+14155550101", timeout_s=30, time_limit_s=14400, action="https://x.test/a?b=c&d"
+    )
+    prompts = (
+        Say("Käse & <so> 🍕", voice="alice", language="de-DE", loop=2),
+        Play("https://x.test/1?a=b&c", loop=0),
+    )
+    digits = Gather(
+        prompts,
+        action="https://x.test/k",
+        timeout_s=7,
+        num_digits=4,
+        finish_on_key="",
+        action_on_empty_result=True,
+    )
+    spoken = Gather(
+        input=("dtmf", "speech"),
+        action="https://x.test/k",
+        method="GET",
+        timeout_s=1,
+        language="en-GB",
+        hints="yes,no",
+    )
+    ours: list[list[Verb]] = [
+        [dial],
+        [digits],
+        [spoken, Pause(3), Play(digits="1w2")],
+        [Reject("busy")],
+        [Reject()],
+        [Hangup()],
+        [],
+    ]
+    (theirs,) = ask(official, ("documents", {}))
+    for verbs, document in zip(ours, theirs, strict=True):
+        assert parse_xml(render(verbs), "text/xml") == parse_xml(document.encode(), "text/xml")

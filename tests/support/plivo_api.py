@@ -36,8 +36,11 @@ INDIA = dt.timezone(dt.timedelta(hours=5, minutes=30))
 
 
 def signature(token: str, url: str, form: dict[str, str], nonce: str) -> str:
-    """V3 of a form that is posted to a URL without a query."""
-    signed = url + "?" + "".join(name + form[name] for name in sorted(form)) + "." + nonce
+    """V3 of a form that is posted to a URL."""
+    place, mark, query = url.partition("?")
+    said = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+    asked = "&".join(f"{name}={said[name]}" for name in sorted(said)) + "." if mark else ""
+    signed = f"{place}?{asked}" + "".join(name + form[name] for name in sorted(form)) + "." + nonce
     return base64.b64encode(hmac.digest(token.encode(), signed.encode(), "sha256")).decode()
 
 
@@ -153,10 +156,43 @@ class PlivoApi(Vendor):
 
     # What it brings
 
-    def signed(self, url: str, form: dict[str, str], header: str = "X-Plivo-Signature-V3") -> Hook:
+    def signed(self, url: str, form: dict[str, str]) -> Hook:
         nonce = f"{next(self._ids):020}"
         made = signature(self.token, url, form, nonce)
-        return url, form, {header: made, "X-Plivo-Signature-V3-Nonce": nonce}
+        return url, form, {"X-Plivo-Signature-V3": made, "X-Plivo-Signature-V3-Nonce": nonce}
+
+    def call(self, from_: str, to: str, word: str = "ringing", sid: str = "", **more: str) -> Hook:
+        """Somebody calls a number of the account, or has hung up."""
+        event = "StartApp" if word == "ringing" else "Hangup"
+        place = "answer_url" if word == "ringing" else "hangup_url"
+        url = self.applications[self.numbers[to]][place]
+        return self.say_of_call(url, from_, to, word, sid, Event=event, **more)
+
+    def say_of_call(
+        self, url: str, from_: str, to: str, word: str = "in-progress", sid: str = "", **more: str
+    ) -> Hook:
+        """What is asked or told of a call to a number, at an address of its XML."""
+        form = {
+            "CallUUID": sid or self._uuid(),
+            "From": from_[1:],
+            "To": to[1:],
+            "CallStatus": word,
+            "Direction": "inbound",
+            "BillRate": "0.0055",
+            **more,
+        }
+        return self.signed(url, form)
+
+    def tell_of_partner(self, url: str, action: str, **more: str) -> Hook:
+        """What the address of a Dial's events is told: not all of it says who is called by whom."""
+        form = {
+            "DialAction": action,
+            "DialBLegStatus": action,
+            "DialALegUUID": self._uuid(),
+            "DialBLegUUID": self._uuid(),
+            **more,
+        }
+        return self.signed(url, form)
 
     def text(self, from_: str, to: str, body: str, *media: str, sid: str = "", **more: str) -> Hook:
         """Somebody writes to a number of the account."""

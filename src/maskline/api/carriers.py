@@ -65,6 +65,8 @@ class CarrierHooks:
         self, carrier: HasWebhooks, asked: CallAsked, query: Mapping[str, str], service_sid: str
     ) -> list[Verb]:
         """What is to be done with a call to a number of ours, and with what is said of one that was dialled for it."""
+        if asked.event:
+            query = {**query, "Event": asked.event}
         if "Event" in query:
             listed = await self._dialled_for(carrier, asked, service_sid)
         else:

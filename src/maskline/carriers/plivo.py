@@ -1,4 +1,4 @@
-"""Plivo: messages with media, over the Messages API.
+"""Plivo: messages with media, over the Messages API, and calls by Plivo XML.
 
     POST {base}/v1/Account/MA…/Message/        Basic MA…:token
       {"src": "14155550100", "dst": "12125550177", "text": "hi", "type": "sms", "method": "POST",
@@ -7,6 +7,7 @@
     POST …/carriers/north/message        X-Plivo-Signature-V3: …
       MessageUUID=db3ce55a-…&From=12125550177&To=14155550100&Type=sms&Text=hi
     POST …/carriers/north/status/SM…     MessageUUID=db3ce55a-…&Status=delivered&From=14155550100&To=…
+    POST …/carriers/north/call           CallUUID=…&From=…&To=…&CallStatus=ringing        answered with Plivo XML
 
 Numbers have no plus sign there. The address of a receipt carries our own SID of the message. Where the traffic of a
 number goes says an application, and an account here has one of its own at Plivo.
@@ -44,13 +45,14 @@ from maskline.carriers.base import (
     Report,
 )
 from maskline.carriers.checks import check_account
+from maskline.carriers.plivo_xml import read_asked, render
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, required
 from maskline.carriers.webhooks import CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Instant
-from maskline.domain.twiml import Verb, render_twiml
+from maskline.domain.twiml import Verb
 
 # Its errors have texts and no codes, so what they say of a message goes by their status.
 KINDS: Mapping[Any, Kind] = {}
@@ -73,6 +75,8 @@ PAGE = 20
 """The most that its lists have on a page."""
 WHATSAPP = "whatsapp"
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NUMBERS = ("From", "To", "ForwardedFrom", "DialBLegTo")
+"""What holds one, of what is said of a call."""
 _MEDIUM = re.compile("Media([0-9]{1,2})")
 
 
@@ -94,7 +98,9 @@ class PlivoCarrier(Carrier):
     """One account."""
 
     options: ClassVar[type[Options]] = PlivoOptions
-    can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
+    can: ClassVar[Capabilities] = Capabilities(
+        mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
+    )
     reads_twiml: ClassVar[bool] = False
 
     def __init__(self, name: str, options: PlivoOptions, means: Means) -> None:
@@ -157,11 +163,13 @@ class PlivoCarrier(Carrier):
                 return [self._read_message(self._signed(request))]
             case ("status", sid):
                 return self._read_report(self._signed(request), sid)
+            case ("call", *_):
+                return self._read_call(self._signed(request), request.query())
             case _:
                 return None
 
     def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
-        return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
+        return WebAnswer(render(verbs), "text/xml; charset=utf-8")
 
     def _signed(self, request: WebRequest) -> dict[str, str]:
         """The fields of a request. Raises NotSigned, Unreadable."""
@@ -175,7 +183,7 @@ class PlivoCarrier(Carrier):
     def _read_message(self, form: Mapping[str, str]) -> Inbound:
         return Inbound(
             carrier_account=self.name,
-            carrier_id=_read_uuid(form),
+            carrier_id=_read_uuid(form, "MessageUUID"),
             to=_read_number(form, "To"),
             from_=_read_number(form, "From"),
             body=form.get("Text") or form.get("Body", ""),
@@ -184,9 +192,14 @@ class PlivoCarrier(Carrier):
 
     def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:
         status = STATUSES.get(form.get("Status", ""))
-        number, uuid = _read_number(form, "From"), _read_uuid(form)
+        number, uuid = _read_number(form, "From"), _read_uuid(form, "MessageUUID")
         opted_out = form.get("ErrorCode") == OPTED_OUT
         return [Report(self.name, number, uuid, status, sid, opted_out)] if status is not None else []
+
+    def _read_call(self, form: Mapping[str, str], query: Mapping[str, str]) -> CallAsked:
+        _read_uuid(form, "CallUUID", "DialALegUUID", "DialBLegUUID")
+        numbers = {name: _number(form[name]) for name in _NUMBERS if name in form}
+        return read_asked({**form, **numbers}, query)
 
     # Where the traffic of numbers goes
 
@@ -316,14 +329,16 @@ def _read_number(form: Mapping[str, str], name: str) -> str:
     return _number(required(form, name, MOST_NUMBER), form.get("Type", ""))
 
 
-def _read_uuid(form: Mapping[str, str]) -> str:
-    """Plivo's own name for a message. With more behind it, it is refused: what is signed has no borders, so a signed
-    request could be played again as another one by moving the next field into it. Raises Unreadable.
+def _read_uuid(form: Mapping[str, str], *names: str) -> str:
+    """Plivo's own name for a message or a call: the first of these that is there. One with more behind it is refused:
+    what is signed has no borders, so a signed request could be played again as another one by moving the next field
+    into it. Raises Unreadable.
     """
-    uuid = required(form, "MessageUUID", MOST_NUMBER)
-    if not _UUID.fullmatch(uuid):
-        raise Unreadable("MessageUUID")
-    return uuid
+    uuids = {name: form[name] for name in names if form.get(name)}
+    for name, uuid in uuids.items():
+        if not _UUID.fullmatch(uuid):
+            raise Unreadable(name)
+    return next(iter(uuids.values())) if uuids else required(form, names[0], MOST_NUMBER)
 
 
 def _media(form: Mapping[str, str]) -> Iterator[Medium]:

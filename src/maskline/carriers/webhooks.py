@@ -110,9 +110,12 @@ class WebAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CallAsked:
-    """A carrier asks what to do with a call: `form` is what it says of it, in Twilio's names."""
+    """A carrier asks what to do with a call: `form` is what it says of it, in Twilio's names. `event` is what it is
+    about, where the address does not say (`domain.call.Event`).
+    """
 
     form: Mapping[str, str]
+    event: str = ""
 
     @property
     def to(self) -> str:
