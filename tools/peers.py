@@ -12,6 +12,7 @@ CLIENTS = [
         "python-6",
         "python-telnyx",
         "python-plivo",
+        "python-patroni",
         "node-6",
         "node-4",
         "node-segments",
@@ -35,7 +36,7 @@ PEERS = {
     "unshare": (["sh", "-c", NAMESPACES], "programs that know only proxy.twilio.com"),
     "What `make clients` installs": (
         ["ls", *CLIENTS],
-        "Twilio's clients of other ages and for Node, other vendors' SDKs, its segment calculator, and an SMSC",
+        "Twilio's clients of other ages and for Node, other vendors' SDKs, its segment calculator, an SMSC and Patroni",
     ),
 }
 
