@@ -12,6 +12,7 @@ CLIENTS = [
         "python-6",
         "python-telnyx",
         "python-plivo",
+        "python-vonage",
         "python-patroni",
         "node-6",
         "node-4",

@@ -13,8 +13,10 @@ from maskline.carriers.plivo import PlivoCarrier, PlivoOptions
 from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
 from maskline.carriers.telnyx import TelnyxCarrier, TelnyxOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
+from maskline.carriers.vonage import VonageCarrier, VonageOptions
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
+from tests.support import vonage_api
 from tests.support.clock import FakeClock
 from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
 from tests.support.telnyx_api import API_KEY, APPLICATION, PROFILE, PUBLIC_KEY, TelnyxApi
@@ -124,9 +126,25 @@ def plivo(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, vendor, PlivoCarrier, options, opted_out=None, lists_texts=False)
 
 
+def vonage(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return VonageOptions(
+            api_key=vonage_api.API_KEY,
+            api_secret=vonage_api.API_SECRET,
+            signature_secret=vonage_api.SIGNATURE_SECRET,
+            application_id=vonage_api.APPLICATION,
+            private_key=vonage_api.PRIVATE_KEY,
+            base_url=url,
+            rest_url=url,
+        )
+
+    return _at_work(clock, vonage_api.VonageApi(clock, OURS), VonageCarrier, options, opted_out=None)
+
+
 OVER_HTTP: dict[str, Open] = {
     "twilio": twilio,
     "signalwire": signalwire,
     "telnyx": telnyx,
     "plivo": plivo,
+    "vonage": vonage,
 }

@@ -16,12 +16,14 @@ from maskline.carriers.signalwire import SignalWireCarrier
 from maskline.carriers.smpp.carrier import SmppCarrier
 from maskline.carriers.telnyx import TelnyxCarrier
 from maskline.carriers.twilio import TwilioCarrier
+from maskline.carriers.vonage import VonageCarrier
 from maskline.settings import SettingsError
 
 KINDS: dict[str, CarrierKind] = {
     "twilio": TwilioCarrier,
     "signalwire": SignalWireCarrier,
     "telnyx": TelnyxCarrier,
+    "vonage": VonageCarrier,
     "plivo": PlivoCarrier,
     "smpp": SmppCarrier,
 }

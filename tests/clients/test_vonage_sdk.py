@@ -1,0 +1,97 @@
+"""Vonage's own SDK is the oracle: whose tokens it believes, we believe, and what it sends for a message, we send."""
+
+import json
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from maskline.carriers.jwt import load_key, read_token
+from tests.carriers.benches import OURS, THEIRS, URL, outgoing, vonage
+from tests.clients.official import OfficialClient
+from tests.support.clock import FakeClock
+from tests.support.vonage_api import APPLICATION, PRIVATE_KEY, SIGNATURE_SECRET, VonageApi, decode, hs256
+
+GOOD = hs256({"iat": 1, "jti": "1", "payload_hash": "é 🍕"})
+TOKENS = [
+    (GOOD, True),
+    (hs256({}), True),
+    (hs256({}, secret="another"), False),
+    (hs256({}, alg="none"), False),
+    (hs256({}, alg="HS512"), False),
+    (hs256({}, alg="RS256"), False),
+    (GOOD[:-2], False),
+    (GOOD + "AA", False),
+    (GOOD.replace(".", "..", 1), False),
+    (GOOD.rpartition(".")[0] + ".", False),
+    ("x" + GOOD, False),
+    ("", False),
+    ("a.b.c", False),
+]
+
+
+def claims_of(authorization: str) -> dict[str, Any]:
+    """What a token of ours, or of the SDK's, says; it is signed by the application's key."""
+    head, claims, signature = authorization.removeprefix("Bearer ").split(".")
+    load_key(PRIVATE_KEY).public_key().verify(
+        decode(signature), f"{head}.{claims}".encode(), PKCS1v15(), SHA256()
+    )
+    assert json.loads(decode(head)) == {"alg": "RS256", "typ": "JWT"}
+    said: dict[str, Any] = json.loads(decode(claims))
+    return said
+
+
+@pytest.mark.parametrize("official", ["python-vonage"], indirect=True)
+async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: FakeClock) -> None:
+    one, two = "https://x.test/1.png?a=b&c", "https://x.test/2.mp4"
+    messages = [outgoing("é & 🍕"), outgoing("look", media=(one,)), outgoing("look", media=(one, two))]
+    async with vonage(clock) as bench:
+        assert isinstance(bench.vendor, VonageApi)
+        for message in messages:
+            await bench.carrier.send(message)
+        ours = bench.vendor.requests
+    said: list[tuple[str, dict[str, Any]]] = [
+        ("Sms", {"text": "é & 🍕"}),
+        ("MmsImage", {"image": {"url": one, "caption": "look"}}),
+        (
+            "MmsContent",
+            {"content": [{"type_": "image", "url": one, "caption": "look"}, {"type_": "video", "url": two}]},
+        ),
+    ]
+    common = {"to": THEIRS.removeprefix("+"), "from_": OURS.removeprefix("+"), "webhook_version": "v1"}
+    done = official.run(
+        "vonage_sdk",
+        json.dumps(
+            {
+                "tokens": [token for token, _ in TOKENS],
+                "secret": SIGNATURE_SECRET,
+                "application_id": APPLICATION,
+                "private_key": PRIVATE_KEY,
+                "messages": [
+                    (
+                        model,
+                        {
+                            **fields,
+                            **common,
+                            "client_ref": message.sid,
+                            "webhook_url": f"{URL}/status/{message.sid}",
+                        },
+                    )
+                    for (model, fields), message in zip(said, messages, strict=True)
+                ],
+            }
+        ),
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["judged"] == [good for _, good in TOKENS]
+    assert [read_token(token, SIGNATURE_SECRET) is not None for token, _ in TOKENS] == told["judged"]
+    for sent, own in zip(told["sent"], ours, strict=True):
+        assert (sent["method"], sent["url"]) == (own.method, f"https://api.nexmo.com{own.target}")
+        assert sent["body"] == json.loads(own.body)
+        assert sent["headers"]["content-type"] == own.headers["content-type"] == "application/json"
+        theirs, mine = (claims_of(one["authorization"]) for one in (sent["headers"], own.headers))
+        assert set(theirs) == set(mine)
+        assert theirs["application_id"] == mine["application_id"] == APPLICATION
+        assert theirs["exp"] - theirs["iat"] == mine["exp"] - mine["iat"]

@@ -1,0 +1,60 @@
+"""What Vonage's own SDK makes of a webhook's token, and what it sends. Not a test: test_vonage_sdk.py starts it.
+
+Reads one argument of JSON: `tokens` with the `secret`, `messages` (each the name of a model and its fields) and the
+credentials.
+"""
+
+import json
+import sys
+from typing import Any
+
+from requests import PreparedRequest, Response, Session
+from requests.adapters import BaseAdapter
+from vonage_http_client import Auth, HttpClient
+from vonage_jwt import VonageVerifyJwtError, verify_signature
+from vonage_messages import Messages, models
+
+said = json.loads(sys.argv[1])
+sent: list[dict[str, Any]] = []
+
+
+class Keeper(BaseAdapter):
+    """Sends nothing, and keeps what would be sent."""
+
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        sent.append(
+            {
+                "method": request.method,
+                "url": request.url,
+                "headers": {
+                    name.lower(): value.decode() if isinstance(value, bytes) else value
+                    for name, value in request.headers.items()
+                },
+                "body": json.loads(request.body or "null"),
+            }
+        )
+        response = Response()
+        response.status_code, response._content = 202, b'{"message_uuid": "1"}'
+        response.headers["Content-Type"] = "application/json"
+        response.request = request
+        return response
+
+    def close(self) -> None:
+        pass
+
+
+def judge(token: str) -> bool:
+    try:
+        return verify_signature(token, said["secret"])
+    except VonageVerifyJwtError:
+        return False
+
+
+judged = [judge(token) for token in said["tokens"]]
+client = HttpClient(Auth(application_id=said["application_id"], private_key=said["private_key"]))
+session: Session = client._session
+session.mount("https://", Keeper())
+for model, fields in said["messages"]:
+    kind = getattr(models, model)
+    Messages(client).send(kind(**fields))
+print(json.dumps({"judged": judged, "sent": sent}))  # noqa: T201

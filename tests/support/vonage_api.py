@@ -1,0 +1,265 @@
+"""A stand-in for Vonage's APIs and webhooks, written from the public reference: Messages (v1), Reports, Applications,
+Numbers. Webhooks come with a token under the signature secret, made here from the primitives.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import hmac
+import json
+from itertools import count
+from typing import Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from maskline.clock import Clock
+from maskline.domain.model import SECOND
+from tests.support.peer import Request
+from tests.support.twilio_api import UNREACHABLE_REGION
+from tests.support.vendor import Taken, Vendor
+
+API_KEY, API_SECRET, SIGNATURE_SECRET = "a1b2c3d4", "s3" * 8, "sign" * 16
+APPLICATION, OTHERS_APPLICATION = (
+    "aaaaaaaa-bbbb-cccc-dddd-0123456789ab",
+    "aaaaaaaa-bbbb-cccc-dddd-0123456789ff",
+)
+
+_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+PRIVATE_KEY = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+_PUBLIC_KEY = _KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+_FIELDS = {
+    *("channel", "message_type", "from", "to", "client_ref", "webhook_url", "webhook_version"),
+    *("text", "image", "audio", "video", "file", "vcard", "content"),
+}
+
+Hook = tuple[str, bytes, dict[str, str]]
+"""A request of a webhook: its address, body and headers."""
+
+
+def encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "==")
+
+
+def hs256(claims: dict[str, Any], secret: str = SIGNATURE_SECRET, alg: str = "HS256") -> str:
+    parts = ({"typ": "JWT", "alg": alg}, claims)
+    signed = ".".join(encode(json.dumps(part).encode()) for part in parts)
+    return f"{signed}.{encode(hmac.digest(secret.encode(), signed.encode(), 'sha256'))}"
+
+
+class VonageApi(Vendor):
+    """`numbers` are the account's. They are linked to somebody else's application, unless told."""
+
+    def __init__(self, clock: Clock, *numbers: str) -> None:
+        super().__init__()
+        self.clock = clock
+        self.secret = API_SECRET
+        self.resources: dict[str, dict[str, str]] = {}
+        self.application: dict[str, Any] = {
+            "id": APPLICATION,
+            "name": "masked",
+            "keys": {"public_key": _PUBLIC_KEY},
+            "privacy": {"improve_ai": False},
+            "capabilities": {"verify": {"version": "v2"}},
+            "_links": {"self": {"href": f"/v2/applications/{APPLICATION}"}},
+        }
+        self.records: list[Any] = []
+        self.callbacks: dict[str, tuple[str, str]] = {}
+        self._ids = count(1)
+        for number in numbers:
+            self.own(number)
+
+    def own(self, number: str, **fields: str) -> dict[str, str]:
+        """Give the account a number or a short code."""
+        resource = {
+            "country": "US",
+            "msisdn": number.removeprefix("+"),
+            "app_id": OTHERS_APPLICATION,
+            "moHttpUrl": "https://before.example/sms",
+            "voiceCallbackType": "tel",
+            "voiceCallbackValue": "12125550100",
+            **fields,
+        }
+        self.resources[number] = resource
+        return resource
+
+    def error(self, status: int) -> Any:
+        code = {401: "unauthorized", 403: "forbidden", 404: "not-found", 429: "throttled"}.get(
+            status, "internal"
+        )
+        return self._refusal(status, f"#{code}")[1]
+
+    @staticmethod
+    def _refusal(status: int, code: str) -> tuple[int, Any]:
+        kind = f"https://developer.vonage.com/api-errors{code}"
+        return status, {"type": kind, "title": "No", "detail": "It is refused.", "instance": "bf0ca0bf"}
+
+    def _knows(self, request: Request) -> bool:
+        """Whether these are the account's key and secret, or a token of the application."""
+        scheme, _, said = request.headers.get("authorization", "").partition(" ")
+        if scheme == "Basic":
+            return base64.b64decode(said).decode() == f"{API_KEY}:{self.secret}"
+        head, claims, signature = said.split(".")
+        try:
+            _KEY.public_key().verify(decode(signature), f"{head}.{claims}".encode(), PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        claimed, now_s = json.loads(decode(claims)), self.clock.now() // SECOND
+        assert json.loads(decode(head)) == {"alg": "RS256", "typ": "JWT"} and claimed["jti"]
+        return claimed["application_id"] == APPLICATION and claimed["iat"] <= now_s < claimed["exp"]
+
+    def answer(self, request: Request) -> tuple[int, Any]:
+        if not self._knows(request):
+            return self._refusal(401, "#unauthorized")
+        parts = urlsplit(request.target)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        match request.method, parts.path.strip("/").split("/"):
+            case "POST", ["v1", "messages"]:
+                assert request.headers["content-type"] == "application/json"
+                assert request.headers["authorization"].startswith("Bearer ")
+                return self._send(json.loads(request.body))
+            case "GET", ["v2", "reports", "records"]:
+                assert (query["account_id"], query["product"], query["direction"]) == (
+                    API_KEY,
+                    "MESSAGES",
+                    "outbound",
+                )
+                found = [
+                    one
+                    for one in self.records
+                    if one["to"] == query["to"]
+                    and query["date_start"] <= one["date_received"] <= query["date_end"]
+                ]
+                return 200, {"request_status": "SUCCESS", "items_count": len(found), "records": found}
+            case "GET", ["account", "numbers"]:
+                found = [one for one in self.resources.values() if one["msisdn"].startswith(query["pattern"])]
+                return 200, {"count": len(found), "numbers": found} if found else {}
+            case "POST", ["number", "update"]:
+                return self._update(dict(parse_qsl(request.body.decode(), keep_blank_values=True)))
+            case "GET", ["v2", "applications", sid] if sid == APPLICATION:
+                return 200, self.application
+            case "PUT", ["v2", "applications", sid] if sid == APPLICATION:
+                said = json.loads(request.body)
+                # What is left out is gone.
+                self.application = {"id": sid, **said, "_links": self.application["_links"]}
+                return 200, self.application
+        return self._refusal(404, "#not-found")
+
+    def _update(self, form: dict[str, str]) -> tuple[int, Any]:
+        msisdn = form.pop("msisdn")
+        (resource,) = (one for one in self.resources.values() if one["msisdn"] == msisdn)
+        assert form.pop("country") == resource["country"]
+        assert set(form) <= {"app_id", "moHttpUrl", "voiceCallbackType", "voiceCallbackValue"}
+        for name in ("app_id", "moHttpUrl", "voiceCallbackType", "voiceCallbackValue"):
+            resource[name] = form.get(name, "")
+        return 200, {"error-code": "200", "error-code-label": "success"}
+
+    def _send(self, said: dict[str, Any]) -> tuple[int, Any]:
+        assert set(said) <= _FIELDS and said["webhook_version"] == "v1" and len(said["client_ref"]) <= 100
+        kind = said["message_type"]
+        if kind == "text":
+            text, media = said["text"], ()
+        else:
+            items = said["content"] if kind == "content" else [said[kind]]
+            text, media = items[0].get("caption", ""), tuple(item["url"] for item in items)
+            assert all("type" in item for item in items) == (kind == "content")
+        if said["channel"] != ("mms" if media else "sms") or not (text or media):
+            return self._refusal(422, "/messages#1020")
+        number, to = f"+{said['from']}", f"+{said['to']}"
+        if number not in self.resources:
+            return self._refusal(422, "/messages#1120")
+        if to == UNREACHABLE_REGION:
+            return self._refusal(422, "/messages#1040")
+        uuid = self._id()
+        self.taken.append(Taken(uuid, number, to, text, media))
+        self.callbacks[uuid] = (said["webhook_url"], said["client_ref"])
+        self.records.append(
+            {
+                "account_id": API_KEY,
+                "message_id": uuid,
+                "client_ref": said["client_ref"],
+                "direction": "outbound",
+                "from": said["from"],
+                "to": said["to"],
+                "date_received": self._date(),
+            }
+        )
+        return 202, {"message_uuid": uuid}
+
+    def _id(self) -> str:
+        digits = f"{next(self._ids):032x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+    def _date(self) -> str:
+        return dt.datetime.fromtimestamp(self.clock.now() / SECOND, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # What it brings
+
+    def claims(self, body: bytes, late_s: int = 0) -> dict[str, Any]:
+        return {
+            "iat": self.clock.now() // SECOND - late_s,
+            "jti": self._id(),
+            "iss": "Vonage",
+            "payload_hash": hashlib.sha256(body).hexdigest(),
+            "api_key": API_KEY,
+            "application_id": APPLICATION,
+        }
+
+    def signed(self, url: str, body: bytes, late_s: int = 0) -> Hook:
+        token = hs256(self.claims(body, late_s))
+        return url, body, {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+
+    def say(self, url: str, said: Any, late_s: int = 0) -> Hook:
+        return self.signed(url, json.dumps(said, separators=(",", ":")).encode(), late_s)
+
+    def report(self, taken: Taken, word: str, **more: Any) -> Hook:
+        """What becomes of a message, as the vendor tells it."""
+        url, client_ref = self.callbacks[taken.id]
+        said = {
+            "message_uuid": taken.id,
+            "from": taken.from_.removeprefix("+"),
+            "to": taken.to.removeprefix("+"),
+            "timestamp": self._date(),
+            "status": word,
+            "channel": "mms" if taken.media else "sms",
+            "client_ref": client_ref,
+            **more,
+        }
+        return self.say(url, said)
+
+    def text(self, from_: str, to: str, body: str, *media: str, sid: str = "", late_s: int = 0) -> Hook:
+        """Somebody writes to a number of the account."""
+        said: dict[str, Any] = {
+            "channel": "mms" if media else "sms",
+            "message_uuid": sid or self._id(),
+            "from": from_.removeprefix("+"),
+            "to": to.removeprefix("+"),
+            "timestamp": self._date(),
+        }
+        match media:
+            case ():
+                said |= {"message_type": "text", "text": body, "sms": {"num_messages": "1"}}
+            case (url,):
+                said |= {"message_type": "image", "image": {"url": url, "name": "a.png", "caption": body}}
+            case _:
+                items = [{"type": "image", "url": url} for url in media]
+                said |= {"message_type": "content", "text": body, "content": items}
+        webhook = self.application["capabilities"]["messages"]["webhooks"]["inbound_url"]
+        assert webhook["http_method"] == "POST"
+        return self.say(webhook["address"], said, late_s)
