@@ -2,7 +2,7 @@
 
 import pytest
 
-from maskline.store.dialect import translate, translate_schema
+from maskline.store.dialect import for_many, translate, translate_schema
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,60 @@ def test_names_without_a_place_are_not_wanted() -> None:
 def test_what_is_not_given_is_an_error() -> None:
     with pytest.raises(KeyError):
         translate("SELECT :a").values({})
+
+
+GIVEN = "unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS given (p1, p2, n)"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "INSERT INTO t (a, b) VALUES (GREATEST($1, '$2'), (SELECT $2)) ON CONFLICT DO NOTHING",
+            "INSERT INTO t (a, b) SELECT GREATEST(given.p1, '$2'), (SELECT given.p2) FROM GIVEN ON CONFLICT DO NOTHING",
+        ),
+        ("INSERT INTO t VALUES ($1, $2)", "INSERT INTO t SELECT given.p1, given.p2 FROM GIVEN"),
+        (
+            "INSERT INTO t SELECT a, $1 FROM t WHERE b = $2",
+            (
+                "INSERT INTO t SELECT found.* FROM GIVEN CROSS JOIN LATERAL"
+                " (SELECT a, given.p1 FROM t WHERE b = given.p2 OFFSET 0) AS found"
+            ),
+        ),
+        (
+            "UPDATE t SET a = (SELECT 1 FROM u WHERE b = $1) WHERE c = $2 RETURNING a",
+            "UPDATE t SET a = (SELECT 1 FROM u WHERE b = given.p1) FROM GIVEN WHERE c = given.p2 RETURNING given.n, a",
+        ),
+        (
+            "DELETE FROM t WHERE a = $1 AND b = $2",
+            "DELETE FROM t USING GIVEN WHERE a = given.p1 AND b = given.p2",
+        ),
+        (
+            "SELECT a FROM t WHERE a = $1 AND b < $2 LIMIT 1",
+            (
+                "SELECT given.n, found.* FROM GIVEN CROSS JOIN LATERAL"
+                " (SELECT a FROM t WHERE a = given.p1 AND b < given.p2 LIMIT 1 OFFSET 0) AS found"
+            ),
+        ),
+    ],
+)
+def test_one_statement_for_many(text: str, expected: str) -> None:
+    assert " ".join(for_many(text, "ti").split()) == expected.replace("GIVEN", GIVEN)
+
+
+def test_a_place_of_nulls_alone_takes_no_array() -> None:
+    assert for_many("DELETE FROM t WHERE a = $1 AND b = $2", "ni") == (
+        "DELETE FROM t USING unnest($1::bigint[]) WITH ORDINALITY AS given (p2, n) WHERE a = NULL AND b = given.p2"
+    )
+
+
+def test_what_cannot_be_run_for_many_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not to be run for many"):
+        for_many("WITH a AS (SELECT $1) SELECT $2", "ti")
+
+
+def test_a_lock_is_taken_where_others_write() -> None:
+    assert translate("SELECT 1 FROM s /*FOR UPDATE OF s*/").text == "SELECT 1 FROM s FOR UPDATE OF s"
 
 
 def test_a_table() -> None:

@@ -66,6 +66,15 @@ CROSS JOIN services v ON v.sid = service AND v.account_sid = account
 CROSS JOIN sessions s ON s.service_sid = service AND s.sid = session
 CROSS JOIN participants p ON p.service_sid = service AND p.session_sid = session AND p.sid = participant"""
 
+# The same where one statement for many is one anyway. Of two processes that take messages for a Session one waits here.
+_LOOK_EACH = """
+SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
+       p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL, v.settings
+FROM services v
+CROSS JOIN sessions s ON s.service_sid = ?1 AND s.sid = ?2
+CROSS JOIN participants p ON p.service_sid = ?1 AND p.session_sid = ?2 AND p.sid = ?3
+WHERE v.sid = ?1 AND v.account_sid = ?4 /*FOR UPDATE OF s*/"""
+
 TOUCH_SESSION = """
 UPDATE sessions SET seq = ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
        updated_at = max(updated_at, ?2)
@@ -93,9 +102,8 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     made: dict[int, Accepted | Exception] = {}
     _claim_keys(tx, items, range(len(items)), made)
     rows = _look(tx, items)
-    seqs: dict[str, int] = {}
-    touches: list[tuple[Any, ...]] = []
-    starts: list[tuple[Any, ...]] = []
+    touches: dict[str, tuple[Any, ...]] = {}
+    starts: dict[str, tuple[Any, ...]] = {}
     interactions: list[tuple[Any, ...]] = []
     sends: list[tuple[Any, ...]] = []
     callbacks: list[tuple[Any, ...]] = []
@@ -108,13 +116,13 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
             row = rows[i]
             result = _why_not(tx, row)
             if result is None:
-                seq = seqs.get(item.session_sid, row[6]) + 1
-                seqs[item.session_sid] = seq
+                touched = touches.get(item.session_sid)
+                seq = (row[6] if touched is None else touched[0]) + 1
                 bodies = bodies_kept(row[11])
                 data = NO_BODY if bodies is StoreBodies.NEVER else item.data
-                touches.append((seq, now, item.service_sid, item.session_sid))
+                touches[item.session_sid] = (seq, now, item.service_sid, item.session_sid)
                 if row[0] == "open":
-                    starts.append((now, item.service_sid, item.session_sid))
+                    starts[item.session_sid] = (now, item.service_sid, item.session_sid)
                 interactions.append(
                     (
                         item.service_sid,
@@ -159,9 +167,9 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         made.pop(j, None)
                     _claim_keys(tx, items, later, made)
         results.append(result)
-    tx.executemany(TOUCH_SESSION, touches)
+    tx.executemany(TOUCH_SESSION, list(touches.values()))
     if starts:
-        tx.executemany(START_SESSION, starts)
+        tx.executemany(START_SESSION, list(starts.values()))
     tx.executemany(_INSERT_INTERACTION, interactions)
     tx.executemany(INSERT_SEND, sends)
     insert_first(tx, callbacks)
@@ -175,14 +183,24 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
 def _look(tx: Tx, items: list[NewMessage]) -> list[Any]:
     """Each message's row of `_LOOK`; None where there is none."""
     rows: list[Any] = [None] * len(items)
+    if tx.in_sets:
+        order = sorted(range(len(items)), key=lambda i: (items[i].service_sid, items[i].session_sid))
+        wanted = [_key_of(items[i]) for i in order]
+        for i, row in zip(order, tx.find_each(_LOOK_EACH, wanted), strict=True):
+            rows[i] = row
+        return rows
     for first in range(0, len(items), _AT_ONCE):
-        wanted: list[str | None] = []
+        keys: list[str | None] = []
         for item in items[first : first + _AT_ONCE]:
-            wanted += (item.service_sid, item.session_sid, item.participant_sid, item.account_sid)
-        wanted += [None] * (4 * _AT_ONCE - len(wanted))
-        for row in tx.execute(_LOOK, wanted):
+            keys += _key_of(item)
+        keys += [None] * (4 * _AT_ONCE - len(keys))
+        for row in tx.execute(_LOOK, keys):
             rows[first + row[-1]] = row
     return rows
+
+
+def _key_of(item: NewMessage) -> tuple[str, str, str, str]:
+    return item.service_sid, item.session_sid, item.participant_sid, item.account_sid
 
 
 def _same_key(one: Key | None, other: Key) -> bool:

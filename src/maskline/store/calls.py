@@ -467,7 +467,7 @@ def _merge(
             use_session(tx, session)
     if merged != known and wants_of(tx, place.service_sid).callbacks:
         told = Told(inbound_status, merged, Instant(max(tx.now, interaction.updated_at)))
-        insert_later(tx, new_callback(account_sid, *where, merged, told))
+        insert_later(tx, [new_callback(account_sid, *where, merged, told)])
 
 
 def _leave_one_sided(tx: Tx, place: Place) -> None:

@@ -2,7 +2,10 @@
 
 Statements are translated once each. What a statement may use is what this knows, and no more:
 `?`, `?1` and `:name` for values; `CROSS JOIN … ON`, which tells SQLite the order of a join and PostgreSQL nothing;
-`max` and `min` of two values; `instr`.
+`max` and `min` of two values; `instr`; `/*FOR UPDATE*/`, which SQLite, where one writes at a time, does not need.
+
+`for_many` makes one statement of one that is to be run for each of many rows of values, which come in as one array
+for each place.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 
 _TOKEN = re.compile(
     r"(?P<quoted>'(?:[^']|'')*')|(?P<at>\?(?P<place>\d*))|(?<!:):(?P<name>[a-z_][a-z_0-9]*)|\b(?P<call>max|min)\(|\binstr\("
-    r"|\bCROSS JOIN\b"
+    r"|\bCROSS JOIN\b|/\*(?P<lock>FOR UPDATE[^*]*)\*/"
 )
 _LARGEST = {"max": "GREATEST", "min": "LEAST"}
 
@@ -55,6 +58,8 @@ def translate(text: str) -> Translated:
         if match["at"]:
             count += 1
             return f"${match['place'] or count}"
+        if match["lock"]:
+            return match["lock"]
         if match["call"]:
             two = _has_two(text, match.end())
             return f"{_LARGEST[match['call']]}(" if two else match[0]
@@ -66,17 +71,73 @@ def translate(text: str) -> Translated:
 
 def _has_two(text: str, begin: int) -> bool:
     """Whether the brackets that open before `begin` hold more than one argument."""
-    depth = 1
-    for character in text[begin:]:
-        if character == "(":
-            depth += 1
-        elif character == ")":
-            depth -= 1
-            if not depth:
-                return False
-        elif character == "," and depth == 1:
+    depth = 0
+    for character in text[begin : _closing(text, begin)]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and not depth:
             return True
     return False
+
+
+_PLACE = re.compile(r"'(?:[^']|'')*'|\$(\d+)")
+_INSERT = re.compile(r"(\s*INSERT INTO \w+ (?:\([^)]*\)\s*)?)(?:VALUES\s*\(|(?=SELECT\b))")
+_ARRAYS = {"t": "text[]", "i": "bigint[]"}
+
+
+@lru_cache(maxsize=4096)
+def for_many(text: str, kinds: str) -> str:
+    """One statement that does for all rows of values what this translated one does for one.
+
+    `kinds` has a letter for each place: `t` for texts, `i` for integers, `n` where there are only NULLs. The values
+    come in as an array for each place that is not `n`, in order. A statement that gives rows gives the number of its
+    row of values (from 1) before the columns of each. Raises ValueError for what is not known here.
+    """
+    arrays = [(place, kind) for place, kind in enumerate(kinds, 1) if kind != "n"]
+    unnested = ", ".join(f"${number}::{_ARRAYS[kind]}" for number, (_, kind) in enumerate(arrays, 1))
+    names = ", ".join(f"p{place}" for place, _ in arrays)
+    given = f"unnest({unnested}) WITH ORDINALITY AS given ({names}, n)"
+
+    def place(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        return "NULL" if kinds[int(match[1]) - 1] == "n" else f"given.p{match[1]}"
+
+    text = _PLACE.sub(place, text)
+    insert = _INSERT.match(text)
+    if insert and insert[0] != insert[1]:
+        end = _closing(text, insert.end())
+        return f"{insert[1]}SELECT {text[insert.end() : end]} FROM {given} {text[end + 1 :]}"
+    verb = text.split(None, 1)[0]
+    if insert or verb == "SELECT":
+        into, columns = (insert[1], "found.*") if insert else ("", "given.n, found.*")
+        # OFFSET: planned as it would be alone, for one row of values, or whole tables are read for all.
+        found = f"({text[len(into) :]} OFFSET 0) AS found"
+        return f"{into}SELECT {columns} FROM {given} CROSS JOIN LATERAL {found}"
+    source = {"UPDATE": "FROM", "DELETE": "USING"}.get(verb)
+    if source is None:
+        raise ValueError(f"not to be run for many: {text!r}")
+    where = _outermost(text, "WHERE")
+    text = f"{text[:where]}{source} {given} {text[where:]}"
+    return text.replace("RETURNING ", "RETURNING given.n, ")
+
+
+def _outermost(text: str, word: str) -> int:
+    """Where this word stands first outside of all brackets."""
+    for match in re.finditer(rf"\b{word}\b", text):
+        before = text[: match.start()]
+        if before.count("(") == before.count(")"):
+            return match.start()
+    raise ValueError(f"no {word} in {text!r}")
+
+
+def _closing(text: str, begin: int) -> int:
+    """Where the brackets that open before `begin` are closed."""
+    depth = 1
+    for place in range(begin, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if not depth:
+            return place
+    raise ValueError(f"unclosed brackets in {text!r}")
 
 
 def translate_schema(statement: str) -> str:

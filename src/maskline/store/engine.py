@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum, IntFlag
-from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from maskline.domain.model import Instant, StoreBodies
 from maskline.domain.optout import OBEYS_NOTHING, Rules
@@ -95,7 +95,13 @@ class Tx:
     `pseudonym` is the vault's. A function adds to `wake` whom the commit shall wake; the start of sends reports in
     `oldest_us` and `started` how far behind it is, so that the writer can slow what comes in. `wants` remembers what
     each Service wants. `counted` is what has come to pass in it, each with its labels: metrics, once it is committed.
+
+    A hot function reads for all of its items, decides, and writes for all. `executemany`, `find_each` and `list_each`
+    run one statement for each of many rows of values; where that is one statement for all (PostgreSQL), each sees the
+    tables as they were before the first of them. So no two of them may write to the same row. `in_sets`: it is.
     """
+
+    in_sets: ClassVar = False
 
     __slots__ = (
         "counted",
@@ -128,6 +134,16 @@ class Tx:
         self.counted: list[tuple[Metric, tuple[str, ...]]] = []
         self.oldest_us = 0
         self.started = 0
+
+    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[Any]:
+        """For each of these rows of values the first row that the statement gives, or None."""
+        execute = self.execute
+        return [execute(text, values).fetchone() for values in many]
+
+    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """For each of these rows of values all rows that the statement gives."""
+        execute = self.execute
+        return [execute(text, values).fetchall() for values in many]
 
     def count(self, metric: Metric, *labels: str) -> None:
         """One more of this has come to pass."""

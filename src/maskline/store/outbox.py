@@ -33,15 +33,21 @@ _END = 2**63 - 1
 
 def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
     """Take a row out of the outbox, or keep it there for dead; and make the next of its order key due."""
-    tx.execute(_GIVE_UP if dead else _FINISH, (row_id,))
-    following = tx.execute(_NEXT, (order_key,)).fetchone()
-    if following is not None and following[1] == HELD:
-        tx.execute(_RELEASE, (tx.now, following[0]))
-        tx.wake |= _WAKES.get(following[2], Wake.ASKS)
+    finish_each(tx, [(row_id, order_key)], dead=dead)
+
+
+def finish_each(tx: Tx, rows: Sequence[tuple[int, str]], *, dead: bool = False) -> None:
+    """The same for many rows, each the first of its order key, however many are behind it."""
+    tx.executemany(_GIVE_UP if dead else _FINISH, [(row_id,) for row_id, _ in rows])
+    following = tx.find_each(_NEXT, [(order_key,) for _, order_key in rows])
+    due = [row for row in following if row is not None and row[1] == HELD]
+    tx.executemany(_RELEASE, [(tx.now, row[0]) for row in due])
+    for row in due:
+        tx.wake |= _WAKES.get(row[2], Wake.ASKS)
 
 
 def finish_all(tx: Tx, rows: dict[int, str]) -> None:
-    """Take these rows out of the outbox, each by its id and with its order key; and make the next of each due."""
+    """The same for these rows, each by its id and with its order key, of which few are behind each."""
     if not rows:
         return
     marks, ids = among([*rows])

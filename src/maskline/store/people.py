@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -48,9 +49,9 @@ def remember_number(tx: Tx, service_sid: str, key: str, number: str) -> None:
 def forget_participants(tx: Tx, service_sid: str, keys: Iterable[str]) -> None:
     """These people are one Participant less each. Whoever is none any more is forgotten in PEOPLE_LIFE_US."""
     tx.executemany(
-        "UPDATE people SET participants = participants - 1,"
-        " erase_at = CASE WHEN participants <= 1 THEN ? END WHERE service_sid = ? AND identifier_key = ?",
-        [(tx.now + PEOPLE_LIFE_US, service_sid, key) for key in keys],
+        "UPDATE people SET participants = participants - ?1,"
+        " erase_at = CASE WHEN participants <= ?1 THEN ?2 END WHERE service_sid = ?3 AND identifier_key = ?4",
+        [(count, tx.now + PEOPLE_LIFE_US, service_sid, key) for key, count in Counter(keys).items()],
     )
 
 

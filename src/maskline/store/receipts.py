@@ -18,8 +18,9 @@ from maskline.metrics import RECEIPTS
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
-from maskline.store.record import merge_leg, note_error
-from maskline.store.tombstones import is_buried
+from maskline.store.record import Report, merge_leg, merge_legs, note_error
+from maskline.store.tombstones import are_buried, is_buried
+from maskline.store.waves import waves
 
 
 @dataclass(slots=True)
@@ -37,10 +38,10 @@ class Receipt:
     event_sid: str = ""
 
 
+# No join: PostgreSQL, without statistics, would look for the carrier's id before it has the Service.
 _FIND = """
-SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
-CROSS JOIN interactions i ON i.service_sid = n.service_sid AND i.carrier_id = ?2
-WHERE n.phone_number = ?1"""
+SELECT service_sid, session_sid, sid FROM interactions
+WHERE service_sid = (SELECT service_sid FROM numbers WHERE phone_number = ?1) AND carrier_id = ?2"""
 
 # Where the number has left its pool since: in any Service of its account. Not for the hot path, it asks them all.
 _FIND_ANYWHERE = """
@@ -74,21 +75,45 @@ WHERE i.service_sid = ? AND i.session_sid = ? AND i.sid = ? AND p.identifier_key
 @batched(Turn.OUTCOME)
 def merge_receipts(tx: Tx, items: list[Receipt]) -> list[bool | Exception]:
     """Merge each report, or keep it for later; True if its message was found. Those on deleted messages are dropped."""
-    return [_merge(tx, item) for item in items]
+    legs = tx.list_each(_FIND, [(item.number, item.carrier_id) for item in items])
+    reports = [
+        Report(leg[0], leg[1], leg[2], item.status)
+        for item, found in zip(items, legs, strict=True)
+        for leg in found
+    ]
+    for wave in waves(report.sid for report in reports):
+        merge_legs(tx, [reports[place] for place in wave])
+    for item, found in zip(items, legs, strict=True):
+        if item.optout_sid:
+            for service_sid, session_sid, sid in found:
+                _note_opt_out(tx, service_sid, session_sid, sid, item)
+    founds = [bool(found) or _apply_by_sid(tx, item) for item, found in zip(items, legs, strict=True)]
+    for item, has_leg in zip(items, founds, strict=True):
+        tx.count(RECEIPTS, WORDS[item.status], "yes" if has_leg else "no")
+    _keep(tx, [item for item, has_leg in zip(items, founds, strict=True) if not has_leg])
+    return [*founds]
 
 
-def _merge(tx: Tx, item: Receipt) -> bool:
-    found = _apply(tx, _FIND, item) or _apply_by_sid(tx, item)
-    tx.count(RECEIPTS, WORDS[item.status], "yes" if found else "no")
-    if not found and not is_buried(tx, item.carrier_id):
-        # The status is the row's place: one row for each status that was reported, however often.
-        due_at = next_receipt_at(tx.now, 1)
-        expires_at = tx.now + RECEIPT_LIFE_S * SECOND
-        said = _OPTED_OUT if item.optout_sid else ""
-        row = (item.carrier_id, item.status, due_at, expires_at, item.number, item.message_sid, said)
-        tx.execute(_PARK, row)
+def _keep(tx: Tx, items: list[Receipt]) -> None:
+    """Keep reports whose messages were not found, but those of deleted ones."""
+    # The status is the row's place: one row for each status that was reported, however often.
+    due_at, expires_at = next_receipt_at(tx.now, 1), tx.now + RECEIPT_LIFE_S * SECOND
+    parked = [
+        (
+            item.carrier_id,
+            item.status,
+            due_at,
+            expires_at,
+            item.number,
+            item.message_sid,
+            _OPTED_OUT if item.optout_sid else "",
+        )
+        for item, buried in zip(items, are_buried(tx, [item.carrier_id for item in items]), strict=True)
+        if not buried
+    ]
+    if parked:
+        tx.executemany(_PARK, parked)
         tx.wake |= Wake.SENDS
-    return found
 
 
 def _apply(tx: Tx, find: str, item: Receipt) -> bool:

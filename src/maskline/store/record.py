@@ -7,9 +7,10 @@ late outcome, too. Whatever ends a row makes the next of its order key due, in t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from maskline.domain import problems
 from maskline.domain.callback import Told
@@ -21,9 +22,10 @@ from maskline.store.claims import is_claimed
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
-from maskline.store.outbox import finish
-from maskline.store.telling import insert_later, new_callback, wants_of
+from maskline.store.outbox import finish_each
+from maskline.store.telling import ask_wants, insert_later, new_callback, wants_of
 from maskline.store.tombstones import bury
+from maskline.store.waves import waves
 
 QUEUED, UNKNOWN, SENT, FAILED = (
     int(MessageStatus.QUEUED),
@@ -97,6 +99,16 @@ _OWN = """
 SELECT owner, order_key, expires_at, uncertain, number, recipient FROM outbox
 WHERE id = ? AND interaction_sid = ? AND state = 4"""
 
+_PUT_BACK = """
+UPDATE outbox SET state = ?1, due_at = ?2, owner = NULL, started_at = NULL, attempts = attempts - ?3,
+       uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END
+WHERE id = ?5"""
+
+_HASTEN = "UPDATE outbox SET due_at = ? WHERE order_key = ? AND state <> 0"
+
+_FINAL = {Fate.SENT: SENT, Fate.REJECTED: FAILED, Fate.OPTED_OUT: FAILED, Fate.UNCERTAIN: UNKNOWN}
+"""The fates that end a message's way, and the status that its leg has by them."""
+
 _CODES = {Fate.UNCERTAIN: problems.DELIVERY_UNKNOWN, Fate.OPTED_OUT: problems.RECIPIENT_OPTED_OUT}
 """Of the events about what became of a message."""
 
@@ -107,6 +119,16 @@ _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
 
+class Report(NamedTuple):
+    """What is said of an outbound leg: its Interaction, and what it is by now."""
+
+    service_sid: str
+    session_sid: str
+    sid: str
+    status: int
+    carrier_id: str | None = None
+
+
 def merge_leg(
     tx: Tx, service_sid: str, session_sid: str, sid: str, status: int, carrier_id: str | None
 ) -> tuple[int, int] | None:
@@ -114,21 +136,33 @@ def merge_leg(
 
     Returns (status, updated_at); None if the Interaction is gone.
     """
-    place = (service_sid, session_sid, sid)
-    raised = tx.execute(_RAISE, (status, carrier_id, tx.now, *place)).fetchone()
-    if raised is None:
-        if carrier_id is not None:
-            tx.execute(_KEEP, (carrier_id, *place))
-        row: tuple[int, int] | None = tx.execute(_LEG, place).fetchone()
-        return row
-    known, updated_at, inbound, account_sid = raised
-    wants = wants_of(tx, service_sid)
-    if wants.callbacks and session_sid:
-        told = Told(inbound, known, Instant(updated_at))
-        insert_later(tx, new_callback(account_sid, *place, known, told))
-    elif wants.bodies is StoreBodies.UNTIL_FINAL:
-        blank_if_over(tx, *place)
-    return known, updated_at
+    return merge_legs(tx, [Report(service_sid, session_sid, sid, status, carrier_id)])[0]
+
+
+def merge_legs(tx: Tx, reports: Sequence[Report]) -> list[tuple[int, int] | None]:
+    """The same for many reports, each on another Interaction."""
+    raised = tx.find_each(_RAISE, [(one.status, one.carrier_id, tx.now, *one[:3]) for one in reports])
+    legs: list[tuple[int, int] | None] = [row and (row[0], row[1]) for row in raised]
+    unmoved = [i for i, row in enumerate(raised) if row is None]
+    if unmoved:
+        tx.executemany(
+            _KEEP, [(one.carrier_id, *one[:3]) for i in unmoved if (one := reports[i]).carrier_id is not None]
+        )
+        for i, row in zip(unmoved, tx.find_each(_LEG, [reports[i][:3] for i in unmoved]), strict=True):
+            legs[i] = row
+    moved = [(one, row) for one, row in zip(reports, raised, strict=True) if row is not None]
+    ask_wants(tx, (one.service_sid for one, _ in moved))
+    callbacks = []
+    for one, (known, updated_at, inbound, account_sid) in moved:
+        wants = wants_of(tx, one.service_sid)
+        if wants.callbacks and one.session_sid:
+            told = Told(inbound, known, Instant(updated_at))
+            callbacks.append(new_callback(account_sid, *one[:3], known, told))
+        elif wants.bodies is StoreBodies.UNTIL_FINAL:
+            blank_if_over(tx, *one[:3])
+    if callbacks:
+        insert_later(tx, callbacks)
+    return legs
 
 
 def note_error(tx: Tx, service_sid: str, session_sid: str, sid: str, code: Code) -> bool:
@@ -146,45 +180,67 @@ def note_error(tx: Tx, service_sid: str, session_sid: str, sid: str, code: Code)
 @batched(Turn.OUTCOME)
 def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
     """Write each outcome down and move its outbox row on."""
-    return [_record(tx, item) for item in items]
+    recorded: dict[int, Recorded] = {}
+    # What was found by asking counts only if no other message has it: none of the same batch, either.
+    apart = any(item.looked_up for item in items)
+    for wave in waves("" if apart else item.interaction_sid for item in items):
+        recorded.update(zip(wave, _record(tx, [items[place] for place in wave]), strict=True))
+    return [recorded[place] for place in range(len(items))]
 
 
-def _record(tx: Tx, item: Outcome) -> Recorded:
-    if item.looked_up and is_claimed(tx, item.service_sid, item.interaction_sid, item.carrier_id):
-        item.fate, item.carrier_id = Fate.ASK, None
-    row = tx.execute(_OWN, (item.id, item.interaction_sid)).fetchone()
-    own = row is not None and row[0] == item.run
-    if item.fate in (Fate.UNCERTAIN, Fate.ASK):
-        item.uncertain = True  # whatever is done about it now
-    fate = _judge(tx, item, row) if own else item.fate
-    status, final = 0, True
-    match fate:
-        case Fate.SENT:
-            status = SENT
-        case Fate.REJECTED | Fate.OPTED_OUT:
-            status = FAILED
-        case Fate.UNCERTAIN:
-            status = UNKNOWN
-        case Fate.RETRY | Fate.GIVEN_BACK | Fate.ASK:
-            final = False
-    if own:
-        if final:
-            finish(tx, item.id, row[1])
+def _record(tx: Tx, items: list[Outcome]) -> list[Recorded]:
+    """The outcomes of different messages."""
+    for item in items:
+        if item.looked_up and is_claimed(tx, item.service_sid, item.interaction_sid, item.carrier_id):
+            item.fate, item.carrier_id = Fate.ASK, None
+        if item.fate in (Fate.UNCERTAIN, Fate.ASK):
+            item.uncertain = True  # whatever is done about it now
+    rows = tx.find_each(_OWN, [(item.id, item.interaction_sid) for item in items])
+    owns = [row is not None and row[0] == item.run for item, row in zip(items, rows, strict=True)]
+    fates = [
+        _judge(tx, item, row) if own else item.fate for item, own, row in zip(items, owns, rows, strict=True)
+    ]
+    judged = list(zip(items, owns, fates, rows, strict=True))
+    finish_each(tx, [(item.id, row[1]) for item, own, fate, row in judged if own and fate in _FINAL])
+    put_back = [
+        _put_back(tx, item, fate, row[2]) for item, own, fate, row in judged if own and fate not in _FINAL
+    ]
+    if put_back:
+        tx.executemany(_PUT_BACK, put_back)
+        tx.wake |= Wake.SENDS
+    legs = _merge(tx, items, fates)
+    for item, own, fate, _ in judged:
+        if own and (code := _CODES.get(fate)) is not None:
+            note_error(tx, item.service_sid, item.session_sid, item.interaction_sid, code)
+            _event(tx, item, item.event_sid, code)
+        if own and fate in _FINAL and item.notice is not None:
+            _event(tx, item, *item.notice)
+    known = [
+        (item.carrier_id, leg) for item, leg in zip(items, legs, strict=True) if item.carrier_id is not None
+    ]
+    bury(tx, [carrier_id for carrier_id, leg in known if leg is None])  # deleted meanwhile
+    hasten_receipts(tx, [carrier_id for carrier_id, _ in known])
+    recorded = []
+    for item, fate, leg in zip(items, fates, legs, strict=True):
+        status, updated_at = leg or (max(_FINAL.get(fate, 0), QUEUED), tx.now)
+        recorded.append(Recorded(item.interaction_sid, status, updated_at))
+    return recorded
+
+
+def _merge(tx: Tx, items: list[Outcome], fates: list[Fate]) -> list[tuple[int, int] | None]:
+    """What the outbound legs are by these fates."""
+    legs: dict[str, tuple[int, int] | None] = {}
+    ended, waiting = [], []
+    for item, fate in zip(items, fates, strict=True):
+        place = (item.service_sid, item.session_sid, item.interaction_sid)
+        status = _FINAL.get(fate)
+        if status is None:
+            waiting.append(place)
         else:
-            _put_back(tx, item, fate, expires_at=row[2])
-    place = (item.service_sid, item.session_sid, item.interaction_sid)
-    leg = merge_leg(tx, *place, status, item.carrier_id) if final else tx.execute(_LEG, place).fetchone()
-    if own and (code := _CODES.get(fate)) is not None:
-        note_error(tx, *place, code)
-        _event(tx, item, item.event_sid, code)
-    if own and final and item.notice is not None:
-        _event(tx, item, *item.notice)
-    if item.carrier_id is not None:
-        if leg is None:  # deleted meanwhile
-            bury(tx, [item.carrier_id])
-        hasten_receipts(tx, item.carrier_id)
-    known, updated_at = leg or (max(status, QUEUED), tx.now)
-    return Recorded(item.interaction_sid, known, updated_at)
+            ended.append(Report(*place, status, item.carrier_id))
+    legs.update(zip((one.sid for one in ended), merge_legs(tx, ended), strict=True))
+    legs.update(zip((place[2] for place in waiting), tx.find_each(_LEG, waiting), strict=True))
+    return [legs[item.interaction_sid] for item in items]
 
 
 def _event(tx: Tx, item: Outcome, sid: str, code: Code) -> None:
@@ -217,26 +273,18 @@ def _decide(tx: Tx, item: Outcome, expires_at: int) -> Fate:
     return Fate.RETRY if resend else Fate.UNCERTAIN
 
 
-def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> None:
+def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> tuple[Any, ...]:
+    """What `_PUT_BACK` takes for a row that is to be tried or asked for again."""
     state, due_at, undo = WAITING, tx.now + item.delay_us, 0
     if fate is Fate.ASK:
         state = UNCERTAIN
     elif fate is Fate.GIVEN_BACK:
         due_at, undo = tx.now, 1
     # Past its validity it would only wait to fail: let it come due then.
-    tx.execute(
-        "UPDATE outbox SET state = ?1, due_at = ?2, owner = NULL, started_at = NULL, attempts = attempts - ?3,"
-        " uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END"
-        " WHERE id = ?5",
-        (state, min(due_at, expires_at), undo, int(item.uncertain), item.id),
-    )
-    tx.wake |= Wake.SENDS
+    return state, min(due_at, expires_at), undo, int(item.uncertain), item.id
 
 
-def hasten_receipts(tx: Tx, carrier_id: str) -> None:
-    """Make due what the carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
-    hastened = tx.execute(
-        "UPDATE outbox SET due_at = ? WHERE order_key = ? AND state <> 0", (tx.now, carrier_id)
-    )
-    if hastened.rowcount:
+def hasten_receipts(tx: Tx, carrier_ids: Iterable[str]) -> None:
+    """Make due what a carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
+    if tx.executemany(_HASTEN, [(tx.now, one) for one in dict.fromkeys(carrier_ids)]).rowcount > 0:
         tx.wake |= Wake.SENDS

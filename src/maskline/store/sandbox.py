@@ -25,6 +25,7 @@ from maskline.domain.sandbox import (
 )
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.waves import waves
 
 _COLUMNS = "reference, sid, account_sid, direction, from_number, to_number, body, media, status, handovers, created_at"
 
@@ -39,52 +40,67 @@ ON CONFLICT (account_sid, reference) DO UPDATE SET handovers = sandbox_messages.
                 AND sandbox_messages.status NOT IN ('failed', 'lost') THEN sandbox_messages.status
                 ELSE excluded.status END"""
 
+_KNOWN = "SELECT sid, status FROM sandbox_messages WHERE account_sid = ? AND reference = ?"
+_SCRIPT = (
+    "SELECT outcome, delay_ms, times_left FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?"
+)
 _ADD_TODO = "INSERT INTO sandbox_todo (due_at, sid, kind, payload) VALUES (?, ?, ?, ?)"
+_DROP_TODO = "DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?"
 
 
 @batched(Turn.RECEIVE)
 def hand_over(tx: Tx, items: list[HandOver]) -> list[Handed | Exception]:
     """Write each hand-over into the books, as its handset is scripted, before the sandbox answers."""
-    return [_hand_over(tx, item) for item in items]
+    handed: dict[int, Handed] = {}
+    for wave in waves((item.account_sid, identifier_key(item.to_number)) for item in items):
+        handed.update(zip(wave, _hand_over(tx, [items[place] for place in wave]), strict=True))
+    return [handed[place] for place in range(len(items))]
 
 
-def _hand_over(tx: Tx, item: HandOver) -> Handed:
-    known = _find_answered(tx, item.account_sid, item.reference)
-    if known is not None and find_abilities(tx, item.account_sid).carrier_keys:
-        return Handed(*known)
-    behaviour, delay_ms = _script(tx, item.account_sid, identifier_key(item.to_number))
-    if behaviour.status is not None:
-        tx.execute(
-            _TAKE,
-            (
-                item.account_sid,
-                item.reference,
-                item.sid,
-                item.from_number,
-                item.to_number,
-                item.body,
-                item.media,
-                behaviour.status,
-                tx.now,
-            ),
-        )
-    report_delay_ms = behaviour.report_delay_ms
-    if delay_ms is not None and report_delay_ms and not behaviour.answer_delay_ms:
-        report_delay_ms = delay_ms
-    early: list[Todo] = []
-    report_at: int | None = None
-    for i, status in enumerate(behaviour.reports):
-        payload = json.dumps({"number": item.from_number, "carrier_id": item.sid, "status": int(status)})
-        todo = Todo(tx.now + report_delay_ms * 1000, f"{item.sid}{i}", "receipt", payload)
-        tx.execute(_ADD_TODO, (todo.due_at, todo.sid, todo.kind, todo.payload))
-        if report_delay_ms:
-            report_at = todo.due_at
-        else:
-            early.append(todo)
-    answer_delay_ms = behaviour.answer_delay_ms
-    if answer_delay_ms and delay_ms is not None:
-        answer_delay_ms = delay_ms
-    return Handed(item.sid, behaviour.answer, answer_delay_ms, tuple(early), report_at)
+def _hand_over(tx: Tx, items: list[HandOver]) -> list[Handed]:
+    """Hand-overs to different handsets."""
+    handed: list[Handed] = []
+    takes: list[tuple[Any, ...]] = []
+    todos: list[Todo] = []
+    known = tx.find_each(_KNOWN, [(item.account_sid, item.reference) for item in items])
+    scripts = tx.find_each(_SCRIPT, [(item.account_sid, identifier_key(item.to_number)) for item in items])
+    for item, row, script in zip(items, known, scripts, strict=True):
+        answered = _answered(row)
+        if answered is not None and find_abilities(tx, item.account_sid).carrier_keys:
+            handed.append(Handed(*answered))
+            continue
+        behaviour, delay_ms = _follow(tx, item, script)
+        if behaviour.status is not None:
+            takes.append(
+                (
+                    item.account_sid,
+                    item.reference,
+                    item.sid,
+                    item.from_number,
+                    item.to_number,
+                    item.body,
+                    item.media,
+                    behaviour.status,
+                    tx.now,
+                )
+            )
+        report_delay_ms = behaviour.report_delay_ms
+        if delay_ms is not None and report_delay_ms and not behaviour.answer_delay_ms:
+            report_delay_ms = delay_ms
+        reports = []
+        for i, status in enumerate(behaviour.reports):
+            payload = json.dumps({"number": item.from_number, "carrier_id": item.sid, "status": int(status)})
+            reports.append(Todo(tx.now + report_delay_ms * 1000, f"{item.sid}{i}", "receipt", payload))
+        todos += reports
+        early = () if report_delay_ms else tuple(reports)
+        report_at = reports[-1].due_at if reports and report_delay_ms else None
+        answer_delay_ms = behaviour.answer_delay_ms
+        if answer_delay_ms and delay_ms is not None:
+            answer_delay_ms = delay_ms
+        handed.append(Handed(item.sid, behaviour.answer, answer_delay_ms, early, report_at))
+    tx.executemany(_TAKE, takes)
+    tx.executemany(_ADD_TODO, [(todo.due_at, todo.sid, todo.kind, todo.payload) for todo in todos])
+    return handed
 
 
 def find_script(tx: Tx, account_sid: str, number: str) -> Outcome | None:
@@ -95,36 +111,29 @@ def find_script(tx: Tx, account_sid: str, number: str) -> Outcome | None:
     return Outcome(row[0]) if row is not None else None
 
 
-def _script(tx: Tx, account_sid: str, to_number: str) -> tuple[Behaviour, int | None]:
-    """How the next send to this handset goes; uses up one of its `Times`."""
-    row = tx.execute(
-        "SELECT outcome, delay_ms, times_left FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?",
-        (account_sid, to_number),
-    ).fetchone()
-    if row is None:
+def _follow(tx: Tx, item: HandOver, script: Any) -> tuple[Behaviour, int | None]:
+    """How the next send to this handset goes by its script, a row of `_SCRIPT`; uses up one of its `Times`."""
+    if script is None:
         return BEHAVIOURS[Outcome.DELIVER], None
-    outcome, delay_ms, times_left = row
+    outcome, delay_ms, times_left = script
     if times_left is not None:
         if times_left > 1:
             change = "UPDATE sandbox_behaviour SET times_left = times_left - 1"
         else:
             change = "DELETE FROM sandbox_behaviour"
-        tx.execute(f"{change} WHERE account_sid = ? AND to_number = ?", (account_sid, to_number))
+        handset = (item.account_sid, identifier_key(item.to_number))
+        tx.execute(f"{change} WHERE account_sid = ? AND to_number = ?", handset)
     return BEHAVIOURS[Outcome(outcome)], delay_ms
 
 
 def find_taken(tx: Tx, account_sid: str, reference: str) -> str | None:
     """The sandbox's SID of the message that it took under this reference: neither lost on the way nor refused."""
-    known = _find_answered(tx, account_sid, reference)
+    known = _answered(tx.execute(_KNOWN, (account_sid, reference)).fetchone())
     return known[0] if known is not None and known[1] is Answer.ACCEPTED else None
 
 
-def _find_answered(tx: Tx, account_sid: str, reference: str) -> tuple[str, Answer] | None:
-    """What the sandbox knows under this reference: its SID, and whether it was taken or refused."""
-    row = tx.execute(
-        "SELECT sid, status FROM sandbox_messages WHERE account_sid = ? AND reference = ?",
-        (account_sid, reference),
-    ).fetchone()
+def _answered(row: Any) -> tuple[str, Answer] | None:
+    """What the sandbox knows under a reference, by a row of `_KNOWN`: its SID, and whether it was taken or refused."""
     return (row[0], REPEATED[row[1]]) if row is not None and row[1] in REPEATED else None
 
 
@@ -177,16 +186,15 @@ def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None]:
 
 def done_todos(tx: Tx, todos: list[Todo]) -> None:
     """These have been brought and acknowledged."""
-    for todo in todos:
-        tx.execute("DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?", (todo.due_at, todo.sid))
+    tx.executemany(_DROP_TODO, [(todo.due_at, todo.sid) for todo in todos])
 
 
 def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
     """These could not be brought and are due again then, except those that somebody else has brought meanwhile."""
-    for todo in todos:
-        tx.execute(
-            "UPDATE sandbox_todo SET due_at = ? WHERE due_at = ? AND sid = ?", (due_at, todo.due_at, todo.sid)
-        )
+    tx.executemany(
+        "UPDATE sandbox_todo SET due_at = ? WHERE due_at = ? AND sid = ?",
+        [(due_at, todo.due_at, todo.sid) for todo in todos],
+    )
 
 
 def drop_texts(tx: Tx, most: int) -> list[tuple[str, str]]:
@@ -195,7 +203,7 @@ def drop_texts(tx: Tx, most: int) -> list[tuple[str, str]]:
         "SELECT due_at, sid, payload FROM sandbox_todo WHERE kind = 'text' ORDER BY due_at, sid LIMIT ?",
         (most,),
     ).fetchall()
-    tx.executemany("DELETE FROM sandbox_todo WHERE due_at = ? AND sid = ?", [row[:2] for row in rows])
+    tx.executemany(_DROP_TODO, [row[:2] for row in rows])
     return [(facts["from"], facts["to"]) for facts in (json.loads(row[2]) for row in rows)]
 
 

@@ -35,6 +35,8 @@ PARKED, HELD = int(OutboxState.PARKED), int(OutboxState.HELD)
 UNCERTAIN = int(OutboxState.UNCERTAIN)
 
 ASK_LATER_US = 5 * SECOND
+LOOKS = 16
+"""So many fresh rows more than would fill the free slots twice are looked at."""
 WAITING_SHARE = 8
 """What waits already gets one in so many of the free slots, and whatever fresh rows leave over."""
 
@@ -127,7 +129,7 @@ SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account,
 ORDER BY carrier_account, number LIMIT 1"""
 _LANE = f"""
 SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
-_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0 LIMIT 1"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
 _ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
@@ -178,6 +180,8 @@ class _Starter:
         """Numbers whose turn has not come; under '' their account's."""
         self._free_at: int | None = None
         """When the first of them is."""
+        self._taken: dict[str, int] = {}
+        """When the numbers may send again of which messages have been started."""
 
     def run(self) -> Starts:
         tx, item, starts = self._tx, self._item, self._starts
@@ -192,34 +196,52 @@ class _Starter:
 
     def _fresh(self) -> None:
         tx = self._tx
-        rows = tx.execute(_FRESH, (MOST_ITEMS,)).fetchall()
-        for row in rows:
-            if not any(self._free.values()):
+        most = min(MOST_ITEMS, 2 * sum(self._free.values()) + LOOKS)
+        rows = tx.execute(_FRESH, (most,)).fetchall()
+        looked = 0
+        while looked < len(rows):
+            # As many at a time as there are slots: usually all of them start, and nothing else is looked at.
+            room = sum(self._free.values())
+            if room <= 0:
                 if not self._item.down:
-                    tx.oldest_us = max(tx.oldest_us, tx.now - row[4])
+                    tx.oldest_us = max(tx.oldest_us, tx.now - rows[looked][4])
                 return
-            if tx.execute(_EARLIER, (row[1], row[2])).fetchone() is not None:
+            self._start_fresh(rows[looked : looked + room])
+            looked += room
+        self._starts.more = len(rows) == most
+
+    def _start_fresh(self, rows: list[Any]) -> None:
+        """Start these, but hold those that are behind something of their order key."""
+        behind = self._tx.find_each(_EARLIER, [(row[1], row[2]) for row in rows])
+        first: list[Any] = []
+        keys: set[str] = set()
+        later: list[Any] = []
+        for row, earlier in zip(rows, behind, strict=True):
+            if earlier is not None:
                 self._put(row, HELD, None)
+            elif row[1] in keys:
+                later.append(row)
             else:
-                self._start(row)
-        self._starts.more = len(rows) == MOST_ITEMS
+                keys.add(row[1])
+                first.append(row)
+        self._start(first)
+        if later:  # behind one of these, unless that is gone by now
+            self._start_fresh(later)
 
     def _waiting(self, most: int) -> None:
         tx = self._tx
         if most <= 0:
             return
-        for row in tx.execute(_WAITING, (tx.now, most)).fetchall():
-            self._start(row)
+        self._start(tx.execute(_WAITING, (tx.now, most)).fetchall())
         left = most
         for lane in self._lanes():
             room = min(left, self._free.get(lane[0], 0))
             before = len(self._starts.started)
-            if (lane[0], "") in self._busy:
-                room = 0
-            for row in tx.execute(_LANE, (*lane, room)).fetchall() if room else ():
-                self._start(row)
-                if lane in self._busy:
-                    break
+            if room and (lane[0], "") not in self._busy:
+                rows = tx.execute(_LANE, (*lane, room)).fetchall()
+                self._start(rows[:1])
+                if lane not in self._busy:
+                    self._start(rows[1:])
             left -= len(self._starts.started) - before
             if left <= 0:
                 self._starts.lane = lane
@@ -241,40 +263,49 @@ class _Starter:
                 return
             yield lane
 
-    def _start(self, row: Any) -> None:
-        """Start one row that nothing of its order key is before, or put it where it belongs."""
+    def _start(self, rows: list[Any]) -> None:
+        """Start these, of different order keys that nothing is before, or put each where it belongs."""
         tx, item = self._tx, self._item
-        number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        service_sid, account, free_at, mms, gap_us = number or (None, "", 0, 0, None)
-        service = _service_of(tx, row)
-        if service is None:
-            finish(tx, row[0], row[1])  # deleted, and its messages with it
-            return
-        # Where the number is in the directory no more, there is nobody to ask.
-        ask = row[3] == UNCERTAIN and number is not None
-        code = None if ask else _why_not(tx, row, service_sid, mms, service)
-        if code is not None:
-            if item.event_sids:  # else it fails in a later turn, with an event
-                self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
-            return
-        goes = self._free.get(account, 0) > 0 and (ask or self._has_turn(account, row[7], free_at, gap_us))
-        if goes and account in item.down and not take_try(tx, account):
-            self._free[account], goes = 0, False
-        if not goes and ask:
-            tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
-            return
-        if not goes:
-            self._put(row, PARKED, account)
-            return
-        tx.execute(_START, (item.run, tx.now, row[0]))
-        tx.started += 1
-        self._free[account] -= 1
-        self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
+        numbers = dict.fromkeys(row[7] for row in rows)
+        numbers.update(zip(numbers, tx.find_each(_NUMBER, [(number,) for number in numbers]), strict=True))
+        services = _services_of(tx, rows)
+        holders = _holders_of(tx, rows)
+        starting: list[tuple[Any, ...]] = []
+        for row, service, holder in zip(rows, services, holders, strict=True):
+            number = numbers[row[7]]
+            service_sid, account, free_at, mms, gap_us = number or (None, "", 0, 0, None)
+            if service is None:
+                finish(tx, row[0], row[1])  # deleted, and its messages with it
+                continue
+            # Where the number is in the directory no more, there is nobody to ask.
+            ask = row[3] == UNCERTAIN and number is not None
+            code = None if ask else _why_not(tx, row, service_sid, mms, service, holder)
+            if code is not None:
+                if item.event_sids:  # else it fails in a later turn, with an event
+                    self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
+                continue
+            goes = self._free.get(account, 0) > 0 and (
+                ask or self._has_turn(account, row[7], free_at, gap_us)
+            )
+            if goes and account in item.down and not take_try(tx, account):
+                self._free[account], goes = 0, False
+            if not goes and ask:
+                tx.execute(_POSTPONE, (tx.now + ASK_LATER_US, row[0]))
+                continue
+            if not goes:
+                self._put(row, PARKED, account)
+                continue
+            starting.append((item.run, tx.now, row[0]))
+            tx.started += 1
+            self._free[account] -= 1
+            self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
+        tx.executemany(_START, starting)
 
     def _has_turn(self, account: str, number: str, free_at: int, gap_us: int | None) -> bool:
         """Whether the rates of the number and of its account let one more go now, which is then counted."""
         limits = self._item.throughput.get(account, UNLIMITED)
         gap_us = limits.number_gap_us if gap_us is None else gap_us
+        free_at = self._taken.get(number, free_at)
         if free_at > self._tx.now:
             return self._waits(account, number, free_at)
         if limits.gap_us and not self._take_account(account, limits):
@@ -283,6 +314,7 @@ class _Starter:
             after = next_free(free_at, self._tx.now, gap_us, limits.window_us)
             if self._tx.execute(_TAKE_NUMBER, (after, number, free_at)).rowcount == 0:
                 return self._waits(account, number, self._tx.now)
+            self._taken[number] = after
         return True
 
     def _take_account(self, account: str, limits: Throughput) -> bool:
@@ -309,14 +341,22 @@ class _Starter:
             self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def _service_of(tx: Tx, row: Any) -> tuple[str, int | None] | None:
-    """Of the Service of a row, as _SERVICE has it; None if its Session, or what has none, is gone."""
-    found: tuple[str, int | None] | None
-    if row[10]:
-        found = tx.execute(_SERVICE, (row[9], row[10])).fetchone()
-    else:
-        found = tx.execute(_SERVICE_ALONE, (row[9], row[11])).fetchone()
-    return found
+def _services_of(tx: Tx, rows: list[Any]) -> list[tuple[str, int | None] | None]:
+    """Of the Service of each row, as _SERVICE has it; None if its Session, or what has none, is gone."""
+    found: dict[tuple[str, str], Any] = {}
+    for text, place, bound in ((_SERVICE, 10, True), (_SERVICE_ALONE, 11, False)):
+        keys = list(dict.fromkeys((row[9], row[place]) for row in rows if bool(row[10]) is bound))
+        found.update(zip(keys, tx.find_each(text, keys), strict=True))
+    return [found[row[9], row[10] or row[11]] for row in rows]
+
+
+def _holders_of(tx: Tx, rows: list[Any]) -> list[Any]:
+    """Who else has the pair of each row by now, by their Session. Of a row of no Session that is nobody: whoever has
+    the number now, it goes to the person whom it answers.
+    """
+    pairs = {row[0]: (row[9], row[13], row[7], row[10]) for row in rows if row[10]}
+    found = dict(zip(pairs, tx.find_each(_HOLDER, list(pairs.values())), strict=True))
+    return [found.get(row[0]) for row in rows]
 
 
 def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask: bool) -> Started:
@@ -340,15 +380,15 @@ def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask
     )
 
 
-def _why_not(tx: Tx, row: Any, pool: str | None, mms: int, service: tuple[str, int | None]) -> Code | None:
-    """Why this message may not be sent any more, if so. `service`: a row of _SERVICE."""
-    number, service_sid, session_sid, recipient = row[7], row[9], row[10], row[13]
+def _why_not(
+    tx: Tx, row: Any, pool: str | None, mms: int, service: tuple[str, int | None], holder: Any
+) -> Code | None:
+    """Why this message may not be sent any more, if so. `service`: a row of _SERVICE; `holder`: of _HOLDER."""
+    number, service_sid, recipient = row[7], row[9], row[13]
     if row[6] <= tx.now:
         return problems.VALIDITY_PASSED
     if pool != service_sid:
         return problems.SESSION_EXPIRED
-    # Of no Session: whoever has the number now, it goes to the person whom it answers.
-    holder = tx.execute(_HOLDER, (pool, recipient, number, session_sid)).fetchone() if session_sid else None
     if holder is not None:
         other = as_of(make_session(holder), tx.now, tx.idle_close_us)
         if other.status is not SessionStatus.CLOSED:
@@ -402,7 +442,7 @@ def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
             continue
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (item.run, row_id))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        settings, _ = _service_of(tx, row) or ("{}", None)
+        settings, _ = _services_of(tx, [row])[0] or ("{}", None)
         _, account, _, mms, _ = number or (None, "", 0, 0, None)
         orphans.append(_started(row, row[5], account, settings, mms, ask=True))
     return orphans

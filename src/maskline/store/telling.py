@@ -6,7 +6,7 @@ A callback is an outbox row of the topic `callback`; `callbacks` sends it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from maskline.domain.callback import Told, callback_sid
@@ -23,7 +23,7 @@ INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, ac
        interaction_sid, message_sid, recipient, payload)
 VALUES ('callback', ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, '', ?)
 ON CONFLICT DO NOTHING"""
-_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0 LIMIT 1"
 _WANTS = """
 SELECT callback_url IS NOT NULL, intercept_callback_url IS NOT NULL, out_of_session_callback_url IS NOT NULL,
        settings
@@ -34,9 +34,16 @@ def wants_of(tx: Tx, service_sid: str) -> Wants:
     """What this Service wants of its traffic; asked once a transaction."""
     wants = tx.wants.get(service_sid)
     if wants is None:
-        row = tx.execute(_WANTS, (service_sid,)).fetchone()
-        wants = tx.wants[service_sid] = Wants() if row is None else _wants(*row)
+        ask_wants(tx, [service_sid])
+        wants = tx.wants[service_sid]
     return wants
+
+
+def ask_wants(tx: Tx, service_sids: Iterable[str]) -> None:
+    """Ask what these want, for `wants_of` to know."""
+    unknown = [sid for sid in dict.fromkeys(service_sids) if sid not in tx.wants]
+    for sid, row in zip(unknown, tx.find_each(_WANTS, [(sid,) for sid in unknown]), strict=True):
+        tx.wants[sid] = Wants() if row is None else _wants(*row)
 
 
 def _wants(callbacks: int, intercept: int, strangers: int, settings: str) -> Wants:
@@ -70,10 +77,12 @@ def insert_first(tx: Tx, callbacks: Sequence[tuple[Any, ...]]) -> None:
         tx.wake |= Wake.CALLBACKS
 
 
-def insert_later(tx: Tx, callback: tuple[Any, ...]) -> None:
-    """Tell of a status that has moved, after what is still to be told of the same Interaction."""
-    if tx.execute(_EARLIER, (callback[1],)).fetchone() is not None:
-        callback = (HELD, *callback[1:])
-    else:
+def insert_later(tx: Tx, callbacks: Sequence[tuple[Any, ...]]) -> None:
+    """Tell of statuses that have moved, each of another Interaction, after what is still to be told of it."""
+    earlier = tx.find_each(_EARLIER, [(callback[1],) for callback in callbacks])
+    if None in earlier:
         tx.wake |= Wake.CALLBACKS
-    tx.execute(_INSERT, callback)
+    states = (WAITING if one is None else HELD for one in earlier)
+    tx.executemany(
+        _INSERT, [(state, *callback[1:]) for state, callback in zip(states, callbacks, strict=True)]
+    )

@@ -5,7 +5,7 @@ A report that finds no message waits for one and ends as an event; one that find
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant
@@ -39,8 +39,15 @@ def bury_deleted(tx: Tx, rows: Iterable[tuple[str | None, int | None, Instant]])
 
 def is_buried(tx: Tx, carrier_id: str) -> bool:
     """Whether the message with this id of its carrier has been deleted, not long ago."""
-    row = tx.execute("SELECT expires_at FROM tombstones WHERE carrier_id = ?", (carrier_id,)).fetchone()
-    return row is not None and row[0] > tx.now
+    return are_buried(tx, [carrier_id])[0]
+
+
+def are_buried(tx: Tx, carrier_ids: Sequence[str]) -> list[bool]:
+    """The same of many."""
+    rows = tx.find_each(
+        "SELECT expires_at FROM tombstones WHERE carrier_id = ?", [(one,) for one in carrier_ids]
+    )
+    return [row is not None and row[0] > tx.now for row in rows]
 
 
 def delete_old_tombstones(tx: Tx, most: int) -> int:
