@@ -1,8 +1,13 @@
-"""T1 of an API-made message: from a request to a durable promise to send it. Hot: SQLite's text, a batch at a time.
+"""T1 of an API-made message: from a request to a durable promise to send it. Hot: a batch at a time.
 
 One transaction touches the Session, inserts the Interaction (`queued`, under the SIDs that the item brings) and an
 outbox row that is complete enough to send. What is random is read and decided first; what is written is written in
 three statements for the whole batch, and only the Session's row and the Interaction's key are not at the end of a tree.
+
+Side by side with other processes: keys are taken first, in their order, and who finds one taken waits for its request
+to end. Then the look locks the Sessions, in the order of SIDs, until the commit: so of two messages of a Session the
+earlier has the lower seq, the lower row and the earlier commit. What else is read changes only in a turn of its own;
+what else is written is new, under SIDs of its own.
 """
 
 from __future__ import annotations
@@ -96,7 +101,7 @@ INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, ac
 VALUES ('send', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-@batched(Turn.ACCEPT)
+@batched(Turn.ACCEPT, side_by_side=True)
 def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exception]:
     """Accept each message or answer why not: 20404, 80607, 80910, 20409."""
     made: dict[int, Accepted | Exception] = {}

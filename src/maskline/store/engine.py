@@ -161,20 +161,30 @@ class Turn(IntEnum):
 
 
 class Batched(Generic[ItemT, ResultT]):
-    """A hot write: a function of a batch, which answers each item with its result or with the exception it gets."""
+    """A hot write: a function of a batch, which answers each item with its result or with the exception it gets.
 
-    __slots__ = ("fn", "turn")
+    `side_by_side`: another process may run it at the same time on the same database. It locks what it goes by.
+    """
 
-    def __init__(self, turn: Turn, fn: Callable[[Tx, list[ItemT]], Sequence[ResultT | Exception]]) -> None:
+    __slots__ = ("fn", "side_by_side", "turn")
+
+    def __init__(
+        self,
+        turn: Turn,
+        fn: Callable[[Tx, list[ItemT]], Sequence[ResultT | Exception]],
+        *,
+        side_by_side: bool = False,
+    ) -> None:
         self.turn = turn
         self.fn = fn
+        self.side_by_side = side_by_side
 
 
 def batched(
-    turn: Turn,
+    turn: Turn, *, side_by_side: bool = False
 ) -> Callable[[Callable[[Tx, list[ItemT]], Sequence[ResultT | Exception]]], Batched[ItemT, ResultT]]:
-    """Declare a function of a batch, and in which turn it is served."""
-    return lambda fn: Batched(turn, fn)
+    """Declare a function of a batch, in which turn it is served, and whether many processes may run it at once."""
+    return lambda fn: Batched(turn, fn, side_by_side=side_by_side)
 
 
 class Store(Protocol):

@@ -1,8 +1,9 @@
 """The store for more than one machine: PostgreSQL under any number of processes.
 
 Each process has one connection that writes (`writer`), and a few that read. A write's transaction begins by taking the
-cluster's turn, so that the functions of `store` meet nobody else's half-done work, as on SQLite; it also marks the row
-of this run in `runs` with the number of its round. That row is the heartbeat by which others know that this process
+cluster's turn, so that the functions of `store` meet nobody else's half-done work, as on SQLite. Rounds of functions
+that say that they may (`Batched.side_by_side`) share it. It also marks the row of this run in `runs` with the number of
+its round. That row is the heartbeat by which others know that this process
 lives, and it tells after a connection was lost at COMMIT whether that round was committed.
 """
 
@@ -58,14 +59,16 @@ BEAT_S = 3.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
 
 _TURN = 0x6D61736B6C696E65
-"""The advisory lock that a write's transaction holds: the bytes of `maskline`."""
+"""The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
 
-_BEGIN = f"""
-WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock({_TURN}))
+_BEGIN = """
+WITH turn AS MATERIALIZED (SELECT {lock}({turn}))
 UPDATE runs SET round = round + 1, seen_at = $2 + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * $3
 FROM turn WHERE id = $1
 RETURNING round, seen_at"""
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_BEGIN_ALONE = _BEGIN.format(lock="pg_advisory_xact_lock", turn=_TURN)
+_BEGIN_SIDE_BY_SIDE = _BEGIN.format(lock="pg_advisory_xact_lock_shared", turn=_TURN)
 _ENTER = """
 INSERT INTO runs (id, seen_at, round)
 VALUES ($1, 0, 0) ON CONFLICT DO NOTHING"""
@@ -305,13 +308,14 @@ class _Engine:
         self.told = _told
         self.die = _die
 
-    def begin(self) -> Tx:
+    def begin(self, *, side_by_side: bool = False) -> Tx:
+        begin = _BEGIN_SIDE_BY_SIDE if side_by_side else _BEGIN_ALONE
         connection = self._begin()
         own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
-        row = connection.execute(_BEGIN, (self._run, own, scale)).fetchone()
+        row = connection.execute(begin, (self._run, own, scale)).fetchone()
         if row is None:
             connection.execute(_ENTER, (self._run,))
-            row = connection.execute(_BEGIN, (self._run, own, scale)).fetchone()
+            row = connection.execute(begin, (self._run, own, scale)).fetchone()
         assert row is not None
         self._round, now = row
         return self._make_tx(connection, Instant(now))

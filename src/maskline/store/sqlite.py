@@ -132,7 +132,7 @@ class _Engine:
     """What the writer writes through. `begin` opens its transactions, `tend` is called after each."""
 
     def __init__(
-        self, connection: sqlite3.Connection, begin: Callable[[], Tx], tend: Callable[[], None]
+        self, connection: sqlite3.Connection, begin: Callable[..., Tx], tend: Callable[[], None]
     ) -> None:
         self._connection = connection
         self.begin = begin
@@ -238,7 +238,7 @@ class SqliteStore:
     def _tx(self, connection: sqlite3.Connection, now: Instant) -> Tx:
         return Tx(connection.execute, connection.executemany, now, self._idle_close_us, self._pseudonym)
 
-    def _begin(self) -> Tx:
+    def _begin(self, *, side_by_side: bool = False) -> Tx:  # here one writes at a time, whatever it is
         now = self._time.now()
         self._writer.execute("BEGIN IMMEDIATE")
         return self._tx(self._writer, now)

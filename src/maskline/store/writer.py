@@ -47,8 +47,8 @@ _Settled = tuple["asyncio.Future[Any]", Any]
 class Engine(Protocol):
     """A connection to write through. Everything runs in the writer's thread."""
 
-    def begin(self) -> Tx:
-        """Open a transaction."""
+    def begin(self, *, side_by_side: bool) -> Tx:
+        """Open a transaction, in which only others of this kind may run at the same time, or none."""
 
     def execute(self, sql: str) -> object:
         """Run a statement about savepoints."""
@@ -190,9 +190,10 @@ class Writer:
 
     def _commit(self, groups: list[Group]) -> tuple[Tx, list[_Settled]]:
         engine, guarded, repeats = self._engine, False, 0
+        side_by_side = all(batched is not None and batched.side_by_side for batched, _ in groups)
         while True:
             try:
-                tx = engine.begin()
+                tx = engine.begin(side_by_side=side_by_side)
                 settled = self._run(tx, groups, guarded=guarded)
                 try:
                     engine.commit()
