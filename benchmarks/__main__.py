@@ -1,4 +1,4 @@
-"""From the root: `python -m benchmarks [intake|whole|relay|memory|growth|all] [--rounds N] [--seconds S] [--quick]`."""
+"""From the root: `python -m benchmarks [PART] [--rounds N] [--seconds S] [--quick]`; the parts are below."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from benchmarks import growth, intake, machine, memory, relay, report, seed, whole
+from benchmarks import cluster, growth, intake, machine, memory, relay, report, seed, whole
 from benchmarks.plan import Plan, quick
 
 HERE = Path(__file__).resolve().parent
@@ -23,13 +25,17 @@ PARTS = {
     "memory": memory.run,
     "growth": growth.run,
 }
+ON_POSTGRES = {
+    "intake-postgres": intake.run,
+    "whole-postgres": whole.run,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measures maskline (benchmarks/README.md)."
     )
-    parser.add_argument("part", nargs="?", choices=[*PARTS, "all"], default="all")
+    parser.add_argument("part", nargs="?", choices=[*PARTS, *ON_POSTGRES, "all"], default="all")
     parser.add_argument("--rounds", type=int, help="rounds of the intake part, default 5")
     parser.add_argument(
         "--seconds",
@@ -57,13 +63,24 @@ def main() -> int:
         if machine.SERVER_CORE == machine.LOAD_CORE:
             print("Only one core: server and load share it, and no figure below is worth much.")
         os.sched_setaffinity(0, {machine.LOAD_CORE})
-        print(f"Seeding {plan.sessions:,} Sessions", flush=True)
-        seeded = seed.make(plan)
         parts = []
-        for name in PARTS if arguments.part == "all" else [arguments.part]:
-            print(f"Measuring {name}", flush=True)
-            parts.append(PARTS[name](plan, seeded))
-            print(parts[-1].show() + "\n", flush=True)
+
+        def measure(several: dict[str, Callable[[Plan, seed.Seed], report.Part]], seeded: seed.Seed) -> None:
+            for name, run in several.items():
+                print(f"Measuring {name}", flush=True)
+                parts.append(run(plan, seeded))
+                print(parts[-1].show() + "\n", flush=True)
+
+        def chosen(several: dict[str, Callable[[Plan, seed.Seed], report.Part]]) -> Any:
+            return {name: run for name, run in several.items() if arguments.part in (name, "all")}
+
+        if chosen(PARTS):
+            print(f"Seeding {plan.sessions:,} Sessions", flush=True)
+            measure(chosen(PARTS), seed.make(plan))
+        if chosen(ON_POSTGRES):
+            print(f"Seeding {plan.sessions:,} Sessions on PostgreSQL", flush=True)
+            with cluster.running(plan.work / "postgres") as one:
+                measure(chosen(ON_POSTGRES), seed.make(plan, one))
     kept = report.save(HERE / "results", {**about, "machine": facts, "quick": plan.quick}, parts)
     print(f"Kept in {kept.relative_to(HERE.parent)}")
     if plan.quick:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks import load, seed, servers
+from benchmarks import load, seed
 from benchmarks.plan import Plan
 from benchmarks.report import Goal, Part
 from benchmarks.whole import DRAIN_S, LOADERS, WAITING
@@ -14,7 +14,7 @@ LIMIT_MIB = 120.0
 
 def run(plan: Plan, seeded: seed.Seed) -> Part:
     part = Part("memory")
-    with servers.maskline(seeded.copy(plan.work / "memory"), "all") as server:
+    with seeded.serve("memory", plan, "all") as server:
         at_start = server.rss_mib()
         started = time.monotonic()
         messages = seed.Traffic(seeded.recipients).take(plan.messages)

@@ -78,8 +78,7 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
     times: list[Times] = []
     with receiver() as url:
         for name, told in (("told", url), ("dead", dead_url()), ("not told", "")):
-            folder = seeded.copy(plan.work / f"relay-{name.replace(' ', '-')}")
-            with servers.maskline(folder, "all", env=PRIVATE) as server:
+            with seeded.serve(f"relay-{name.replace(' ', '-')}", plan, "all", env=PRIVATE) as server:
                 load.run(_set_url(server.port, people, told))
                 phase = Phase(name, server, plan, Texts(people))
                 if name == "told":

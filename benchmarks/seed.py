@@ -8,16 +8,21 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_plus
 
+import psycopg
+
 from benchmarks import load, servers
+from benchmarks.cluster import Cluster
 from benchmarks.plan import Plan
 
 CALLERS = 16
+SEED = "seed"
 TEXT = "Your driver is two minutes away, please come outside"
 
 
@@ -43,9 +48,28 @@ class Seed:
     recipients: list[Recipient]
     """Both Participants of every Session, in an order that has nothing to do with that of the tables."""
 
-    def copy(self, to: Path) -> Path:
-        shutil.copytree(self.folder, to)
-        return to
+    cluster: Cluster | None = None
+    """Where the database is, if it is no file in the folder."""
+
+    def serve(
+        self,
+        name: str,
+        plan: Plan,
+        role: str,
+        *,
+        send_wait_ms: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> servers.Server:
+        """maskline on a copy of this."""
+        folder = plan.work / name
+        url = None
+        if self.cluster is None:
+            shutil.copytree(self.folder, folder)
+        else:
+            url = self.cluster.database(name, SEED)
+        return servers.maskline(
+            folder, role, send_wait_ms=send_wait_ms, env=env, url=url, cluster=self.cluster
+        )
 
 
 def body(number: int) -> bytes:
@@ -75,12 +99,14 @@ class Traffic:
         return (next(self) for _ in range(count))
 
 
-def make(plan: Plan) -> Seed:
-    folder = plan.work / "seed"
-    with servers.maskline(folder, "api") as server:
+def make(plan: Plan, cluster: Cluster | None = None) -> Seed:
+    """In a file, or in a database of this cluster."""
+    folder = plan.work / (SEED if cluster is None else f"{SEED}-postgres")
+    url = None if cluster is None else cluster.database(SEED)
+    with servers.maskline(folder, "api", url=url) as server:
         recipients = load.run(_fill(server.port, plan))
     random.Random(1).shuffle(recipients)
-    return Seed(folder, recipients)
+    return Seed(folder, recipients, cluster)
 
 
 async def _fill(port: int, plan: Plan) -> list[Recipient]:
@@ -120,23 +146,21 @@ async def _fill(port: int, plan: Plan) -> list[Recipient]:
     return recipients
 
 
-def fill_baseline(database: Path, recipients: list[Recipient]) -> None:
+def fill_baseline(database: Path | str, recipients: list[Recipient]) -> None:
     """The same Services, Sessions and Participants into the baseline's tables."""
     token = hashlib.sha256(servers.AUTH_TOKEN.encode()).hexdigest()
-    with sqlite3.connect(database) as connection:
-        connection.execute(
-            "INSERT INTO accounts (sid, token_sha256) VALUES (?, ?)", (servers.ACCOUNT_SID, token)
-        )
-        connection.executemany(
-            "INSERT INTO services (sid, account_sid) VALUES (?, ?)",
-            {(r.service_sid, servers.ACCOUNT_SID) for r in recipients},
-        )
-        connection.executemany(
-            "INSERT INTO sessions (sid, service_sid, status) VALUES (?, ?, 'open')",
-            {(r.session_sid, r.service_sid) for r in recipients},
-        )
-        connection.executemany(
-            "INSERT INTO participants (sid, session_sid, identifier, proxy_identifier) VALUES (?, ?, ?, ?)",
-            [(r.participant_sid, r.session_sid, r.identifier, r.proxy_identifier) for r in recipients],
-        )
+    rows: dict[str, Iterable[tuple[str, ...]]] = {
+        "accounts (sid, token_sha256)": [(servers.ACCOUNT_SID, token)],
+        "services (sid, account_sid)": {(r.service_sid, servers.ACCOUNT_SID) for r in recipients},
+        "sessions (sid, service_sid, status)": {(r.session_sid, r.service_sid, "open") for r in recipients},
+        "participants (sid, session_sid, identifier, proxy_identifier)": [
+            (r.participant_sid, r.session_sid, r.identifier, r.proxy_identifier) for r in recipients
+        ],
+    }
+    postgres = isinstance(database, str)
+    connection: Any = psycopg.connect(database) if isinstance(database, str) else sqlite3.connect(database)
+    with connection:
+        for table, values in rows.items():
+            places = ", ".join(["%s" if postgres else "?"] * (table.count(",") + 1))
+            connection.cursor().executemany(f"INSERT INTO {table} VALUES ({places})", list(values))
     connection.close()

@@ -11,18 +11,25 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
 
 from benchmarks import machine
+
+if TYPE_CHECKING:
+    from benchmarks.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # The account of every contestant. Made up, and good for nothing but a benchmark on loopback.
 ACCOUNT_SID = "AC" + "d4" * 16
 AUTH_TOKEN = "e5" * 16
+SECRET_KEY = "f6" * 32
 
 UVICORN = [
     "--host", "127.0.0.1", "--loop", "uvloop", "--http", "httptools", "--lifespan", "on",
@@ -33,31 +40,35 @@ START_S, STOP_S = 30.0, 30.0
 
 
 class Server:
-    """One running server: where it listens, where its database is, and what it has used."""
+    """One running server: where it listens, where its database is (a file, or at a URL), and what it has used. With a
+    database at a URL the syncs are those of all who have it, while they are counted in `syncs`.
+    """
 
     def __init__(
-        self, name: str, command: list[str], port: int, database: Path, env: Mapping[str, str]
+        self,
+        name: str,
+        command: list[str],
+        port: int,
+        database: Path | str,
+        env: Mapping[str, str],
+        folder: Path,
+        syncs: Path | None = None,
     ) -> None:
         self.name = name
         self.port = port
         self.database = database
-        folder = database.parent
         self._log = folder / f"{name}.log"
         self._syncs = folder / f"{name}.syncs"
-        self._syncs.write_bytes(bytes(8))
-        environment = {**os.environ, **env}
-        if shim := _shim():
-            environment |= {"LD_PRELOAD": str(shim), "BENCH_SYNCS": str(self._syncs)}
-        self._counts_syncs = shim is not None
-        with self._log.open("wb") as log:
+        with counting_syncs(self._syncs), self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment,
+                env={**os.environ, **env},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches the harness only, which then stops its servers
             )
+        self._syncs = syncs or self._syncs
         os.sched_setaffinity(self._process.pid, {machine.SERVER_CORE})  # its threads will inherit it
 
     @property
@@ -71,7 +82,7 @@ class Server:
         return machine.rss_mib(self.pid)
 
     def syncs(self) -> int | None:
-        return int.from_bytes(self._syncs.read_bytes(), sys.byteorder) if self._counts_syncs else None
+        return int.from_bytes(self._syncs.read_bytes(), sys.byteorder) if _shim() else None
 
     def counts(self, *queries: str) -> list[int]:
         """What queries for one number each find in the server's database, all at one instant."""
@@ -83,7 +94,10 @@ class Server:
         finally:
             connection.close()
 
-    def read_only(self) -> sqlite3.Connection:
+    def read_only(self) -> Any:
+        """A connection, of whichever driver."""
+        if isinstance(self.database, str):
+            return psycopg.connect(self.database)
         return sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)
 
     def wait_ready(self, path: str | None = None) -> Self:
@@ -122,11 +136,11 @@ class Server:
         self.stop()
 
 
-def contestant(module: str, folder: Path) -> Server:
+def contestant(module: str, folder: Path, cluster: Cluster | None = None) -> Server:
     """One of benchmarks/contestants, on a database of its own."""
     folder.mkdir(parents=True)
     port = _free_port()
-    database = folder / f"{module}.db"
+    database = folder / f"{module}.db" if cluster is None else cluster.database(module)
     command = [
         sys.executable,
         "-m",
@@ -136,20 +150,30 @@ def contestant(module: str, folder: Path) -> Server:
         str(port),
         *UVICORN,
     ]
-    return Server(module, command, port, database, {"BENCH_DATABASE": str(database)}).wait_ready()
+    env = {"BENCH_DATABASE": str(folder / f"{module}.db"), "BENCH_URL": str(database)}
+    syncs = cluster.syncs if cluster is not None else None
+    return Server(module, command, port, database, env, folder, syncs).wait_ready()
 
 
 def maskline(
-    folder: Path, role: str, *, send_wait_ms: int | None = None, env: Mapping[str, str] | None = None
+    folder: Path,
+    role: str,
+    *,
+    send_wait_ms: int | None = None,
+    env: Mapping[str, str] | None = None,
+    url: str | None = None,
+    cluster: Cluster | None = None,
 ) -> Server:
-    """maskline itself on the data directory `folder`, with default settings but for the account, the given wait and
-    what else is in `env`.
+    """maskline itself on the data directory `folder`, or on the database at `url`, with default settings but for the
+    account, the given wait and what else is in `env`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     env = {"MASKLINE_ACCOUNT_SID": ACCOUNT_SID, "MASKLINE_AUTH_TOKEN": AUTH_TOKEN, **(env or {})}
     if send_wait_ms is not None:
         env["MASKLINE_SEND_WAIT_MS"] = str(send_wait_ms)
+    if url is not None:
+        env |= {"MASKLINE_DATABASE_URL": url, "MASKLINE_SECRET_KEY": SECRET_KEY}
     command = [
         sys.executable,
         "-m",
@@ -162,13 +186,33 @@ def maskline(
         "--data",
         str(folder),
     ]
-    return Server("maskline", command, port, folder / "maskline.db", env).wait_ready("/readyz")
+    syncs = cluster.syncs if cluster is not None else None
+    database = url or folder / "maskline.db"
+    return Server("maskline", command, port, database, env, folder, syncs).wait_ready("/readyz")
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def counting_syncs(file: Path) -> Iterator[None]:
+    """Whatever is started meanwhile counts its syncs in this file."""
+    file.write_bytes(bytes(8))
+    shim = _shim()
+    given = {"LD_PRELOAD": str(shim), "BENCH_SYNCS": str(file)} if shim else {}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 _built: list[Path | None] = []

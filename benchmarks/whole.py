@@ -152,11 +152,11 @@ class Phase:
 
 
 def run(plan: Plan, seeded: seed.Seed) -> Part:
-    part = Part("whole")
-    with servers.maskline(seeded.copy(plan.work / "whole"), "all") as server:
+    part = Part("whole" if seeded.cluster is None else "whole-postgres")
+    with seeded.serve("whole", plan, "all") as server:
         free = Phase("empty outbox", server, plan, seed.Traffic(seeded.recipients))
         rate, over = _measure(part, free, plan.first_rate)
-    with servers.maskline(seeded.copy(plan.work / "parked"), "all") as server:
+    with seeded.serve("parked", plan, "all") as server:
         heads, others = (
             seeded.recipients[: plan.parked_participants],
             seeded.recipients[plan.parked_participants :],
