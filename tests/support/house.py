@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -110,6 +110,9 @@ class House:
         may_reach: Callable[[str], bool] = anywhere,
     ) -> None:
         self.store = store
+        self._asked = self._unanswered = 0
+        for name in ("read", "write", "batch"):
+            setattr(store, name, self._noted(getattr(store, name)))
         self.clock = clock
         self.mint = Mint(clock)
         self.carrier = carrier or ScriptedCarrier()
@@ -410,17 +413,31 @@ class House:
             insert_account(tx, new_account(self.mint, self.vault, self.clock, ACCOUNT, AUTH_TOKEN, "house"))
 
     async def quiet(self) -> None:
-        """Wait until nothing moves any more: nothing in the tables, nothing at the carrier."""
+        """Wait until nothing moves any more, in the tables or at the carrier, and nobody asks the store anything."""
         same, last = 0, None
         for _ in range(5000):
-            await self.store.read(fingerprint)  # what a reader's thread is about has its turn, too
+            asked = self._asked
             now = await self.store.write(fingerprint), len(self.carrier.sent), len(self.carrier.asked)
-            same = same + 1 if now == last else 0
+            await turns()
+            alone = self._asked == asked + 1 and not self._unanswered
+            same = same + 1 if now == last and alone else 0
             if same == QUIET_ROUNDS:
                 return
             last = now
-            await turns()
         raise AssertionError("it does not come to rest")
+
+    def _noted(self, ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """The same verb of the store, while it is noted that somebody asks."""
+
+        async def noted(*args: Any, **kwargs: Any) -> Any:
+            self._asked += 1
+            self._unanswered += 1
+            try:
+                return await ask(*args, **kwargs)
+            finally:
+                self._unanswered -= 1
+
+        return noted
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and everything happen that this makes happen."""
