@@ -217,14 +217,19 @@ class Connection(asyncio.Protocol):
 
 def _read(status: int, headers: dict[bytes, bytes], body: bytes, most_bytes: int) -> Answer:
     """An answer from what came. Raises HttpError."""
-    get = headers.get
+    coding = headers.get(b"content-encoding")
     return Answer(
         status,
-        get(b"content-type", b"").decode("utf-8", "surrogateescape").encode("ascii", "replace").decode(),
-        _unpack(get(b"content-encoding", b"").lower(), body, most_bytes),
-        get(b"location", b"").decode("utf-8", "surrogateescape") or None if status in _REDIRECTS else None,
-        get(b"retry-after", b"").decode("utf-8", "surrogateescape"),
+        _text(headers, b"content-type").encode("ascii", "replace").decode(),
+        body if coding is None else _unpack(coding.lower(), body, most_bytes),
+        _text(headers, b"location") or None if status in _REDIRECTS else None,
+        _text(headers, b"retry-after"),
     )
+
+
+def _text(headers: dict[bytes, bytes], name: bytes) -> str:
+    value = headers.get(name)
+    return "" if value is None else value.decode("utf-8", "surrogateescape")
 
 
 def _unpack(coding: bytes, body: bytes, most_bytes: int) -> bytes:

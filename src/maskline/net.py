@@ -26,6 +26,7 @@ MOST_BYTES = 65_536
 MOST_REDIRECTS = 3
 IDLE_S = 2.0
 HOST_CONNECTIONS = 64
+DATE = len("2015-07-30T20:00:00Z")
 USER_AGENT = f"maskline/{__version__}"
 
 _FORM = "application/x-www-form-urlencoded; charset=utf-8"
@@ -38,6 +39,7 @@ _USUAL = [(sign, quote_plus(sign)) for sign in "%+:/{}\",' "]
 """What stands in dates, addresses and texts, in an order in which nothing is replaced twice."""
 _DONE = re.compile(r"[A-Za-z0-9_.~%+-]*")
 
+_TROUBLE_BY_CLASS = {4: Trouble.CLIENT_ERROR, 5: Trouble.SERVER_ERROR}
 _TROUBLE = {
     Failure.DNS: Trouble.CONNECT,
     Failure.CONNECT: Trouble.CONNECT,
@@ -235,20 +237,24 @@ def _request(method: str, target: _Target, headers: Mapping[str, str], body: byt
 
 def encode_form(form: Mapping[str, str]) -> str:
     """A form as it stands in a body or a query."""
-    return "&".join([f"{_encode_name(name)}={_encode(value)}" for name, value in form.items()])
+    return "&".join([f"{_repeated(name)}={_encode(value)}" for name, value in form.items()])
 
 
 def _encode(text: str) -> str:
-    """What `quote_plus` makes of it, in a fifth of the time: most of a callback is SIDs, names and dates."""
+    """What `quote_plus` makes of it, in a fraction of the time: a callback is SIDs, words, dates and a few addresses."""
     if text.isalnum() and text.isascii():
         return text
+    return _repeated(text) if len(text) <= DATE else _quote(text)
+
+
+def _quote(text: str) -> str:
     quoted = text
     for sign, instead in _USUAL:
         quoted = quoted.replace(sign, instead)
     return quoted if _DONE.fullmatch(quoted) else "".join([_QUOTED[code] for code in text.encode()])
 
 
-_encode_name = lru_cache(maxsize=1024)(_encode)
+_repeated = lru_cache(maxsize=4096)(_quote)
 
 
 def _join(base: str, location: str) -> str:
@@ -260,7 +266,7 @@ def _join(base: str, location: str) -> str:
 
 
 def _trouble_of(status: int) -> Trouble | None:
-    return {4: Trouble.CLIENT_ERROR, 5: Trouble.SERVER_ERROR}.get(status // 100)
+    return _TROUBLE_BY_CLASS.get(status // 100)
 
 
 def _again(trouble: Trouble | None, overrides: Overrides, retries: int, left_s: float) -> bool:
