@@ -11,9 +11,9 @@ from typing import Any, TextIO
 
 import click
 
-from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities
 from maskline.carriers.kinds import read_accounts
+from maskline.carriers.sandbox import SandboxCarrier
 from maskline.cli_accounts import choose_account
 from maskline.cli_database import on_database, show, table, transact, with_store
 from maskline.clock import SystemClock
@@ -86,7 +86,7 @@ class _Entries:
         accounts = read_accounts(settings.carriers)
         self._carriers = {name: account.can for name, account in accounts.items()}
         if settings.sandbox:
-            self._carriers[sandbox.NAME] = sandbox.SandboxCarrier.can
+            self._carriers[SandboxCarrier.name] = SandboxCarrier.can
         self._clock = SystemClock()
         self._mint = Mint(self._clock)
 

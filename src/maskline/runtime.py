@@ -21,7 +21,6 @@ from maskline.api.edge import Edge
 from maskline.api.limits import RateLimit
 from maskline.api.render import Renderer
 from maskline.api.wire import Wire
-from maskline.carriers import sandbox
 from maskline.carriers.base import (
     Carrier,
     CarrierError,
@@ -34,6 +33,7 @@ from maskline.carriers.base import (
     Report,
 )
 from maskline.carriers.kinds import CarrierAccount, read_accounts
+from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
 from maskline.domain.address import is_public
@@ -86,8 +86,8 @@ class StoreLedger:
         except StoreUnavailable as error:
             raise CarrierError(Kind.UNREACHABLE, str(error)) from error
 
-    async def add_text(self, message: HandsetMessage, todo: Todo) -> None:
-        await self._store.write(books.add_text, message, todo)
+    async def add_text(self, message: HandsetMessage, todo: Todo) -> bool:
+        return await self._store.batch(books.add_texts, (message, todo))
 
     async def abilities(self, account_sid: str) -> Abilities:
         return await self._store.read(books.find_abilities, account_sid)
@@ -102,7 +102,7 @@ class StoreLedger:
         return await self._store.read(books.due_todos, most)
 
     async def done(self, todos: list[Todo]) -> None:
-        await self._store.write(books.done_todos, todos)
+        await self._store.batch(books.done_todos, todos)
 
     async def postpone(self, todos: list[Todo], due_at: int) -> None:
         await self._store.write(books.postpone_todos, todos, due_at)
@@ -183,7 +183,7 @@ async def _bring(
 
 
 def _open_accounts(
-    accounts: Mapping[str, CarrierAccount], means: Means, carrier: sandbox.SandboxCarrier | None
+    accounts: Mapping[str, CarrierAccount], means: Means, carrier: SandboxCarrier | None
 ) -> dict[str, Carrier]:
     """Every carrier account at work, by name."""
     opened = {
@@ -287,7 +287,7 @@ class Server:
         ).open()
         # Where an account's carrier is, the operator has said; how much goes there at a time, its slots limit.
         self._carrier_http = await HttpClient(may_reach=anywhere, host_connections=0).open()
-        carrier = sandbox.SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
+        carrier = SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
         known = _open_accounts(
             accounts, Means(self._carrier_http, clock, bring, StoreInbox(store), f"{url}/carriers"), carrier
         )
@@ -384,7 +384,7 @@ class Server:
         for name, carrier in self._carriers.items():
             running = asyncio.create_task(carrier.run(), name=f"carrier {name}")
             self._tasks.append(running)
-            checks[name if name == sandbox.NAME else f"carriers.{name}"] = partial(_lives, running)
+            checks[name if name == SandboxCarrier.name else f"carriers.{name}"] = partial(_lives, running)
         return checks
 
     def request_stop(self) -> None:

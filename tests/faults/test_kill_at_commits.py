@@ -16,7 +16,7 @@ FUNCTIONS = [
     "hand_over",
     "record_outcomes",
     "merge_receipts",
-    "add_text",
+    "add_texts",
     "receive_messages",
     "done_todos",
 ]

@@ -9,18 +9,19 @@ from structlog.testing import capture_logs
 
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import OutboxState
-from maskline.domain.sandbox import HandsetMessage, Todo
+from maskline.domain.sandbox import Todo
 from maskline.flows import restored
 from maskline.flows.restored import Restored, begin_anew
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.backup import MARK
-from maskline.store.sandbox import add_text, due_todos
+from maskline.store.sandbox import due_todos
 from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import UNCERTAIN, UNREACHABLE
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import receiving
 from tests.support.until import until
 
+ADD_TODO = "INSERT INTO sandbox_todo (due_at, sid, kind, payload) VALUES (?, ?, ?, ?)"
 RESEND = json.dumps({"on_uncertain": "resend"})
 
 
@@ -184,14 +185,9 @@ async def test_a_report_that_waits_for_its_message_still_does(house: House) -> N
 async def test_texts_that_the_sandbox_had_not_brought_are_not_brought(house: House) -> None:
     _, ann, _ = await house.pair()
     facts = {"id": "SM1", "from": ann.identifier, "to": ann.proxy_identifier, "body": "b", "media": []}
-    text = HandsetMessage(
-        "SM1", "SM1", ACCOUNT, "from_handset", ann.identifier, ann.proxy_identifier, "b", "[]", "sent", 1, 0
-    )
-    await house.store.write(add_text, text, Todo(0, "SM1", "text", json.dumps(facts)))
-    receipt = Todo(0, "SM2", "receipt", "{}")
-    await house.store.write(
-        add_text, HandsetMessage(*("SM2",) * 2, ACCOUNT, "", "", "", "", "[]", "", 1, 0), receipt
-    )
+    text, receipt = Todo(0, "SM1", "text", json.dumps(facts)), Todo(0, "SM2", "receipt", "{}")
+    added = [(todo.due_at, todo.sid, todo.kind, todo.payload) for todo in (text, receipt)]
+    await house.store.write(lambda tx: tx.executemany(ADD_TODO, added))
     assert await begin(house) == Restored(house.clock.now(), received=1)
     assert await house.store.read(due_todos, 9) == ([receipt], None)
     assert await house.rows("SELECT code, account_sid, service_sid FROM events") == [

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 
 from maskline.carriers.base import CarrierError, CarrierEvent, Inbound, Kind, Outgoing
 from maskline.carriers.sandbox import MOST_AT_ONCE, SandboxCarrier
+from maskline.domain.ids import NumberSid, ServiceSid
 from maskline.domain.model import SECOND
-from maskline.domain.sandbox import Abilities, HandsetMessage, Outcome, Todo
+from maskline.domain.sandbox import NAME, Abilities, HandsetMessage, Outcome, Todo
+from maskline.flows.numbers import new_number
 from maskline.mint import Mint
 from maskline.runtime import Server, StoreLedger
 from maskline.settings import Settings
 from maskline.store.engine import StoreUnavailable
+from maskline.store.numbers import insert_number
 from maskline.store.sandbox import set_abilities, set_script
 from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
@@ -26,7 +30,7 @@ from tests.support.private import logged
 from tests.support.server import Api
 from tests.support.until import turns, until
 
-PROXY, HANDSET = "+14152010001", "+12122010001"
+PROXY, HANDSET = "+14152990001", "+12122010001"
 KEYS, LOOK_UP = Abilities(carrier_keys=True), Abilities(look_up=True)
 
 
@@ -121,7 +125,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(store: SqliteStore, clock: FakeClock, mint: Mint) -> Desk:
+async def desk(store: SqliteStore, clock: FakeClock, mint: Mint) -> Desk:
+    number = new_number(NumberSid("PN1"), PROXY, ACCOUNT, NAME, clock.now())
+    await store.write(insert_number, replace(number, service_sid=ServiceSid("KS1")))
     return Desk(store, clock, mint)
 
 

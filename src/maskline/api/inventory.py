@@ -8,8 +8,7 @@ from maskline.api import v2010
 from maskline.api.context import Context
 from maskline.api.http import CARRIER, REPLAYED, Answer, Request
 from maskline.api.render import Json
-from maskline.carriers import sandbox
-from maskline.domain import problems
+from maskline.domain import problems, sandbox
 from maskline.domain.ids import instant_of
 from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.phone import identifier_key, parse_phone

@@ -8,8 +8,7 @@ from maskline.api.context import Context, sid_in_path
 from maskline.api.http import CARRIER, REPLAYED, Answer, Request
 from maskline.api.pages import answer_page
 from maskline.api.render import Json
-from maskline.carriers import sandbox
-from maskline.domain import problems
+from maskline.domain import problems, sandbox
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.problems import Problem

@@ -10,13 +10,11 @@ from maskline.api.context import Context
 from maskline.api.http import Answer, Request
 from maskline.api.pages import answer_page, parse_filters
 from maskline.api.render import render_date
-from maskline.carriers import sandbox
+from maskline.carriers.sandbox import SandboxCarrier
 from maskline.carriers.sandbox_calls import CallScript
 from maskline.domain import problems
 from maskline.domain.call import LONGEST_S
-from maskline.domain.channel import scheme_of
 from maskline.domain.media import MOST_MEDIA, read_type
-from maskline.domain.model import ProxyNumber
 from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import Abilities, CallAnswer, HandsetCall, HandsetMessage, Outcome
@@ -26,6 +24,7 @@ from maskline.store.engine import Tx
 from maskline.store.numbers import find_number
 from maskline.store.sandbox import (
     find_abilities,
+    is_reachable,
     list_handset_calls,
     list_handset_messages,
     set_abilities,
@@ -65,23 +64,6 @@ def _render_call(call: HandsetCall) -> dict[str, Any]:
     }
 
 
-def _reachable(tx: Tx, account_sid: str, number: str) -> bool:
-    """Whether this is a sandbox number in a pool of this account, or a channel sender of its own."""
-    return _own(tx, account_sid, number) is not None
-
-
-def _own(tx: Tx, account_sid: str, number: str) -> ProxyNumber | None:
-    found = find_number(tx, number)
-    if (
-        found is not None
-        and found.account_sid == account_sid
-        and (found.service_sid is not None or scheme_of(number) != "")
-        and found.carrier_account == sandbox.NAME
-    ):
-        return found
-    return None
-
-
 def _refuse_own(request: Request) -> None:
     """Raise 80701 if it is this server that asks: where a customer's address leads here, with the account's credentials
     in it, each call or text would make the next one, for ever.
@@ -93,7 +75,7 @@ def _refuse_own(request: Request) -> None:
 class Sandbox:
     """The handlers. The sandbox must be on."""
 
-    def __init__(self, context: Context, carrier: sandbox.SandboxCarrier) -> None:
+    def __init__(self, context: Context, carrier: SandboxCarrier) -> None:
         self._c = context
         self._carrier = carrier
 
@@ -112,9 +94,9 @@ class Sandbox:
                 problems.PARAMETER_INVALID,
                 "MediaContentType (one such as image/png for each MediaUrl, or none)",
             )
-        if not await self._c.store.read(_reachable, request.account_sid, to):
-            raise Problem(problems.NOT_FOUND)
         message = await self._carrier.text(request.account_sid, from_, to, body, media, types)
+        if message is None:
+            raise Problem(problems.NOT_FOUND)
         return Answer(_render(message), 201)
 
     async def list(self, request: Request) -> Answer:
@@ -152,8 +134,13 @@ class Sandbox:
             raise Problem(
                 problems.PARAMETER_INVALID, f"Digits (keys of a telephone, at most {MOST_DIGITS} times)"
             )
-        number = await self._c.store.read(_own, request.account_sid, to)
-        if number is None or number.service_sid is None or not number.voice:
+        number = await self._c.store.read(find_number, to)
+        if (
+            number is None
+            or not is_reachable(number, request.account_sid)
+            or number.service_sid is None
+            or not number.voice
+        ):
             raise Problem(problems.NOT_FOUND)
         call = await self._c.handsets.call(number.service_sid, script)
         return Answer(_render_call(call), 201)

@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from maskline.carriers import sandbox
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
 from maskline.carriers.plivo import PlivoCarrier
 from maskline.carriers.signalwire import SignalWireCarrier
@@ -17,6 +16,7 @@ from maskline.carriers.smpp.carrier import SmppCarrier
 from maskline.carriers.telnyx import TelnyxCarrier
 from maskline.carriers.twilio import TwilioCarrier
 from maskline.carriers.vonage import VonageCarrier
+from maskline.domain import sandbox
 from maskline.settings import SettingsError
 
 KINDS: dict[str, CarrierKind] = {

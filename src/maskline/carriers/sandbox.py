@@ -34,6 +34,7 @@ from maskline.domain.media import media_of
 from maskline.domain.model import SECOND
 from maskline.domain.sandbox import (
     BEHAVIOURS,
+    NAME,
     Abilities,
     Answer,
     Handed,
@@ -44,7 +45,6 @@ from maskline.domain.sandbox import (
 )
 from maskline.mint import Mint
 
-NAME = "sandbox"
 MOST_AT_ONCE = 256
 MOST_PARTS = 24
 """Of the longest text that a message may have (`domain.text`)."""
@@ -65,7 +65,7 @@ class Ledger(Protocol):
     """The sandbox's books. Every method has committed when it returns."""
 
     async def hand_over(self, item: HandOver) -> Handed: ...
-    async def add_text(self, message: HandsetMessage, todo: Todo) -> None: ...
+    async def add_text(self, message: HandsetMessage, todo: Todo) -> bool: ...
     async def abilities(self, account_sid: str) -> Abilities: ...
     async def find_taken(self, account_sid: str, reference: str) -> str | None: ...
     async def find_script(self, account_sid: str, number: str) -> Outcome | None: ...
@@ -133,9 +133,9 @@ class SandboxCarrier(Carrier):
 
     async def text(
         self, account_sid: str, from_: str, to: str, body: str, media: list[str], types: list[str]
-    ) -> HandsetMessage:
-        """A handset writes to a proxy number. Returns once the server has it for good. `types` is empty, or says of
-        each of the media what it is.
+    ) -> HandsetMessage | None:
+        """A handset writes to a proxy number. Returns once the server has it for good; None: there is no such number.
+        `types` is empty, or says of each of the media what it is.
 
         Raises whatever keeps it from being brought now; it is in the books then, and is brought later.
         """
@@ -158,7 +158,8 @@ class SandboxCarrier(Carrier):
         payload = json.dumps(facts)
         # Due a little later only: it is brought right here, and by `run` if this process dies meanwhile.
         todo = Todo(now + SECOND, sid, "text", payload)
-        await self._ledger.add_text(message, todo)
+        if not await self._ledger.add_text(message, todo):
+            return None
         for failure in await self._play([todo]):
             raise failure
         return message
@@ -182,12 +183,15 @@ class SandboxCarrier(Carrier):
                 _log.exception("sandbox.run_failed")
                 await self._clock.sleep(POLL_S)
 
-    async def _play(self, todos: list[Todo]) -> list[BaseException]:
+    async def _play(self, todos: list[Todo]) -> list[Exception]:
         """Bring these. What arrives is struck out, the rest is due again in a while; gives back what went wrong."""
-        results = await asyncio.gather(*(self._bring_one(todo) for todo in todos), return_exceptions=True)
+        if len(todos) == 1:
+            results = [await self._bring_one(todos[0])]
+        else:
+            results = await asyncio.gather(*map(self._bring_one, todos))
         brought: list[Todo] = []
         failed: list[Todo] = []
-        failures: list[BaseException] = []
+        failures: list[Exception] = []
         for todo, failure in zip(todos, results, strict=True):
             if failure is None:
                 brought.append(todo)
@@ -204,8 +208,12 @@ class SandboxCarrier(Carrier):
             await self._ledger.postpone(failed, self._clock.now() + AGAIN_S * SECOND)
         return failures
 
-    async def _bring_one(self, todo: Todo) -> None:
-        await self._bring(_event(todo))
+    async def _bring_one(self, todo: Todo) -> Exception | None:
+        try:
+            await self._bring(_event(todo))
+        except Exception as error:
+            return error
+        return None
 
 
 def _event(todo: Todo) -> CarrierEvent:

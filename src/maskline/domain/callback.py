@@ -20,10 +20,8 @@ START = 1
 
 CALLBACK_PREFIX = "CB"
 _TOKENS = hashlib.sha1(uuid.UUID("5b0c7bd2-7c5e-4f2c-9a63-0f5a2f3f6a11").bytes, usedforsecurity=False)
-_LEG = {
-    side: tuple(side + name for name in ("ParticipantSid", "ResourceSid", "ResourceStatus", "ResourceType", "ResourceUrl"))
-    for side in ("inbound", "outbound")
-}
+_OF_LEG = ("ParticipantSid", "ResourceSid", "ResourceStatus", "ResourceType", "ResourceUrl")
+_LEG = {side: tuple(side + name for name in _OF_LEG) for side in ("inbound", "outbound")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from maskline.domain.interaction import MessageStatus
 
 DELIVERED, UNDELIVERED = MessageStatus.DELIVERED, MessageStatus.UNDELIVERED
 
+NAME = "sandbox"
+"""Of its carrier account."""
+
 RECEIPT_DELAY_MS = 20
 """How long after a hand-over its receipt comes, so that it usually finds the answer to the send recorded."""
 LATE_DELAY_MS = 2000

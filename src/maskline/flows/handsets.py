@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from maskline.carriers.sandbox import NAME
 from maskline.carriers.sandbox_calls import CallScript, HandsetCalling
 from maskline.clock import Clock
-from maskline.domain.sandbox import HandsetCall
+from maskline.domain.sandbox import NAME, HandsetCall
 from maskline.domain.twiml import Verb
 from maskline.flows.call_relay import CallRelay
 from maskline.flows.calls import CallRequest, Calls

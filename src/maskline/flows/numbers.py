@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from enum import StrEnum
 
-from maskline.carriers import sandbox
 from maskline.carriers.base import Carrier, NotCarried
-from maskline.domain import problems
+from maskline.domain import problems, sandbox
 from maskline.domain.directory import CAN, Address
 from maskline.domain.ids import AccountSid, NumberSid
 from maskline.domain.model import Instant, NumberKind, ProxyNumber

@@ -5,6 +5,7 @@ Always read inside the transaction that decides by it, never from a cache.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from maskline.domain import problems
@@ -23,6 +24,7 @@ _COLUMNS = (
     "sid, phone_number, account_sid, carrier_account, service_sid, friendly_name, iso_country, calling_code,"
     " voice, sms, mms, is_reserved, in_use, participants, created_at, updated_at, gap_us"
 )
+_BY_NUMBER = f"SELECT {_COLUMNS} FROM numbers WHERE phone_number = ?"
 
 # Senders of channels are in no list of the API, are never chosen automatically and count against no limit.
 COUNTED = f"substr(sid, 1, 2) <> '{NumberKind.CHANNEL.value}'"
@@ -36,10 +38,14 @@ def _number(row: tuple[Any, ...]) -> ProxyNumber:
 
 def find_number(tx: Tx, phone_number: str) -> ProxyNumber | None:
     """The directory's row for an E.164 number."""
-    row = tx.execute(
-        f"SELECT {_COLUMNS} FROM numbers WHERE phone_number = :number", {"number": phone_number}
-    ).fetchone()
+    row = tx.execute(_BY_NUMBER, (phone_number,)).fetchone()
     return _number(row) if row else None
+
+
+def find_numbers(tx: Tx, phone_numbers: Sequence[str]) -> list[ProxyNumber | None]:
+    """The directory's row for each of these."""
+    rows = tx.find_each(_BY_NUMBER, [(number,) for number in phone_numbers])
+    return [_number(row) if row else None for row in rows]
 
 
 def find_number_by_sid(tx: Tx, sid: str) -> ProxyNumber | None:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
+from maskline.domain.channel import scheme_of
+from maskline.domain.model import ProxyNumber
 from maskline.domain.phone import identifier_key, mobile_form
 from maskline.domain.sandbox import (
     BEHAVIOURS,
+    NAME,
     REPEATED,
     Abilities,
     Answer,
@@ -24,6 +28,7 @@ from maskline.domain.sandbox import (
     Todo,
 )
 from maskline.store.engine import Turn, Tx, batched
+from maskline.store.numbers import find_numbers
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.waves import waves
 
@@ -40,6 +45,8 @@ ON CONFLICT (account_sid, reference) DO UPDATE SET handovers = sandbox_messages.
                 AND sandbox_messages.status NOT IN ('failed', 'lost') THEN sandbox_messages.status
                 ELSE excluded.status END"""
 
+_ADD_TEXT = f"INSERT INTO sandbox_messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FIELDS = attrgetter(*HandsetMessage.__slots__)
 _KNOWN = "SELECT sid, status FROM sandbox_messages WHERE account_sid = ? AND reference = ?"
 _SCRIPT = (
     "SELECT outcome, delay_ms, times_left FROM sandbox_behaviour WHERE account_sid = ? AND to_number = ?"
@@ -166,13 +173,27 @@ def set_abilities(tx: Tx, account_sid: str, abilities: Abilities) -> None:
     )
 
 
-def add_text(tx: Tx, message: HandsetMessage, todo: Todo) -> None:
-    """A handset has written; `todo` brings it to the server, now or after a restart."""
-    tx.execute(
-        f"INSERT INTO sandbox_messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        tuple(getattr(message, name) for name in HandsetMessage.__slots__),
+@batched(Turn.RECEIVE)
+def add_texts(tx: Tx, items: list[tuple[HandsetMessage, Todo]]) -> list[bool | Exception]:
+    """Handsets have written; each `Todo` brings a text to the server, now or after a restart. False: to nobody."""
+    numbers = find_numbers(tx, [text.to_number for text, _ in items])
+    reached = [
+        is_reachable(number, text.account_sid) for number, (text, _) in zip(numbers, items, strict=True)
+    ]
+    taken = [item for item, good in zip(items, reached, strict=True) if good]
+    tx.executemany(_ADD_TEXT, [_FIELDS(text) for text, _ in taken])
+    tx.executemany(_ADD_TODO, [(todo.due_at, todo.sid, todo.kind, todo.payload) for _, todo in taken])
+    return list(reached)
+
+
+def is_reachable(number: ProxyNumber | None, account_sid: str) -> bool:
+    """Whether handsets reach this one: a sandbox number in a pool of this account, or a channel sender of its own."""
+    return (
+        number is not None
+        and number.account_sid == account_sid
+        and (number.service_sid is not None or scheme_of(number.phone_number) != "")
+        and number.carrier_account == NAME
     )
-    tx.execute(_ADD_TODO, (todo.due_at, todo.sid, todo.kind, todo.payload))
 
 
 def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None]:
@@ -184,9 +205,11 @@ def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None]:
     return due, rows[len(due)][0] if len(rows) > len(due) else None
 
 
-def done_todos(tx: Tx, todos: list[Todo]) -> None:
+@batched(Turn.OUTCOME)
+def done_todos(tx: Tx, items: list[list[Todo]]) -> list[Exception | None]:
     """These have been brought and acknowledged."""
-    tx.executemany(_DROP_TODO, [(todo.due_at, todo.sid) for todo in todos])
+    tx.executemany(_DROP_TODO, list({(todo.due_at, todo.sid) for todos in items for todo in todos}))
+    return [None] * len(items)
 
 
 def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
