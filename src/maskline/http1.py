@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
         self._answer: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._status: int | None = None
         self.used = False
         self.idle_at = 0.0
@@ -81,7 +82,9 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._begin()
         self._until = min(ends_at, self._loop.time() + read_s)
-        self._timer = self._loop.call_at(self._until, self._look)
+        # One that an earlier request has left will do where it comes in time: it looks again.
+        if self._timer is None or self._timer.when() > self._until:
+            self._look_later()
         self._transport.write(request)
         try:
             return await answer
@@ -124,6 +127,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._gone(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._answer is None:
             return
         names = self._headers.keys()
@@ -178,10 +183,18 @@ class Connection(asyncio.Protocol):
             self._fail(Failure.BROKEN, "the answer is not HTTP")
 
     def _look(self) -> None:
+        self._timer = None
+        if self._answer is None:
+            return
         if self._loop.time() < self._until:
-            self._timer = self._loop.call_at(self._until, self._look)
+            self._look_later()
         else:
             self._fail(Failure.TIMEOUT, "took too long")
+
+    def _look_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._until, self._look)
 
     def _finish(self, *, keep: bool) -> None:
         answer, status = self._answer, self._status
@@ -193,7 +206,6 @@ class Connection(asyncio.Protocol):
             self._fail(error.kind, error.detail)
             return
         self._answer = None
-        self._timer.cancel()
         self.used = True
         if keep and not answer.cancelled():
             self._rest(self)
@@ -206,7 +218,6 @@ class Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is None:
             return
-        self._timer.cancel()
         self.drop()
         if not answer.done():
             answer.set_exception(HttpError(kind, detail, self._status))

@@ -9,10 +9,10 @@ has the table of what it can be scripted to do.
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import replace
 from typing import ClassVar, Protocol
 
+import msgspec
 import structlog
 
 from maskline.carriers.base import (
@@ -57,6 +57,8 @@ _FAILURES = {
     Answer.UNREACHABLE: Kind.UNREACHABLE,
     Answer.UNCERTAIN: Kind.UNCERTAIN,
 }
+
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder().decode
 
 _log = structlog.get_logger(__name__)
 
@@ -105,7 +107,7 @@ class SandboxCarrier(Carrier):
                 from_number=message.from_,
                 to_number=message.to,
                 body=message.body,
-                media=json.dumps(message.media),
+                media=_encode(message.media).decode(),
             )
         )
         if handed.report_at is not None and (self._wakes_at is None or handed.report_at < self._wakes_at):
@@ -149,13 +151,13 @@ class SandboxCarrier(Carrier):
             from_number=from_,
             to_number=to,
             body=body,
-            media=json.dumps(media),
+            media=_encode(media).decode(),
             status="sent",
             handovers=1,
             created_at=now,
         )
         facts = {"id": sid, "to": to, "from": from_, "body": body, "media": media, "media_types": types}
-        payload = json.dumps(facts)
+        payload = _encode(facts).decode()
         # Due a little later only: it is brought right here, and by `run` if this process dies meanwhile.
         todo = Todo(now + SECOND, sid, "text", payload)
         if not await self._ledger.add_text(message, todo):
@@ -217,7 +219,7 @@ class SandboxCarrier(Carrier):
 
 
 def _event(todo: Todo) -> CarrierEvent:
-    facts = json.loads(todo.payload)
+    facts = _decode(todo.payload)
     if todo.kind == "text":
         media = tuple(media_of(facts))
         return Inbound(NAME, facts["id"], facts["to"], facts["from"], facts["body"], media)

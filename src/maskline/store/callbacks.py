@@ -6,10 +6,11 @@ again by hand (`dead_letters`) or its Interaction goes.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import msgspec
 
 from maskline.domain import problems
 from maskline.domain.callback import Told
@@ -26,6 +27,8 @@ from maskline.store.outbox import among, finish, finish_all
 from maskline.store.telling import wants_of
 
 TOPIC = "callback"
+
+_decode = msgspec.json.Decoder().decode
 
 _WHOM = """
 SELECT v.callback_url, a.token_sealed, v.settings FROM services v
@@ -106,7 +109,7 @@ def _take(tx: Tx, service_sid: str, most: int) -> list[Callback | None]:
                 interaction=make_interaction(interaction),
                 url=url,
                 token_sealed=token_sealed,
-                told=Told(*json.loads(payload)),
+                told=Told(*_decode(payload)),
                 bodies=bodies,
             )
         )

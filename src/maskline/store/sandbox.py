@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from maskline.domain.channel import scheme_of
 from maskline.domain.model import ProxyNumber
 from maskline.domain.phone import identifier_key, mobile_form
@@ -31,6 +33,8 @@ from maskline.store.engine import Turn, Tx, batched
 from maskline.store.numbers import find_numbers
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.waves import waves
+
+_encode = msgspec.json.Encoder().encode
 
 _COLUMNS = "reference, sid, account_sid, direction, from_number, to_number, body, media, status, handovers, created_at"
 
@@ -96,7 +100,8 @@ def _hand_over(tx: Tx, items: list[HandOver]) -> list[Handed]:
             report_delay_ms = delay_ms
         reports = []
         for i, status in enumerate(behaviour.reports):
-            payload = json.dumps({"number": item.from_number, "carrier_id": item.sid, "status": int(status)})
+            facts = {"number": item.from_number, "carrier_id": item.sid, "status": int(status)}
+            payload = _encode(facts).decode()
             reports.append(Todo(tx.now + report_delay_ms * 1000, f"{item.sid}{i}", "receipt", payload))
         todos += reports
         early = () if report_delay_ms else tuple(reports)

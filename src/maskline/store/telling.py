@@ -5,9 +5,10 @@ A callback is an outbox row of the topic `callback`; `callbacks` sends it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from maskline.domain.callback import Told, callback_sid
 from maskline.domain.model import SECOND, OutboxState
@@ -17,6 +18,8 @@ from maskline.domain.service_settings import bodies_kept, pair_limit
 from maskline.store.engine import Tx, Wake, Wants
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
+
+_encode = msgspec.json.Encoder().encode
 
 _INSERT = """
 INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
@@ -66,7 +69,7 @@ def new_callback(
         session_sid,
         interaction_sid,
         callback_sid(interaction_sid, rank),
-        json.dumps([told.inbound, told.outbound, told.at], separators=(",", ":")),
+        _encode((told.inbound, told.outbound, told.at)).decode(),
     )
 
 
