@@ -59,8 +59,10 @@ def receiver() -> Iterator[str]:
     with subprocess.Popen(command, cwd=servers.ROOT, stdout=subprocess.PIPE, text=True) as process:
         os.sched_setaffinity(process.pid, {machine.LOAD_CORE})
         assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}/told"
-        process.kill()
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/told"
+        finally:
+            process.kill()  # or whatever went wrong would wait for it for ever
 
 
 def dead_url() -> str:
