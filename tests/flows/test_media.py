@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
@@ -232,6 +233,17 @@ async def test_the_largest_comes_through_and_one_byte_more_does_not(web: House) 
         assert len((await web.relay.fetch(link_to(web, peer.url))).content) == MOST_BYTES
     async with Peer(origin(body=b"x" * (MOST_BYTES + 1))) as peer:
         assert (await refusal(web, link_to(web, peer.url))).code is problems.MEDIUM_UNAVAILABLE
+
+
+async def test_what_its_carrier_keeps_shut_is_opened_by_the_carrier(web: House) -> None:
+    async with Peer(origin()) as peer:
+        web.carrier.shut = peer.url
+        web.carrier.key = peer.url.replace("http://", "http://user:p%40ss@")
+        await web.relay.fetch(link_to(web, f"{peer.url}/cat.jpg"))
+        await web.relay.fetch(link_to(web, peer.url.replace("127.0.0.1", "localhost")))
+    login = base64.b64encode(b"user:p@ss").decode()
+    said = [request.headers.get("authorization") for request in peer.requests]
+    assert said == [f"Basic {login}", None]
 
 
 async def test_a_link_into_our_own_network_leads_nowhere(web: House) -> None:

@@ -49,6 +49,8 @@ class ScriptedCarrier(Carrier):
         self.delivered: list[Outgoing] = []
         """Those that it took, in the order in which it took them."""
         self.asked: list[Outgoing] = []
+        self.shut = self.key = ""
+        """How the addresses of media begin that it opens, and how they begin then."""
         self.in_flight = 0
         self.most_in_flight = 0
         self.gates: list[Gate] = []
@@ -93,6 +95,9 @@ class ScriptedCarrier(Carrier):
     def id_of(message_sid: str) -> str:
         """The carrier's own id of a message that it takes."""
         return f"their-{message_sid}"
+
+    def fetchable(self, url: str) -> str:
+        return url.replace(self.shut, self.key) if self.shut else url
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         if self.broken is not None:

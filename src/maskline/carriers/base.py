@@ -293,6 +293,10 @@ class Carrier(Protocol):
         """
         return ()
 
+    def fetchable(self, url: str) -> str:
+        """The address by which a medium is fetched that it has brought: with its credentials, where it wants them."""
+        return url
+
     async def run(self) -> None:
         """Keep up what the account needs for as long as the server lives, a connection for example, until cancelled."""
         return

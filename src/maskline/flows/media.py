@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
 
+from maskline.carriers.base import Carrier
 from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.http import HttpError
@@ -49,12 +51,17 @@ class Fetched:
 
 
 class MediaRelay:
-    """Makes links, and fetches what they stand for. `public_url` is what they begin with."""
+    """Makes links, and fetches what they stand for. `public_url` is what they begin with; `carriers` know what opens
+    what they have brought.
+    """
 
-    def __init__(self, clock: Clock, vault: Vault, http: HttpClient, public_url: str) -> None:
+    def __init__(
+        self, clock: Clock, vault: Vault, http: HttpClient, public_url: str, carriers: Iterable[Carrier] = ()
+    ) -> None:
         self._clock = clock
         self._vault = vault
         self._http = http
+        self._carriers = tuple(carriers)
         self._root = f"{public_url.rstrip('/')}/media/"
         self._under_way: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
@@ -92,8 +99,11 @@ class MediaRelay:
         self._unread -= Counter({fetched.account_sid: len(fetched.content)})
 
     async def _fetch(self, account_sid: str, medium: Medium) -> Fetched:
+        url = medium.url
+        for carrier in self._carriers:
+            url = carrier.fetchable(url)
         try:
-            answer = await self._http.fetch(medium.url, most_bytes=MOST_BYTES, total_s=DEADLINE_S)
+            answer = await self._http.fetch(url, most_bytes=MOST_BYTES, total_s=DEADLINE_S)
         except HttpError as error:
             raise _unavailable(error.kind.value) from None
         if answer.status != 200:
