@@ -31,6 +31,18 @@ def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
         request(body).json()
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"[1]", b"[{}, []]", b"[{}", b"[" * 100_000])
+def test_a_body_that_is_no_list_of_objects_is_refused(body: bytes) -> None:
+    with pytest.raises(Unreadable, match="no JSON list of objects"):
+        request(body).json_list()
+
+
+def test_a_list_of_objects_is_read() -> None:
+    assert request(b'[{"a": 1}, {}]').json_list() == [{"a": 1}, {}]
+    with pytest.raises(Unreadable, match=r"U\+0000"):
+        request(b'[{"a": "\\u0000"}]').json_list()
+
+
 @pytest.mark.parametrize(
     "body", [b'{"a": "x\\u0000y"}', b'{"a": ["\\u0000"]}', b'{"a": {"b": [{"c": "\\u0000"}]}}']
 )

@@ -90,12 +90,24 @@ class WebRequest:
 
     def json(self) -> dict[str, Any]:
         """A body that is a JSON object. Raises Unreadable."""
+        content = self._json()
+        if not isinstance(content, dict):
+            raise Unreadable("the body is no JSON object")
+        return content
+
+    def json_list(self) -> list[dict[str, Any]]:
+        """A body that is a JSON list of objects. Raises Unreadable."""
+        content = self._json()
+        if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
+            raise Unreadable("the body is no JSON list of objects")
+        return content
+
+    def _json(self) -> Any:
+        """What a body says in JSON; None if it is none. Raises Unreadable."""
         try:
             content = msgspec.json.decode(self.body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            content = None
-        if not isinstance(content, dict):
-            raise Unreadable("the body is no JSON object")
+            return None
         if b"\\u0000" in self.body and _holds_nul(content):
             raise Unreadable(_NUL)
         return content
