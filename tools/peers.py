@@ -13,6 +13,7 @@ CLIENTS = [
         "python-telnyx",
         "python-plivo",
         "python-vonage",
+        "python-bandwidth",
         "python-patroni",
         "node-6",
         "node-4",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from maskline.carriers.bandwidth import BandwidthCarrier, BandwidthOptions
 from maskline.carriers.base import Capabilities, Carrier, CarrierEvent, CarrierKind, Means, Options, Outgoing
 from maskline.carriers.plivo import PlivoCarrier, PlivoOptions
 from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
@@ -16,7 +17,7 @@ from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.carriers.vonage import VonageCarrier, VonageOptions
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
-from tests.support import vonage_api
+from tests.support import bandwidth_api, vonage_api
 from tests.support.clock import FakeClock
 from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
 from tests.support.telnyx_api import API_KEY, APPLICATION, PROFILE, PUBLIC_KEY, TelnyxApi
@@ -141,10 +142,19 @@ def vonage(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, vonage_api.VonageApi(clock, OURS), VonageCarrier, options, opted_out=None)
 
 
+def bandwidth(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return BandwidthOptions(**bandwidth_api.options(url))
+
+    vendor = bandwidth_api.BandwidthApi(clock, OURS, hooks=URL)
+    return _at_work(clock, vendor, BandwidthCarrier, options, opted_out=None, lists_texts=False)
+
+
 OVER_HTTP: dict[str, Open] = {
     "twilio": twilio,
     "signalwire": signalwire,
     "telnyx": telnyx,
     "plivo": plivo,
     "vonage": vonage,
+    "bandwidth": bandwidth,
 }

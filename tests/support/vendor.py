@@ -62,7 +62,7 @@ class Vendor:
         self._peer = Peer(self._behave)
 
     def answer(self, request: Request) -> tuple[int, Any]:
-        """Carry a request out. The status, and the JSON."""
+        """Carry a request out. The status, and the JSON, or bytes that are something else."""
         raise NotImplementedError
 
     def error(self, status: int) -> Any:
@@ -136,7 +136,9 @@ class Vendor:
 
 
 async def _say(talk: Talk, status: int, content: Any, retry_after: str = "") -> None:
-    body = json.dumps(content).encode()
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    is_json = not isinstance(content, bytes)
+    body = json.dumps(content).encode() if is_json else content
+    kind = "application/json" if is_json else "application/octet-stream"
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
     head += f"Retry-After: {retry_after}\r\n" if retry_after else ""
     await talk.say(head.encode() + b"\r\n" + body)

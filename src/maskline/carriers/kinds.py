@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from maskline.carriers.bandwidth import BandwidthCarrier
 from maskline.carriers.base import Capabilities, Carrier, CarrierKind, Means, Options
 from maskline.carriers.plivo import PlivoCarrier
 from maskline.carriers.signalwire import SignalWireCarrier
@@ -25,6 +26,7 @@ KINDS: dict[str, CarrierKind] = {
     "telnyx": TelnyxCarrier,
     "vonage": VonageCarrier,
     "plivo": PlivoCarrier,
+    "bandwidth": BandwidthCarrier,
     "smpp": SmppCarrier,
 }
 

@@ -58,6 +58,18 @@ class Api:
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """The JSON of a 2xx answer; empty where there is none that can be read. Raises CarrierError."""
+        return _read(await self.fetch(method, url, now, body=body, headers=headers))
+
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        now: Instant,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """What a 2xx answer says. Raises CarrierError."""
         try:
             answer = await self._http.request(
                 method, url, body=body, headers={**self._headers, **(headers or {})}, within_s=WITHIN_S
@@ -67,10 +79,9 @@ class Api:
                 kind = Kind.UNREACHABLE if error.kind in _NOT_SENT else Kind.UNCERTAIN
                 raise CarrierError(kind, str(error)) from None
             answer = Answer(error.status, "", b"")  # the head says enough
-        content = _read(answer.body)
         if 200 <= answer.status < 300:
-            return content
-        raise self._error(answer, self._code_of(content), now)
+            return answer.body
+        raise self._error(answer, self._code_of(_read(answer.body)), now)
 
     def _error(self, answer: Answer, code: Any, now: Instant) -> CarrierError:
         detail = f"status {answer.status}" + (f", code {code}" if str(code).isdecimal() else "")

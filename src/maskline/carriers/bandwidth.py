@@ -1,0 +1,315 @@
+"""Bandwidth: messages with media, over the Messaging API (v2).
+
+    POST {base}/users/9900000/messages        Basic user:password
+      {"applicationId": "93de2206-…", "from": "+14155550100", "to": ["+12125550177"], "text": "hi", "tag": "SM…"}
+    202 {"id": "1589228074636lm4k2je7j7jklbn2", …}        400 {"type": "request-validation", "description": "…"}
+    POST …/carriers/north/message        Basic callback_user:callback_password
+      [{"type": "message-received", "to": "+14155550100",
+        "message": {"id": "14762…", "from": "+12125550177", "text": "hi", "media": ["https://messaging.bandwidth.com/…"]}}]
+    POST …/carriers/north/message        [{"type": "message-failed", "errorCode": 4432, "message": {"tag": "SM…", …}}]
+
+Whatever an application brings comes to one address, and shows the name and the password that were set with it. A tag
+that goes with a message comes back with its receipts: it is our own SID. Media are fetched with the API's credentials.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import Meta
+
+from maskline.carriers.base import (
+    Accepted,
+    Capabilities,
+    Carrier,
+    CarrierError,
+    CarrierEvent,
+    Checked,
+    Inbound,
+    Kind,
+    Means,
+    Options,
+    Outgoing,
+    Report,
+)
+from maskline.carriers.checks import check_account
+from maskline.carriers.rest import Api, made_within
+from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
+from maskline.carriers.webhooks import (
+    CallAsked,
+    NotSigned,
+    Unreadable,
+    WebAnswer,
+    WebRequest,
+    required_at,
+    text_at,
+)
+from maskline.domain import markup
+from maskline.domain.interaction import MessageStatus
+from maskline.domain.media import Medium
+from maskline.domain.model import SECOND, Instant
+from maskline.domain.twiml import Verb, render_twiml
+
+# What its errors' types say of a message; the others go by their status (https://dev.bandwidth.com, messaging errors).
+KINDS: Mapping[Any, Kind] = {
+    "unauthorized": Kind.MISCONFIGURED,  # the credentials are refused,
+    "forbidden": Kind.MISCONFIGURED,  # or may not send messages,
+    "Not Found": Kind.MISCONFIGURED,  # or there is no such account
+}
+
+# Its events about a message that was sent. Whatever it says of one, it has it.
+STATUSES: Mapping[str, MessageStatus] = {
+    "message-sending": MessageStatus.SENT,
+    "message-sent": MessageStatus.SENT,
+    "message-delivered": MessageStatus.DELIVERED,
+    "message-read": MessageStatus.DELIVERED,
+    "message-failed": MessageStatus.FAILED,
+}
+
+OPTED_OUT = {4475, 4775}
+"""The codes of a failure because the recipient has opted out, at Bandwidth or at their carrier."""
+NO_RECEIPT = 9902
+"""The code of a failure that is none: no receipt has come in time."""
+
+PAGE = 100
+_ADDRESSES = {"CallbackUrl", "MsgCallbackUrl", "InboundCallbackUrl", "StatusCallbackUrl"}
+"""What an application may call the address of its messages."""
+
+
+class BandwidthOptions(Options, frozen=True):
+    """What the settings say of an account."""
+
+    account_id: Annotated[str, Meta(pattern="^[0-9]+$", description="The account's id, such as 9900000.")]
+    username: Annotated[str, Meta(pattern="^[^:]+$", description="An API user with the role messaging.")]
+    password: Annotated[str, Meta(min_length=1, description="Its password.")]
+    application_id: Annotated[
+        str, Meta(pattern="^[0-9a-f-]{36}$", description="The messaging application of the numbers.")
+    ]
+    callback_user: Annotated[
+        str, Meta(pattern="^[^:]+$", description="The name that the application's callbacks show.")
+    ]
+    callback_password: Annotated[str, Meta(min_length=12, description="Their password.")]
+    base_url: Annotated[
+        str, Meta(pattern="^https?://[!-~]+$", description="Where its API of messages is.")
+    ] = "https://messaging.bandwidth.com/api/v2"
+    dashboard_url: Annotated[
+        str, Meta(pattern="^https?://[!-~]+$", description="Where its API of accounts is.")
+    ] = "https://dashboard.bandwidth.com/api"
+
+
+class BandwidthCarrier(Carrier):
+    """One account."""
+
+    options: ClassVar[type[Options]] = BandwidthOptions
+    can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
+    reads_twiml: ClassVar[bool] = False
+
+    def __init__(self, name: str, options: BandwidthOptions, means: Means) -> None:
+        self.name = name
+        self._clock = means.clock
+        self._url = means.url
+        self._application = options.application_id
+        self._user_url = f"{options.base_url.rstrip('/')}/users/{options.account_id}"
+        self._account_url = f"{options.dashboard_url.rstrip('/')}/accounts/{options.account_id}"
+        self._userinfo = f"{quote(options.username, '')}:{quote(options.password, '')}"
+        self._callback_user = options.callback_user
+        self._callback = _basic(options.callback_user, options.callback_password)
+        login = _basic(options.username, options.password)
+        self._api = Api(means.http, KINDS, _code_of, {"Authorization": login})
+
+    async def capabilities(self, account_sid: str) -> Capabilities:
+        return self.can
+
+    async def send(self, message: Outgoing) -> Accepted:
+        said: dict[str, Any] = {
+            "applicationId": self._application,
+            "from": message.from_,
+            "to": [message.to],
+            "tag": message.sid,
+        }
+        if message.body:
+            said["text"] = message.body
+        if message.media:
+            said["media"] = message.media
+        made = await self._api.ask(
+            "POST",
+            f"{self._user_url}/messages",
+            self._clock.now(),
+            body=msgspec.json.encode(said),
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+        )
+        return Accepted(text_at(made, "id") or None)
+
+    async def look_up(self, message: Outgoing) -> Sequence[str]:
+        earliest, latest = made_within(message)
+        numbers = {"sourceTn": message.from_, "destinationTn": message.to, "messageDirection": "OUTBOUND"}
+        found = await self._list(
+            {**numbers, "fromDateTime": _date(earliest), "toDateTime": _date(latest), "limit": PAGE}
+        )
+        # It does not show what a message says: whose else it may be is told by what other messages have.
+        return [
+            id_
+            for one in found
+            if (id_ := text_at(one, "messageId"))
+            and all(text_at(one, name) == value for name, value in numbers.items())
+            and earliest <= _instant(text_at(one, "receiveTime")) <= latest
+        ]
+
+    async def _list(self, query: Mapping[str, Any]) -> list[Any]:
+        content = await self._api.ask(
+            "GET", f"{self._user_url}/messages?{urlencode(query)}", self._clock.now()
+        )
+        found = content.get("messages")
+        if not isinstance(found, list):
+            raise CarrierError(Kind.UNCERTAIN, "the list of messages cannot be read")
+        return found
+
+    def fetchable(self, url: str) -> str:
+        scheme, _, rest = self._user_url.partition("://")
+        shut = f"{self._user_url}/media/"
+        return f"{scheme}://{self._userinfo}@{rest}/media/{url[len(shut) :]}" if url.startswith(shut) else url
+
+    # What it brings
+
+    def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
+        match request.what:
+            case ("message",):
+                self._check(request)
+                return list(self._read(request.json_list()))
+            case _:
+                return None
+
+    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+        return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
+
+    def _check(self, request: WebRequest) -> None:
+        """Raise NotSigned unless a request shows the application's name and password."""
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(self._callback.encode(), given.encode("utf-8", "replace")):
+            raise NotSigned(f"Authorization {'does not fit' if given else 'is missing'}", _said_to(request))
+
+    def _read(self, events: Sequence[Mapping[str, Any]]) -> Iterator[CarrierEvent]:
+        for event in events:
+            kind = text_at(event, "type")
+            if kind == "message-received":
+                yield self._read_message(event)
+            elif (status := STATUSES.get(kind)) is not None:
+                yield self._read_report(event, status)
+
+    def _read_message(self, event: Mapping[str, Any]) -> Inbound:
+        said = event.get("message")
+        media = said.get("media") if isinstance(said, dict) else None
+        return Inbound(
+            carrier_account=self.name,
+            carrier_id=required_at(event, "message", "id", most=MOST_SID),
+            to=required_at(event, "to", most=MOST_NUMBER),
+            from_=required_at(event, "message", "from", most=MOST_NUMBER),
+            body=text_at(event, "message", "text"),
+            media=tuple(Medium(url) for url in media or () if isinstance(url, str) and url),
+        )
+
+    def _read_report(self, event: Mapping[str, Any], status: MessageStatus) -> Report:
+        code = event.get("errorCode")
+        code = code if isinstance(code, int) else 0
+        if status is MessageStatus.FAILED:
+            status = _status_of(code)
+        return Report(
+            carrier_account=self.name,
+            number=required_at(event, "message", "from", most=MOST_NUMBER),
+            carrier_id=required_at(event, "message", "id", most=MOST_SID),
+            status=status,
+            sid=text_at(event, "message", "tag"),
+            opted_out=code in OPTED_OUT,
+        )
+
+    # What the doctor hears
+
+    async def check(self, numbers: Sequence[str]) -> list[Checked]:
+        async def objection() -> Checked | None:
+            await self._list({"messageDirection": "INBOUND", "limit": 1})
+            return None
+
+        async def strays(_: str) -> Sequence[str]:
+            return ()
+
+        found = await check_account(self.name, "Bandwidth", self._url, objection, [], strays)
+        if all(one.remedy is None for one in found):
+            found += await self._check_application(self._application, f"{self._url}/message", _ADDRESSES)
+        return found
+
+    async def _check_application(self, id_: str, ours: str, names: set[str]) -> list[Checked]:
+        """What is wrong with an application, if anything is."""
+        try:
+            content = await self._api.fetch(
+                "GET", f"{self._account_url}/applications/{id_}", self._clock.now()
+            )
+            fields = _fields(markup.parse_xml(content, "application/xml"))
+        except CarrierError as error:
+            said = f"its application cannot be looked up: {error.kind.value} ({error.detail})"
+            return [Checked(said, "give the API user the role configuration, or look for yourself")]
+        except markup.Unreadable:
+            return [Checked("its application cannot be read", "look for yourself")]
+        remedy = f"set it at Bandwidth to {ours}, with callback_user and callback_password"
+        wrong = sorted(name for name in names if name in fields and fields[name] != ours)
+        if wrong or not names & fields.keys():
+            return [
+                Checked(
+                    f"its application does not bring its traffic to {ours} ({', '.join(wrong) or 'none'})",
+                    remedy,
+                )
+            ]
+        if fields.get("UserId") != self._callback_user:
+            return [Checked("its application's callbacks show another name than callback_user", remedy)]
+        return []
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _code_of(content: Mapping[str, Any]) -> str:
+    """The type of an error; where there is no such thing, the name of its status."""
+    return text_at(content, "type") or text_at(content, "error")
+
+
+def _status_of(code: int) -> MessageStatus:
+    """How far a message got that failed: what a carrier has reported, it had been given."""
+    if code == NO_RECEIPT:
+        return MessageStatus.SENT
+    by_carrier = code // 100 in (47, 56) or code // 1000 == 9
+    return MessageStatus.UNDELIVERED if by_carrier else MessageStatus.FAILED
+
+
+def _said_to(request: WebRequest) -> str:
+    try:
+        return text_at(request.json_list(), 0, "to")
+    except Unreadable:
+        return ""
+
+
+def _fields(element: markup.Element) -> dict[str, str]:
+    """The texts of a document by the names of their elements."""
+    found = {element.name: element.text}
+    for child in element.children:
+        found |= _fields(child)
+    return found
+
+
+def _date(instant: Instant) -> str:
+    at = dt.datetime.fromtimestamp(instant / SECOND, dt.UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
+
+
+def _instant(date: str) -> Instant:
+    """A date such as `2020-04-07T14:03:07.000Z`; what is none was never."""
+    try:
+        at = dt.datetime.fromisoformat(date)
+    except ValueError:
+        return Instant(0)
+    return Instant(int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * SECOND))

@@ -1,0 +1,345 @@
+"""An account at Bandwidth: what is its own. The rest is in the suites that all carriers over HTTP pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskline.api.wire import Exchange
+from maskline.carriers.base import CarrierError, Kind
+from maskline.carriers.kinds import read_accounts
+from maskline.domain.interaction import MessageStatus
+from maskline.settings import SettingsError
+from tests.carriers.benches import OURS, URL, Bench, bandwidth, outgoing
+from tests.carriers.world import NUMBERS, World
+from tests.support.bandwidth_api import APPLICATION, CALLBACK_USER, BandwidthApi, basic, options
+from tests.support.clock import FakeClock
+from tests.support.inside import Inside, _answer
+from tests.support.peer import Request
+from tests.support.until import until
+from tests.support.vendor import Taken, Trouble
+
+HOOKS = "http://inside.test/carriers/north"
+
+
+@pytest.fixture
+async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        north = await stack.enter_async_context(BandwidthApi(clock, *NUMBERS, hooks=HOOKS))
+        accounts = {"north": {"kind": "bandwidth", **options(north.url)}}
+        inside = await stack.enter_async_context(
+            Inside(tmp_path / "data", clock, carriers=accounts, sandbox=False)
+        )
+        world = World(inside, north)
+        await world.meet()
+        yield world
+
+
+async def test_a_masked_conversation(world: World) -> None:
+    assert (await world.bring(world.text(world.ann, "Käse & 🍕 = 50 %+"))).status == 200
+    (first,) = await world.sent(1)
+    assert (first.from_, first.to, first.body) == (NUMBERS[1], world.ben["identifier"], "Käse & 🍕 = 50 %+")
+    pictures = [f"{world.north.url}/api/v2/users/9900000/media/{i}/cat.png" for i in (1, 2)]
+    await world.bring(world.text(world.ben, "look", *pictures))
+    _, second = await world.sent(2)
+    assert (second.from_, second.to, second.body) == (NUMBERS[0], world.ann["identifier"], "look")
+    assert all(link.startswith(f"{world.inside.url}/media/") for link in second.media)
+    for word in ("delivered", "sending"):
+        assert (await world.bring(world.north.report(first, word))).status == 200
+    assert await world.legs() == [(70, 70), (70, 40)]
+    assert await world.events() == []
+
+
+async def test_media_are_fetched_with_the_account_s_credentials(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = BandwidthApi.answer
+
+    def serve(self: BandwidthApi, request: Request) -> tuple[int, Any]:
+        status, content = answer(self, request)
+        return (200, b"meow") if "/media/" in request.target and status != 401 else (status, content)
+
+    monkeypatch.setattr(BandwidthApi, "answer", serve)
+    shut = f"{world.north.url}/api/v2/users/9900000/media/1/cat.png"
+    await world.bring(world.text(world.ann, "look", shut))
+    (taken,) = await world.sent(1)
+    exchange = Exchange(None)
+    exchange.method, exchange.path = "GET", taken.media[0].removeprefix(world.inside.url)
+    reply = await _answer(world.inside._app, exchange)
+    assert (reply.status, reply.raw, reply.headers["content-type"]) == (200, b"meow", "image/png")
+    said = await world.inside.rows("SELECT data FROM interactions UNION ALL SELECT payload FROM outbox")
+    assert "p@ss" not in str(said) and "p%40ss" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "status"),
+    [
+        ("sending", None, MessageStatus.SENT),
+        ("sent", None, MessageStatus.SENT),
+        ("delivered", None, MessageStatus.DELIVERED),
+        ("read", None, MessageStatus.DELIVERED),
+        ("failed", None, MessageStatus.FAILED),
+        ("failed", 4432, MessageStatus.FAILED),
+        ("failed", 5100, MessageStatus.FAILED),
+        ("failed", 4720, MessageStatus.UNDELIVERED),
+        ("failed", 5620, MessageStatus.UNDELIVERED),
+        ("failed", 9999, MessageStatus.UNDELIVERED),
+        ("failed", 9902, MessageStatus.SENT),  # no receipt has come
+        ("no-such-word", None, MessageStatus.SENT),
+    ],
+)
+async def test_every_word_of_a_report_is_known(
+    world: World, word: str, code: int | None, status: MessageStatus
+) -> None:
+    await world.bring(world.text(world.ann, "hi"))
+    (taken,) = await world.sent(1)
+    assert (await world.bring(world.north.report(taken, word, code))).status == 200
+    assert await world.legs() == [(70, int(status))]
+
+
+@pytest.mark.parametrize("code", [4475, 4775])
+async def test_who_has_opted_out_at_bandwidth_has_opted_out(world: World, code: int) -> None:
+    await world.bring(world.text(world.ann, "hi there"))
+    (taken,) = await world.sent(1)
+    await world.bring(world.north.report(taken, "failed", code))
+    assert [code for code, _ in await world.events()] == [21610]
+    optouts = await world.inside.get(f"/v1/Services/{world.service['sid']}/OptOuts")
+    assert [one["identifier"] for one in optouts["opt_outs"]] == [world.ben["identifier"]]
+
+
+async def test_a_message_whose_answer_was_lost_is_settled_by_its_report(world: World) -> None:
+    world.north.then(Trouble.TAKES_AND_DROPS)
+    await world.bring(world.text(world.ann, "hi"))
+    (taken,) = await world.sent(1)
+    assert await world.legs() == [(70, 10)]
+    await world.bring(world.north.report(taken, "delivered"))
+    assert await world.legs() == [(70, 70)]
+
+
+async def test_a_message_whose_answer_was_lost_is_found_beside_the_one_before(world: World) -> None:
+    await world.bring(world.text(world.ann, "heard of"))
+    await world.sent(1)
+    world.north.then(Trouble.TAKES_AND_FAILS)
+    await world.bring(world.text(world.ann, "not heard of"))
+    await world.sent(2)
+    await world.inside.quiet()
+    world.inside.clock.advance(1)
+    await until(lambda: world.north.requests[-1].method == "GET")
+    await world.recorded()
+    ids = await world.inside.rows("SELECT carrier_id FROM interactions ORDER BY sid")
+    assert ids == [(f"north/{taken.id}",) for taken in world.north.taken]
+
+
+async def test_of_what_comes_together_each_is_brought_whatever_becomes_of_the_others(world: World) -> None:
+    ann = world.ann["identifier"]
+    events = [
+        world.north.received(ann, "+14155550199", "for nobody"),
+        world.north.received(ann, NUMBERS[0], "for ben"),
+        {"type": "something-new"},
+    ]
+    hook = world.north.say(f"{HOOKS}/message", events)
+    for _ in range(2):
+        assert (await world.bring(hook)).status == 404
+    assert [taken.body for taken in await world.sent(1)] == ["for ben"]
+    assert (await world.bring(world.north.say(f"{HOOKS}/message", events[1:]))).status == 200
+    assert len(await world.legs()) == 1
+
+
+# Who shows the password
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (None, "is missing"),
+        ("", "is missing"),
+        ("é", "does not fit"),
+        (basic(CALLBACK_USER, "another"), "does not fit"),
+        (basic("another", "e5" * 12), "does not fit"),
+        (basic(CALLBACK_USER, "e5" * 12)[:-1], "does not fit"),
+    ],
+)
+async def test_who_does_not_know_the_password_is_refused(world: World, shown: str | None, said: str) -> None:
+    url, body, headers = world.text(world.ann, "forged")
+    headers = (
+        {**headers, "Authorization": shown} if shown is not None else {"Content-Type": "application/json"}
+    )
+    reply = await world.bring((url, body, headers))
+    assert (reply.status, reply.json["code"]) == (403, 20403)
+    ((code, message),) = await world.events()
+    assert code == 20403 and f"Authorization {said}, at {url}" in message
+    assert await world.legs() == []
+
+
+@pytest.mark.parametrize("missing", ["callback_user", "callback_password"])
+def test_without_a_password_there_is_no_account(missing: str) -> None:
+    said = options("https://x.test")
+    del said[missing]
+    with pytest.raises(SettingsError, match=missing):
+        read_accounts({"north": {"kind": "bandwidth", **said}})
+    with pytest.raises(SettingsError, match="callback_password"):
+        read_accounts(
+            {"north": {"kind": "bandwidth", **options("https://x.test"), "callback_password": "short"}}
+        )
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"to": ""}, "to is required"),
+        ({"to": ["+1"]}, "to is required"),
+        ({"to": "1" * 192}, "to (at most 191"),
+        ({"message": None}, "message.id is required"),
+        ({"message": {"id": "1"}}, "message.from is required"),
+        ({"message": {"id": "1" * 192, "from": "+1"}}, "message.id (at most 191"),
+        ({"message": {"id": "1", "from": "+1", "text": "a\0b"}}, "U+0000"),
+        ({"type": "message-failed", "errorCode": [4475], "message": {"id": "1"}}, "message.from is required"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(world: World, change: dict[str, Any], named: str) -> None:
+    event = {**world.north.received("+12125550170", NUMBERS[0], "hi"), **change}
+    reply = await world.bring(world.north.say(f"{HOOKS}/message", [event]))
+    assert (reply.status, reply.json["code"]) == (400, 80701)
+    assert named in reply.json["message"]
+    assert await world.legs() == []
+
+
+@pytest.mark.parametrize("content", [{}, None, [1], "x"])
+async def test_what_is_no_list_of_events_is_refused(world: World, content: Any) -> None:
+    assert (await world.bring(world.north.say(f"{HOOKS}/message", content))).status == 400
+    assert (await world.bring(world.north.say(f"{HOOKS}/nothing", []))).status == 404
+
+
+async def test_odd_media_are_passed_over(world: World) -> None:
+    event = world.north.received(world.ann["identifier"], NUMBERS[0], "look", "https://s.example/1")
+    event["message"]["media"] += [None, "", 7, {"url": "x"}]
+    await world.bring(world.north.say(f"{HOOKS}/message", [event]))
+    (taken,) = await world.sent(1)
+    assert len(taken.media) == 1
+
+
+async def test_a_report_on_nothing_that_is_known_waits(world: World) -> None:
+    stray = Taken("1", NUMBERS[0], "+12125550170", "")
+    assert (await world.bring(world.north.report(stray, "delivered"))).status == 200
+    assert await world.inside.rows("SELECT topic, count(*) FROM outbox GROUP BY topic") == [("receipt", 1)]
+
+
+# What Bandwidth is told, and what it says
+
+
+async def test_a_send_carries_our_own_sid(clock: FakeClock) -> None:
+    async with bandwidth(clock) as bench:
+        message = outgoing("hi")
+        await bench.carrier.send(message)
+        (request,) = bench.vendor.requests
+    assert (request.target, json.loads(request.body)) == (
+        "/api/v2/users/9900000/messages",
+        {
+            "applicationId": APPLICATION,
+            "from": OURS,
+            "to": [message.to],
+            "text": "hi",
+            "tag": message.sid,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (403, {"type": "forbidden", "description": "Access Denied"}, Kind.MISCONFIGURED),
+        (404, {"status": 404, "error": "Not Found"}, Kind.MISCONFIGURED),
+        (400, {"type": "request-validation", "fieldErrors": []}, Kind.REJECTED),
+        (403, {"type": "something-new"}, Kind.REJECTED),
+    ],
+)
+async def test_its_own_refusals(
+    clock: FakeClock, status: int, content: Any, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BandwidthApi, "answer", lambda *_: (status, content))
+    async with bandwidth(clock) as bench:
+        with pytest.raises(CarrierError) as caught:
+            await bench.carrier.send(outgoing())
+    assert caught.value.kind is kind
+
+
+@pytest.mark.parametrize(
+    ("url", "is_shut"),
+    [
+        ("/api/v2/users/9900000/media/1/cat.png?a=b", True),
+        ("/api/v2/users/9900001/media/1/cat.png", False),
+        ("/api/v2/users/9900000/messages", False),
+        ("/elsewhere", False),
+    ],
+)
+async def test_only_its_own_media_are_opened(clock: FakeClock, url: str, is_shut: bool) -> None:
+    async with bandwidth(clock) as bench:
+        for host in (bench.vendor.url, "https://evil.example"):
+            opened = bench.carrier.fetchable(host + url)
+            if is_shut and host == bench.vendor.url:
+                assert opened == f"{host}{url}".replace("://", "://api-user:p%40ss%2Fw%3Ard@")
+            else:
+                assert opened == host + url
+
+
+# What the doctor hears
+
+
+async def said(bench: Bench) -> list[str]:
+    before = len(bench.vendor.requests)
+    found = [one.says for one in await bench.carrier.check([OURS])]
+    assert {request.method for request in bench.vendor.requests[before:]} <= {"GET"}  # it changes nothing
+    return found
+
+
+async def test_the_doctor_hears_how_the_account_is(clock: FakeClock) -> None:
+    async with bandwidth(clock) as bench:
+        vendor: Any = bench.vendor
+        good = "Bandwidth takes its credentials"
+        assert await said(bench) == [good]
+        vendor.user_shown = "another"
+        assert await said(bench) == [
+            good,
+            "its application's callbacks show another name than callback_user",
+        ]
+        vendor.hooks = "https://before.example"
+        _, problem = await said(bench)
+        assert (
+            problem
+            == f"its application does not bring its traffic to {URL}/message (CallbackUrl, MsgCallbackUrl)"
+        )
+        vendor.password = "changed"
+        assert await said(bench) == ["cannot be asked: misconfigured (status 401)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"<Application/>", "does not bring its traffic"),
+        (b"<", "cannot be read"),
+        (b"\xff", "cannot be read"),
+        (None, "cannot be looked up: misconfigured (status 403)"),
+    ],
+)
+async def test_an_application_that_cannot_be_looked_at_is_told(
+    clock: FakeClock, content: bytes | None, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = BandwidthApi.answer
+
+    def serve(self: BandwidthApi, request: Request) -> tuple[int, Any]:
+        if "/applications/" not in request.target:
+            return answer(self, request)
+        return (200, content) if content is not None else (403, self.error(403))
+
+    monkeypatch.setattr(BandwidthApi, "answer", serve)
+    async with bandwidth(clock) as bench:
+        good, bad = await bench.carrier.check([])
+    assert good.remedy is None and problem in bad.says and bad.remedy is not None
