@@ -13,7 +13,8 @@ import pytest
 from maskline.api.wire import Exchange
 from maskline.carriers.base import CarrierError, Kind
 from maskline.carriers.kinds import read_accounts
-from maskline.domain.interaction import MessageStatus
+from maskline.domain.interaction import CallStatus, MessageStatus
+from maskline.domain.markup import Element, parse_xml
 from maskline.settings import SettingsError
 from tests.carriers.benches import OURS, URL, Bench, bandwidth, outgoing
 from tests.carriers.world import NUMBERS, World
@@ -21,6 +22,7 @@ from tests.support.bandwidth_api import APPLICATION, CALLBACK_USER, BandwidthApi
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside, _answer
 from tests.support.peer import Request
+from tests.support.receiver import receiving
 from tests.support.until import until
 from tests.support.vendor import Taken, Trouble
 
@@ -148,6 +150,145 @@ async def test_of_what_comes_together_each_is_brought_whatever_becomes_of_the_ot
     assert [taken.body for taken in await world.sent(1)] == ["for ben"]
     assert (await world.bring(world.north.say(f"{HOOKS}/message", events[1:]))).status == 200
     assert len(await world.legs()) == 1
+
+
+# Calls
+
+ANSWERED, ENDED = "2027-01-15T08:00:03.400Z", "2027-01-15T08:00:15.300Z"
+
+
+def transfer_in(reply: Any) -> Element:
+    """The Transfer of an answer."""
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/xml; charset=utf-8")
+    (transfer,) = parse_xml(reply.raw, "text/xml").children
+    assert transfer.name == "Transfer"
+    return transfer
+
+
+async def test_a_masked_conversation_by_voice(world: World) -> None:
+    ann, ben = world.ann["identifier"], world.ben["identifier"]
+    transfer = transfer_in(await world.bring(world.north.call(ann, NUMBERS[0], sid="c-1")))
+    (number,) = transfer.children
+    assert (transfer.attributes["transferCallerId"], number.text) == (NUMBERS[1], ben)
+    assert transfer.attributes["callTimeout"] == "30"
+    for element in (transfer, number):
+        login = element.attributes["username"], element.attributes["password"]
+        assert login == (CALLBACK_USER, "e5" * 12)
+    webhook = f"{world.inside.url}/carriers/north/call/{world.service['sid']}?"
+    answered, over = (number.attributes[f"transfer{name}Url"] for name in ("Answer", "Disconnect"))
+    action = transfer.attributes["transferCompleteUrl"]
+    assert all(url.startswith(webhook) for url in (answered, over, action))
+    # All of it names the caller's side.
+    told = world.north.say_of_call(answered, ann, NUMBERS[0], "transferAnswer", answerTime=ANSWERED)
+    assert (await world.bring(told)).raw.endswith(b"<Response/>")
+    seen = await world.legs()
+    times = {"answerTime": ANSWERED, "endTime": ENDED, "cause": "hangup"}
+    await world.bring(world.north.say_of_call(over, ann, NUMBERS[0], "transferDisconnect", **times))
+    ended = world.north.say_of_call(action, ann, NUMBERS[0], "transferComplete", "c-1", cause="hangup")
+    assert (await world.bring(ended)).raw.endswith(b"<Response><Hangup/></Response>")
+    hung_up = world.north.call(ann, NUMBERS[0], "disconnect", "c-1", cause="hangup")
+    assert (await world.bring(hung_up)).status == 200
+    assert seen == [(30, 30)]
+    sql = "SELECT type, data, inbound_status, outbound_status FROM interactions"
+    assert await world.inside.rows(sql) == [("voice", '{"duration":"12"}', 80, 80)]
+    assert await world.events() == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [
+        ("busy", CallStatus.BUSY),
+        ("rejected", CallStatus.BUSY),
+        ("timeout", CallStatus.NO_ANSWER),
+        ("cancel", CallStatus.CANCELED),
+        ("hangup", CallStatus.CANCELED),  # before anybody had answered
+        ("callback-error", CallStatus.FAILED),
+        ("something-new", CallStatus.FAILED),
+    ],
+)
+async def test_how_a_call_that_nobody_took_ended_is_known(
+    world: World, cause: str, status: CallStatus
+) -> None:
+    ann = world.ann["identifier"]
+    (number,) = transfer_in(await world.bring(world.north.call(ann, NUMBERS[0]))).children
+    over = number.attributes["transferDisconnectUrl"]
+    told = world.north.say_of_call(over, ann, NUMBERS[0], "transferDisconnect", cause=cause, endTime=ENDED)
+    assert (await world.bring(told)).status == 200
+    assert await world.legs() == [(80, int(status))]
+
+
+@pytest.mark.parametrize("digits", ["1", "2", ""])
+async def test_the_partner_may_have_to_press_a_key(world: World, digits: str) -> None:
+    settings = f"/v1/Services/{world.service['sid']}/Settings"
+    await world.inside.post(settings, {"CallAccept": "keypress"})
+    ann = world.ann["identifier"]
+    (number,) = transfer_in(await world.bring(world.north.call(ann, NUMBERS[0]))).children
+    asked = world.north.say_of_call(
+        number.attributes["transferAnswerUrl"], ann, NUMBERS[0], "transferAnswer", answerTime=ANSWERED
+    )
+    gather, hangup = parse_xml((await world.bring(asked)).raw, "text/xml").children
+    assert (gather.name, gather.children[0].name, hangup.name) == ("Gather", "SpeakSentence", "Hangup")
+    pressed = world.north.say_of_call(
+        gather.attributes["gatherUrl"], ann, NUMBERS[0], "gather", digits=digits
+    )
+    reply = await world.bring(pressed)
+    assert reply.raw.endswith(b"<Response/>" if digits == "1" else b"<Response><Hangup/></Response>")
+    assert await world.legs() == [(30, 30 if digits == "1" else 10)]
+    times = {"answerTime": ANSWERED, "endTime": ENDED, "cause": "hangup"}
+    over = number.attributes["transferDisconnectUrl"]
+    await world.bring(world.north.say_of_call(over, ann, NUMBERS[0], "transferDisconnect", **times))
+    assert await world.legs() == [(80, 80 if digits == "1" else 50)]
+
+
+async def test_a_stranger_s_call_is_ended(world: World) -> None:
+    reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+    assert reply.raw.endswith(b"<Response><Hangup/></Response>")
+
+
+async def test_a_customer_is_asked_about_a_stranger_through_us(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.answers = [
+            ("text/xml", '<Response><Gather action="/keys"/></Response>'),
+            ("text/xml", '<Response><Say voice="man" language="de-DE">Tschüs &amp; bye</Say></Response>'),
+        ]
+        await world.inside.post(world.service["url"], {"OutOfSessionCallbackUrl": receiver.url})
+        reply = await world.bring(world.north.call("+12125550150", NUMBERS[0]))
+        (gather,) = parse_xml(reply.raw, "text/xml").children
+        url = gather.attributes["gatherUrl"]
+        hook = world.north.say_of_call(url, "+12125550150", NUMBERS[0], "gather", "c-1", digits="5")
+        (speak,) = parse_xml((await world.bring(hook)).raw, "text/xml").children
+        assert (speak.name, speak.text) == ("SpeakSentence", "Tschüs & bye")
+        assert speak.attributes == {"gender": "male", "locale": "de_DE"}
+        asked = receiver.posts[1]
+        assert (asked.path, asked.form["Digits"], asked.form["CallSid"]) == ("/keys", "5", "c-1")
+
+
+async def test_what_is_said_of_a_call_is_believed_for_the_password(world: World) -> None:
+    ann = world.ann["identifier"]
+    first = world.north.call(ann, NUMBERS[0])
+    (number,) = transfer_in(await world.bring(first)).children
+    over = number.attributes["transferDisconnectUrl"]
+    told = world.north.say_of_call(over, ann, NUMBERS[0], "transferDisconnect", cause="busy")
+    for url, body, headers in (first, told):
+        forged = {**headers, "Authorization": basic(CALLBACK_USER, "another")}
+        assert (await world.bring((url, body, forged))).status == 403
+    astray = world.north.say_of_call(over, ann, "+14155550199", "transferDisconnect", cause="busy")
+    assert (await world.bring(astray)).status == 404
+    assert await world.legs() == [(30, 10)]
+
+
+@pytest.mark.parametrize("change", [{"callId": ""}, {"callId": 7}, {"to": ""}, {"from": "1" * 192}])
+async def test_a_call_that_makes_no_sense_is_refused(world: World, change: dict[str, Any]) -> None:
+    url, body, headers = world.north.call("+12125550150", NUMBERS[0])
+    hook = (url, json.dumps({**json.loads(body), **change}).encode(), headers)
+    assert (await world.bring(hook)).json["code"] == 80701
+    assert (await world.bring((url, b"[]", headers))).status == 400
+
+
+def test_without_a_voice_application_there_are_no_calls() -> None:
+    said = {"kind": "bandwidth", **options("https://x.test")}
+    accounts = read_accounts({"mute": {**said, "voice_application_id": ""}, "north": said})
+    assert [account.can.voice for account in accounts.values()] == [False, True]
 
 
 # Who shows the password
@@ -310,6 +451,12 @@ async def test_the_doctor_hears_how_the_account_is(clock: FakeClock) -> None:
             good,
             "its application's callbacks show another name than callback_user",
         ]
+        vendor.user_shown, vendor.voice_hooks = CALLBACK_USER, "https://before.example"
+        _, problem = await said(bench)
+        assert problem == (
+            f"its voice application does not bring its traffic to {URL}/call"
+            " (CallInitiatedCallbackUrl, CallStatusCallbackUrl)"
+        )
         vendor.hooks = "https://before.example"
         _, problem = await said(bench)
         assert (

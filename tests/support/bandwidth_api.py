@@ -19,6 +19,7 @@ from tests.support.vendor import Taken, Vendor
 ACCOUNT, USER, PASSWORD = "9900000", "api-user", "p@ss/w:rd"
 CALLBACK_USER, CALLBACK_PASSWORD = "bandwidth", "e5" * 12
 APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
+VOICE_APPLICATION = "04e88489-df02-4e34-a0ee-27a91849555f"
 UNREACHABLE_REGION = "+12125550198"
 
 _FIELDS = {"applicationId", "from", "to", "text", "media", "tag"}
@@ -34,6 +35,7 @@ def options(url: str) -> dict[str, str]:
         "username": USER,
         "password": PASSWORD,
         "application_id": APPLICATION,
+        "voice_application_id": VOICE_APPLICATION,
         "callback_user": CALLBACK_USER,
         "callback_password": CALLBACK_PASSWORD,
         "base_url": f"{url}/api/v2",
@@ -53,6 +55,7 @@ class BandwidthApi(Vendor):
         self.clock = clock
         self.numbers = set(numbers)
         self.hooks = hooks
+        self.voice_hooks = ""
         self.password = PASSWORD
         self.user_shown = CALLBACK_USER
         self.listed: list[dict[str, Any]] = []
@@ -76,18 +79,25 @@ class BandwidthApi(Vendor):
                 assert query["messageDirection"] in ("OUTBOUND", "INBOUND")
                 found = [one for one in reversed(self.listed) if _fits(one, query)]
                 return 200, {"totalCount": len(found), "messages": found[: int(query["limit"])]}
-            case "GET", ["dashboard", "accounts", "9900000", "applications", id_] if id_ == APPLICATION:
-                return 200, self.application()
+            case "GET", ["dashboard", "accounts", "9900000", "applications", id_]:
+                return 200, self.application(voice=id_ == VOICE_APPLICATION)
         return 404, {"status": 404, "error": "Not Found", "message": "Not Found", "path": parts.path}
 
-    def application(self) -> bytes:
+    def application(self, *, voice: bool) -> bytes:
         """As the dashboard shows it."""
+        names = (
+            ("CallInitiatedCallbackUrl", "CallStatusCallbackUrl")
+            if voice
+            else ("MsgCallbackUrl", "CallbackUrl")
+        )
+        url = f"{self.voice_hooks or self.hooks}/call" if voice else f"{self.hooks}/message"
+        kind = "Voice-V2" if voice else "Messaging-V2"
         return (
             '<?xml version="1.0" encoding="UTF-8" standalone="yes"?><ApplicationProvisioningResponse><Application>'
-            f"<ApplicationId>{APPLICATION}</ApplicationId><ServiceType>Messaging-V2</ServiceType>"
-            f"<AppName>masked</AppName><MsgCallbackUrl>{self.hooks}/message</MsgCallbackUrl>"
-            f"<CallbackUrl>{self.hooks}/message</CallbackUrl><CallbackCreds><UserId>{self.user_shown}</UserId>"
-            "</CallbackCreds></Application></ApplicationProvisioningResponse>"
+            f"<ServiceType>{kind}</ServiceType><AppName>masked</AppName>"
+            + "".join(f"<{name}>{url}</{name}>" for name in names)
+            + f"<CallbackCreds><UserId>{self.user_shown}</UserId></CallbackCreds>"
+            "</Application></ApplicationProvisioningResponse>"
         ).encode()
 
     def _send(self, said: dict[str, Any]) -> tuple[int, Any]:
@@ -131,6 +141,28 @@ class BandwidthApi(Vendor):
             "Content-Type": "application/json",
         }
         return url, json.dumps(content).encode(), headers
+
+    def call(self, from_: str, to: str, kind: str = "initiate", sid: str = "", **more: str) -> Hook:
+        """Somebody calls a number of the account, or has hung up."""
+        return self.say_of_call(f"{self.hooks}/call", from_, to, kind, sid, **more)
+
+    def say_of_call(
+        self, url: str, from_: str, to: str, kind: str = "redirect", sid: str = "", **more: str
+    ) -> Hook:
+        """What is asked or told of a call to a number, at an address of its BXML."""
+        event = {
+            "eventType": kind,
+            "eventTime": "2027-01-15T08:00:00.000Z",
+            "accountId": ACCOUNT,
+            "applicationId": VOICE_APPLICATION,
+            "from": from_,
+            "to": to,
+            "direction": "inbound",
+            "callId": sid or f"c-{self._id()}",
+            "startTime": "2027-01-15T08:00:00.000Z",
+            **more,
+        }
+        return self.say(url, event)
 
     def text(self, from_: str, to: str, body: str, *media: str, sid: str = "") -> Hook:
         """Somebody writes to a number of the account."""

@@ -1,4 +1,4 @@
-"""Bandwidth: messages with media, over the Messaging API (v2).
+"""Bandwidth: messages with media, over the Messaging API (v2), and calls by BXML.
 
     POST {base}/users/9900000/messages        Basic user:password
       {"applicationId": "93de2206-…", "from": "+14155550100", "to": ["+12125550177"], "text": "hi", "tag": "SM…"}
@@ -7,6 +7,7 @@
       [{"type": "message-received", "to": "+14155550100",
         "message": {"id": "14762…", "from": "+12125550177", "text": "hi", "media": ["https://messaging.bandwidth.com/…"]}}]
     POST …/carriers/north/message        [{"type": "message-failed", "errorCode": 4432, "message": {"tag": "SM…", …}}]
+    POST …/carriers/north/call           {"eventType": "initiate", "callId": "c-95ac…", …}        answered with BXML
 
 Whatever an application brings comes to one address, and shows the name and the password that were set with it. A tag
 that goes with a message comes back with its receipts: it is our own SID. Media are fetched with the API's credentials.
@@ -18,6 +19,7 @@ import base64
 import datetime as dt
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote, urlencode
 
@@ -38,6 +40,7 @@ from maskline.carriers.base import (
     Outgoing,
     Report,
 )
+from maskline.carriers.bxml import Bxml, read_asked
 from maskline.carriers.checks import check_account
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
@@ -54,7 +57,7 @@ from maskline.domain import markup
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Instant
-from maskline.domain.twiml import Verb, render_twiml
+from maskline.domain.twiml import Verb
 
 # What its errors' types say of a message; the others go by their status (https://dev.bandwidth.com, messaging errors).
 KINDS: Mapping[Any, Kind] = {
@@ -78,8 +81,9 @@ NO_RECEIPT = 9902
 """The code of a failure that is none: no receipt has come in time."""
 
 PAGE = 100
-_ADDRESSES = {"CallbackUrl", "MsgCallbackUrl", "InboundCallbackUrl", "StatusCallbackUrl"}
-"""What an application may call the address of its messages."""
+_MESSAGES = {"CallbackUrl", "MsgCallbackUrl", "InboundCallbackUrl", "StatusCallbackUrl"}
+_CALLS = {"CallInitiatedCallbackUrl", "CallStatusCallbackUrl"}
+"""What an application may call the addresses of its messages, and of its calls."""
 
 
 class BandwidthOptions(Options, frozen=True):
@@ -92,9 +96,16 @@ class BandwidthOptions(Options, frozen=True):
         str, Meta(pattern="^[0-9a-f-]{36}$", description="The messaging application of the numbers.")
     ]
     callback_user: Annotated[
-        str, Meta(pattern="^[^:]+$", description="The name that the application's callbacks show.")
+        str, Meta(pattern="^[^:]+$", description="The name that the applications' callbacks show.")
     ]
     callback_password: Annotated[str, Meta(min_length=12, description="Their password.")]
+    voice_application_id: Annotated[
+        str,
+        Meta(
+            pattern="^([0-9a-f-]{36})?$",
+            description="The voice application of the numbers; without one there are no calls.",
+        ),
+    ] = ""
     base_url: Annotated[
         str, Meta(pattern="^https?://[!-~]+$", description="Where its API of messages is.")
     ] = "https://messaging.bandwidth.com/api/v2"
@@ -102,29 +113,36 @@ class BandwidthOptions(Options, frozen=True):
         str, Meta(pattern="^https?://[!-~]+$", description="Where its API of accounts is.")
     ] = "https://dashboard.bandwidth.com/api"
 
+    def limit(self, can: Capabilities) -> Capabilities:
+        return can if self.voice_application_id else replace(can, voice=False)
+
 
 class BandwidthCarrier(Carrier):
     """One account."""
 
     options: ClassVar[type[Options]] = BandwidthOptions
-    can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=60, parts=10)
+    can: ClassVar[Capabilities] = Capabilities(
+        mms=True, voice=True, receipts=True, look_up=True, settle_s=60, parts=10
+    )
     reads_twiml: ClassVar[bool] = False
 
     def __init__(self, name: str, options: BandwidthOptions, means: Means) -> None:
         self.name = name
         self._clock = means.clock
         self._url = means.url
-        self._application = options.application_id
+        self._can = options.limit(self.can)
+        self._application, self._voice = options.application_id, options.voice_application_id
         self._user_url = f"{options.base_url.rstrip('/')}/users/{options.account_id}"
         self._account_url = f"{options.dashboard_url.rstrip('/')}/accounts/{options.account_id}"
         self._userinfo = f"{quote(options.username, '')}:{quote(options.password, '')}"
         self._callback_user = options.callback_user
         self._callback = _basic(options.callback_user, options.callback_password)
+        self._bxml = Bxml(options.callback_user, options.callback_password)
         login = _basic(options.username, options.password)
         self._api = Api(means.http, KINDS, _code_of, {"Authorization": login})
 
     async def capabilities(self, account_sid: str) -> Capabilities:
-        return self.can
+        return self._can
 
     async def send(self, message: Outgoing) -> Accepted:
         said: dict[str, Any] = {
@@ -182,11 +200,14 @@ class BandwidthCarrier(Carrier):
             case ("message",):
                 self._check(request)
                 return list(self._read(request.json_list()))
+            case ("call", *_):
+                self._check(request)
+                return read_asked(request.json())
             case _:
                 return None
 
     def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
-        return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
+        return WebAnswer(self._bxml.render(verbs), "text/xml; charset=utf-8")
 
     def _check(self, request: WebRequest) -> None:
         """Raise NotSigned unless a request shows the application's name and password."""
@@ -240,32 +261,35 @@ class BandwidthCarrier(Carrier):
 
         found = await check_account(self.name, "Bandwidth", self._url, objection, [], strays)
         if all(one.remedy is None for one in found):
-            found += await self._check_application(self._application, f"{self._url}/message", _ADDRESSES)
+            found += await self._check_application("", self._application, f"{self._url}/message", _MESSAGES)
+        if self._voice and len(found) == 1 and found[0].remedy is None:
+            found += await self._check_application("voice ", self._voice, f"{self._url}/call", _CALLS)
         return found
 
-    async def _check_application(self, id_: str, ours: str, names: set[str]) -> list[Checked]:
+    async def _check_application(self, kind: str, id_: str, ours: str, names: set[str]) -> list[Checked]:
         """What is wrong with an application, if anything is."""
+        what = f"its {kind}application"
         try:
             content = await self._api.fetch(
                 "GET", f"{self._account_url}/applications/{id_}", self._clock.now()
             )
             fields = _fields(markup.parse_xml(content, "application/xml"))
         except CarrierError as error:
-            said = f"its application cannot be looked up: {error.kind.value} ({error.detail})"
+            said = f"{what} cannot be looked up: {error.kind.value} ({error.detail})"
             return [Checked(said, "give the API user the role configuration, or look for yourself")]
         except markup.Unreadable:
-            return [Checked("its application cannot be read", "look for yourself")]
+            return [Checked(f"{what} cannot be read", "look for yourself")]
         remedy = f"set it at Bandwidth to {ours}, with callback_user and callback_password"
         wrong = sorted(name for name in names if name in fields and fields[name] != ours)
         if wrong or not names & fields.keys():
             return [
                 Checked(
-                    f"its application does not bring its traffic to {ours} ({', '.join(wrong) or 'none'})",
+                    f"{what} does not bring its traffic to {ours} ({', '.join(wrong) or 'none'})",
                     remedy,
                 )
             ]
         if fields.get("UserId") != self._callback_user:
-            return [Checked("its application's callbacks show another name than callback_user", remedy)]
+            return [Checked(f"{what}'s callbacks show another name than callback_user", remedy)]
         return []
 
 
