@@ -22,6 +22,7 @@ from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.peer import Request
 from tests.support.private import note
+from tests.support.receiver import receiving
 from tests.support.vendor import Trouble
 from tests.support.vonage_api import APPLICATION, OTHERS_APPLICATION, VonageApi, hs256
 
@@ -95,6 +96,124 @@ async def test_a_report_finds_its_message_by_our_own_reference(world: World) -> 
     world.north.callbacks[taken.id] = f"{world.inside.url}/carriers/north/status", client_ref
     await world.bring(world.north.report(taken, "delivered"))
     assert await world.legs() == [(70, 70)]
+
+
+# Calls
+
+
+async def actions(world: World, hook: Any) -> list[Any]:
+    reply = await world.bring(hook)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    said: list[Any] = json.loads(reply.raw)
+    return said
+
+
+async def test_a_masked_conversation_by_voice(world: World) -> None:
+    ann, ben = world.ann["identifier"], world.ben["identifier"]
+    (connect,) = await actions(world, world.north.call(ann, NUMBERS[0], "caller"))
+    assert connect["endpoint"] == [{"type": "phone", "number": ben.removeprefix("+")}]
+    assert connect["from"] == NUMBERS[1].removeprefix("+")
+    (status,) = connect["eventUrl"]
+    assert status.startswith(f"{world.inside.url}/carriers/north/call/{world.service['sid']}?")
+    end = {"duration": "12", "start_time": "2027-01-15T08:00:00.000Z"}
+    for word, more in (("started", {}), ("ringing", {}), ("answered", {}), ("completed", end)):
+        hook = world.north.say_of_call(
+            status, NUMBERS[1], ben, "called", status=word, direction="outbound", **more
+        )
+        assert (await world.bring(hook)).status == 200
+    assert (await world.bring(world.north.ended(ann, NUMBERS[0], "caller"))).status == 200
+    sql = "SELECT type, data, inbound_status, outbound_status FROM interactions"
+    assert await world.inside.rows(sql) == [("voice", '{"duration":"12"}', 80, 80)]
+    assert await world.events() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "statuses"),
+    [
+        (["started", "ringing", "busy"], (80, 60)),
+        (["started", "ringing", "unanswered", "completed"], (80, 50)),
+        (["started", "ringing", "timeout"], (80, 50)),
+        (["started", "failed"], (80, 70)),
+    ],
+)
+async def test_how_a_call_ends_that_nobody_takes(
+    world: World, words: list[str], statuses: tuple[int, int]
+) -> None:
+    (connect,) = await actions(world, world.north.call(world.ann["identifier"], NUMBERS[0], "caller"))
+    for word in words:
+        hook = world.north.say_of_call(
+            connect["eventUrl"][0],
+            NUMBERS[1],
+            world.ben["identifier"],
+            "called",
+            status=word,
+            start_time=None,
+        )
+        await world.bring(hook)
+    assert await world.legs() == [statuses]
+
+
+async def test_a_caller_who_hangs_up_cancels(world: World) -> None:
+    ann = world.ann["identifier"]
+    await world.bring(world.north.call(ann, NUMBERS[0], "caller"))
+    for status in ("started", "ringing", "answered"):  # of the caller's side, which tells nothing
+        assert (await world.bring(world.north.ended(ann, NUMBERS[0], "caller", status))).raw == b""
+    assert await world.legs() == [(30, 10)]
+    await world.bring(world.north.ended(ann, NUMBERS[0], "caller"))
+    assert await world.legs() == [(80, 40)]
+
+
+@pytest.mark.parametrize(("word", "leg"), [("human", 80), ("machine", 50)])
+async def test_where_a_call_has_to_be_accepted_machines_are_hung_up_on(
+    world: World, word: str, leg: int
+) -> None:
+    settings = f"/v1/Services/{world.service['sid']}/Settings"
+    await world.inside.post(settings, {"CallAccept": "keypress"})
+    (connect,) = await actions(world, world.north.call(world.ann["identifier"], NUMBERS[0], "caller"))
+    assert connect["machineDetection"] == "hangup"
+    end = {"duration": "3", "start_time": "2027-01-15T08:00:00.000Z"}
+    for said in ({"status": "answered"}, {"status": word}, {"status": "completed", **end}):
+        hook = world.north.say_of_call(
+            connect["eventUrl"][0], NUMBERS[1], world.ben["identifier"], "called", **said
+        )
+        await world.bring(hook)
+    assert await world.legs() == [(80, leg)]
+
+
+async def test_a_stranger_s_call_ends(world: World) -> None:
+    assert await actions(world, world.north.call("+12125550150", NUMBERS[0])) == []
+
+
+async def test_a_customer_is_asked_about_a_stranger_through_us(world: World) -> None:
+    async with receiving() as receiver:
+        receiver.answers = [
+            ("text/xml", '<Response><Gather action="/keys"><Say>Which?</Say></Gather></Response>'),
+            ("text/xml", "<Response><Redirect>/more</Redirect></Response>"),
+            ("text/xml", "<Response><Say>Bye</Say></Response>"),
+        ]
+        await world.inside.post(world.service["url"], {"OutOfSessionCallbackUrl": receiver.url})
+        stranger = "+12125550150"
+        _, asked = await actions(world, world.north.call(stranger, NUMBERS[0], "caller"))
+        (url,) = asked["eventUrl"]
+        silent = world.north.say_of_call(url, stranger, NUMBERS[0], "caller", dtmf={"digits": ""})
+        assert (await world.bring(silent)).raw == b""  # it goes on with what comes next
+        pressed = world.north.say_of_call(url, stranger, NUMBERS[0], "caller", dtmf={"digits": "5"})
+        (notify,) = await actions(world, pressed)
+        told = world.north.say(notify["eventUrl"][0], {"payload": notify["payload"]})
+        assert await actions(world, told) == [{"action": "talk", "text": "Bye"}]
+        assert [post.path for post in receiver.posts[1:]] == ["/keys", "/more"]
+        assert receiver.posts[1].form["Digits"] == "5"
+        assert receiver.posts[2].form["CallSid"] == "caller" and receiver.posts[2].form["From"] == stranger
+
+
+async def test_what_is_said_of_a_call_on_no_number_of_the_service_is_not_heard(world: World) -> None:
+    (connect,) = await actions(world, world.north.call(world.ann["identifier"], NUMBERS[0]))
+    (status,), ben = connect["eventUrl"], world.ben["identifier"]
+    told = world.north.say_of_call(status, "+14155550199", ben, status="busy")
+    assert (await world.bring(told)).status == 404
+    url, body, headers = world.north.say_of_call(status, NUMBERS[1], ben, status="busy")
+    assert (await world.bring((url, body.replace(b"busy", b"fail"), headers))).status == 403
+    assert await world.legs() == [(30, 10)]
 
 
 # Who has signed
@@ -275,6 +394,9 @@ async def test_numbers_come_to_the_application_and_go_back(world: World) -> None
         "address": f"{world.inside.url}/carriers/north/message",
         "http_method": "POST",
     }
+    voice = world.north.application["capabilities"]["voice"]
+    assert voice["signed_callbacks"] is True
+    assert voice["webhooks"]["answer_url"]["address"] == f"{world.inside.url}/carriers/north/call"
     await world.inside.request("DELETE", world.service["url"])
     while resource["app_id"] != OTHERS_APPLICATION:
         world.inside.clock.advance(5)
@@ -373,7 +495,8 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
     async with vonage(clock) as bench:
         assert isinstance(bench.vendor, VonageApi)
         (found,) = await bench.carrier.check([OURS])
-        assert found.says == f"its application does not lead to {URL} (inbound_url, status_url)"
+        wrong = "inbound_url, status_url, answer_url, fallback_answer_url, event_url"
+        assert found.says == f"its application does not lead to {URL} ({wrong})"
         assert found.remedy is not None
         await bench.carrier.adopt("AC1", OURS, Kept())
         asked = len(bench.vendor.requests)
@@ -383,6 +506,11 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
         _, stray, unknown = await bench.carrier.check([OURS, "+14155550101", "+14155550199"])
         assert stray.says == f"+1…01 does not bring its traffic to {URL} (app_id)"
         assert unknown.says == "+1…99: the account at Vonage has no such number"
+        voice = bench.vendor.application["capabilities"]["voice"]
+        voice["signed_callbacks"] = False
+        (found,) = await bench.carrier.check([OURS])
+        assert found.says.endswith("(signed_callbacks)")
+        voice["signed_callbacks"] = True
         other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         bench.carrier._key = other  # type: ignore[attr-defined]
         (found,) = await bench.carrier.check([OURS])

@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from maskline.carriers.jwt import load_key, read_token
+from maskline.carriers.vonage_ncco import render
+from maskline.domain.twiml import Dial, Gather, Number, Pause, Play, Say, Verb
 from tests.carriers.benches import OURS, THEIRS, URL, outgoing, vonage
 from tests.clients.official import OfficialClient
 from tests.support.clock import FakeClock
@@ -28,6 +30,55 @@ TOKENS = [
     ("x" + GOOD, False),
     ("", False),
     ("a.b.c", False),
+]
+
+CALL = {"CallSid": "u1", "From": "+12125550177", "To": "+14155550100"}
+AUDIO, NEXT, TOLD = "https://x.test/a.mp3", "https://x.test/next?a=b&c", "https://x.test/told?Event=status"
+VERBS: list[Verb] = [
+    Say("Grüße", language="de-DE", loop=2),
+    Play(AUDIO),
+    Pause(3),
+    Gather((Say("Press"),), action=NEXT, num_digits=1, action_on_empty_result=True),
+    Dial(
+        (
+            Number(
+                "+12125550111", url="https://x.test/?Event=whisper", status_callback=TOLD, send_digits="1w2"
+            ),
+        ),
+        caller_id="+14155550101",
+        timeout_s=30,
+        time_limit_s=14_400,
+        action=NEXT,
+    ),
+]
+NUMBER = {"number": "12125550111", "dtmfAnswer": "1p2"}
+ACTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("Talk", {"text": "Grüße", "language": "de-DE", "loop": 2}),
+    ("Stream", {"streamUrl": [AUDIO]}),
+    ("Wait", {"timeout": 3}),
+    ("Talk", {"text": "Press", "bargeIn": True}),
+    (
+        "Input",
+        {
+            "type": ["dtmf"],
+            "dtmf": {"timeOut": 5, "maxDigits": 1, "submitOnHash": True},
+            "eventUrl": [NEXT],
+            "eventMethod": "POST",
+        },
+    ),
+    (
+        "Connect",
+        {
+            "endpoint": [NUMBER],
+            "from_": "14155550101",
+            "timeout": 30,
+            "limit": 7200,
+            "machineDetection": "hangup",
+            "eventUrl": [TOLD],
+            "eventMethod": "POST",
+        },
+    ),
+    ("Notify", {"payload": CALL, "eventUrl": [NEXT], "eventMethod": "POST"}),
 ]
 
 
@@ -68,6 +119,7 @@ async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: 
                 "secret": SIGNATURE_SECRET,
                 "application_id": APPLICATION,
                 "private_key": PRIVATE_KEY,
+                "actions": ACTIONS,
                 "messages": [
                     (
                         model,
@@ -86,6 +138,7 @@ async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: 
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["judged"] == [good for _, good in TOKENS]
+    assert told["actions"] == json.loads(render(VERBS, CALL))
     assert [read_token(token, SIGNATURE_SECRET) is not None for token, _ in TOKENS] == told["judged"]
     for sent, own in zip(told["sent"], ours, strict=True):
         assert (sent["method"], sent["url"]) == (own.method, f"https://api.nexmo.com{own.target}")

@@ -1,7 +1,7 @@
 """What Vonage's own SDK makes of a webhook's token, and what it sends. Not a test: test_vonage_sdk.py starts it.
 
-Reads one argument of JSON: `tokens` with the `secret`, `messages` (each the name of a model and its fields) and the
-credentials.
+Reads one argument of JSON: `tokens` with the `secret`, `messages` and `actions` of calls (each the name of a model and
+its fields) and the credentials.
 """
 
 import json
@@ -13,6 +13,7 @@ from requests.adapters import BaseAdapter
 from vonage_http_client import Auth, HttpClient
 from vonage_jwt import VonageVerifyJwtError, verify_signature
 from vonage_messages import Messages, models
+from vonage_voice.models import ncco
 
 said = json.loads(sys.argv[1])
 sent: list[dict[str, Any]] = []
@@ -57,4 +58,8 @@ session.mount("https://", Keeper())
 for model, fields in said["messages"]:
     kind = getattr(models, model)
     Messages(client).send(kind(**fields))
-print(json.dumps({"judged": judged, "sent": sent}))  # noqa: T201
+actions = [
+    getattr(ncco, model)(**fields).model_dump(mode="json", by_alias=True, exclude_none=True)
+    for model, fields in said["actions"]
+]
+print(json.dumps({"judged": judged, "sent": sent, "actions": actions}))  # noqa: T201

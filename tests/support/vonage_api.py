@@ -263,3 +263,25 @@ class VonageApi(Vendor):
         webhook = self.application["capabilities"]["messages"]["webhooks"]["inbound_url"]
         assert webhook["http_method"] == "POST"
         return self.say(webhook["address"], said, late_s)
+
+    def call(self, from_: str, to: str, uuid: str = "", **more: Any) -> Hook:
+        """Somebody calls a number of the account."""
+        webhook = self.application["capabilities"]["voice"]["webhooks"]["answer_url"]
+        assert webhook["http_method"] == "POST"
+        return self.say_of_call(webhook["address"], from_, to, uuid, endpoint_type="phone", **more)
+
+    def ended(self, from_: str, to: str, uuid: str, status: str = "completed") -> Hook:
+        """The caller's side has ended."""
+        webhook = self.application["capabilities"]["voice"]["webhooks"]["event_url"]
+        return self.say_of_call(webhook["address"], from_, to, uuid, status=status, direction="inbound")
+
+    def say_of_call(self, url: str, from_: str, to: str, uuid: str = "", **more: Any) -> Hook:
+        """What is asked or told of a call."""
+        said = {
+            "from": from_.removeprefix("+"),
+            "to": to.removeprefix("+"),
+            "uuid": uuid or self._id(),
+            "conversation_uuid": f"CON-{self._id()}",
+            "timestamp": self._date(),
+        }
+        return self.say(url, said | more)

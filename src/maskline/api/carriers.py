@@ -50,14 +50,16 @@ class CarrierHooks:
         except Unreadable as error:
             raise Problem(problems.PARAMETER_INVALID, str(error)) from None
         verbs: list[Verb] = []
+        asked: CallAsked | None = None
         if heard is None:
             raise Problem(problems.NOT_FOUND)
         if isinstance(heard, CallAsked):
-            verbs = await self._answer(carrier, heard, query, request.sids.get("sid", ""))
+            asked = heard
+            verbs = await self._answer(carrier, asked, query, request.sids.get("sid", ""))
         # All are brought, though one may be for nobody: what comes again comes whole.
         elif not all([await self._c.bring(event) for event in heard]):
             raise Problem(problems.NOT_FOUND)
-        said = carrier.answer(verbs)
+        said = carrier.answer(verbs, asked)
         return Answer(said.content, said.status, {"Content-Type": said.content_type})
 
     async def _answer(

@@ -206,7 +206,7 @@ class BandwidthCarrier(Carrier):
             case _:
                 return None
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
         return WebAnswer(self._bxml.render(verbs), "text/xml; charset=utf-8")
 
     def _check(self, request: WebRequest) -> None:

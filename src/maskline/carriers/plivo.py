@@ -168,7 +168,7 @@ class PlivoCarrier(Carrier):
             case _:
                 return None
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
         return WebAnswer(render(verbs), "text/xml; charset=utf-8")
 
     def _signed(self, request: WebRequest) -> dict[str, str]:

@@ -207,7 +207,7 @@ class TelnyxCarrier(Carrier):
             case _:
                 return None
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
         return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
 
     def _signed(self, request: WebRequest) -> WebRequest:

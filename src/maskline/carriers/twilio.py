@@ -181,7 +181,7 @@ class TwilioCarrier(Carrier):
             case _:
                 return None
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
         return WebAnswer(render_twiml(verbs), "text/xml; charset=utf-8")
 
     def has_signed(

@@ -1,4 +1,4 @@
-"""Vonage: the Messages API (v1).
+"""Vonage: the Messages API (v1), and calls by NCCO (`vonage_ncco.py`).
 
     POST {base}/v1/messages        Bearer JWT of the application, RS256
       {"channel": "sms", "message_type": "text", "text": "hi", "from": "14155550100", "to": "12125550177",
@@ -49,6 +49,7 @@ from maskline.carriers.checks import check_account
 from maskline.carriers.jwt import load_key, read_token, sign_token
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
+from maskline.carriers.vonage_ncco import ENDS, read_asked, read_end, render
 from maskline.carriers.webhooks import (
     FORM,
     CallAsked,
@@ -149,7 +150,9 @@ class VonageCarrier(Carrier):
     """One account."""
 
     options: ClassVar[type[Options]] = VonageOptions
-    can: ClassVar[Capabilities] = Capabilities(mms=True, receipts=True, look_up=True, settle_s=120, parts=10)
+    can: ClassVar[Capabilities] = Capabilities(
+        mms=True, voice=True, receipts=True, look_up=True, settle_s=120, parts=10
+    )
     reads_twiml: ClassVar[bool] = False
 
     def __init__(self, name: str, options: VonageOptions, means: Means) -> None:
@@ -225,11 +228,17 @@ class VonageCarrier(Carrier):
                 return [self._read_message(self._signed(request).json())]
             case ("status", *sid):
                 return self._read_report(self._signed(request).json(), *sid)
+            case ("call", *_):
+                return read_asked(self._signed(request).json(), request.query()) or []
+            case ("event",):
+                return self._read_event(self._signed(request).json())
             case _:
                 return None
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
-        return WebAnswer(b"[]", "application/json")
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
+        # Where it is told nothing, it goes on with what it was told before.
+        content = render(verbs, asked.form) if asked is not None else b""
+        return WebAnswer(content, "application/json")
 
     def _signed(self, request: WebRequest) -> WebRequest:
         """The request, if it is. Raises NotSigned."""
@@ -278,6 +287,11 @@ class VonageCarrier(Carrier):
         if status is None:
             return []
         return [Report(self.name, number, carrier_id, status, sid or text_at(said, "client_ref"))]
+
+    def _read_event(self, said: Mapping[str, Any]) -> Sequence[CarrierEvent] | CallAsked:
+        """How far the caller's side of a call is: its end is all that is to be known."""
+        ends = text_at(said, "direction") == "inbound" and text_at(said, "status") in ENDS
+        return read_end(said) if ends else []
 
     # Where the traffic of numbers goes
 
@@ -340,8 +354,11 @@ class VonageCarrier(Carrier):
         said = {name: application[name] for name in ("name", "keys", "privacy") if name in application}
         capabilities = dict(application.get("capabilities") or {})
         for product, webhooks in wanted.items():
-            capabilities[product] = {**(capabilities.get(product) or {}), "webhooks": webhooks}
-        capabilities["messages"]["version"] = "v1"
+            capabilities[product] = {
+                **(capabilities.get(product) or {}),
+                **_PRODUCTS[product],
+                "webhooks": webhooks,
+            }
         body = msgspec.json.encode({**said, "capabilities": capabilities})
         headers = {"Authorization": self._login, "Content-Type": "application/json"}
         await self._api.ask("PUT", self._application_url, self._clock.now(), body=body, headers=headers)
@@ -356,7 +373,13 @@ class VonageCarrier(Carrier):
             "messages": {
                 "inbound_url": {"address": f"{self._url}/message", "http_method": "POST"},
                 "status_url": {"address": f"{self._url}/status", "http_method": "POST"},
-            }
+            },
+            "voice": {
+                # It waits no longer than that, and tries the fallback then.
+                "answer_url": {"address": f"{self._url}/call", "http_method": "POST", "socket_timeout": 5000},
+                "fallback_answer_url": {"address": f"{self._url}/call", "http_method": "POST"},
+                "event_url": {"address": f"{self._url}/event", "http_method": "POST"},
+            },
         }
 
     async def check(self, numbers: Sequence[str]) -> list[Checked]:
@@ -383,6 +406,11 @@ class VonageCarrier(Carrier):
         return await self._api.ask("GET", url, self._clock.now(), headers=headers)
 
 
+# What the application says of each product besides.
+_PRODUCTS: Mapping[str, Mapping[str, Any]] = {
+    "messages": {"version": "v1"},
+    "voice": {"signed_callbacks": True},
+}
 _TAKE = (
     "empty its addresses at Vonage, then put a number into a pool, or `maskline numbers adopt --carrier {}`"
 )
@@ -419,7 +447,9 @@ def _differing(
     """Which of its webhooks do not lead here."""
     capabilities = application.get("capabilities")
     capabilities = capabilities if isinstance(capabilities, dict) else {}
-    return [
+    voice = capabilities.get("voice")
+    unsigned = isinstance(voice, dict) and voice.get("signed_callbacks") is False
+    return (["signed_callbacks"] if unsigned else []) + [
         name
         for product, webhooks in wanted.items()
         for name, webhook in webhooks.items()

@@ -163,5 +163,5 @@ class HasWebhooks(Carrier, Protocol):
     def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
         """What a request brings or asks; None: there is nothing at this address. Raises NotSigned, Unreadable."""
 
-    def answer(self, verbs: Sequence[Verb] = ()) -> WebAnswer:
-        """That what it brought is kept, or what is to be done with the call that it asked about."""
+    def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
+        """That what it brought is kept, or what is to be done with the call that it `asked` about."""
