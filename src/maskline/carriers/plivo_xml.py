@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from maskline.carriers.twilio_forms import read_call
 from maskline.carriers.webhooks import CallAsked
-from maskline.domain.call import ACCEPT_KEY, ACCEPT_S, Event
+from maskline.domain.call import ACCEPT_KEY, ACCEPT_S, Event, is_about
 from maskline.domain.markup import escape
 from maskline.domain.twiml import Dial, Gather, Hangup, Message, Pause, Play, Redirect, Reject, Say, Verb
 
@@ -68,7 +68,7 @@ def _render(verb: Verb) -> str:
 
 def _gather(verb: Gather) -> str:
     prompts = "".join(map(_render, verb.prompts))
-    if _is_about(verb.action, Event.ACCEPT):  # what the partner hears while Plivo waits for the key
+    if is_about(verb.action, Event.ACCEPT):  # what the partner hears while Plivo waits for the key
         return prompts
     asked: dict[str, Any] = {
         "action": verb.action,
@@ -99,7 +99,7 @@ def _dial(verb: Dial) -> str:
     told = first.status_callback
     if told and caller:
         told += ("&" if "?" in told else "?") + urlencode({NUMBER: caller})
-    accepts = _is_about(first.url, Event.WHISPER)
+    accepts = is_about(first.url, Event.WHISPER)
     numbers = "".join(
         _element("Number", escape(one.number.removeprefix("+")), sendDigits=one.send_digits or None)
         for one in verb.numbers
@@ -128,11 +128,6 @@ def _element(name: str, content: str = "", **attributes: Any) -> str:
         if value is not None
     )
     return f"<{name}{said}>{content}</{name}>" if content else f"<{name}{said}/>"
-
-
-def _is_about(url: str | None, event: Event) -> bool:
-    """Whether this is an address of ours, for this event of a call."""
-    return ("Event", event) in parse_qsl((url or "").partition("?")[2])
 
 
 def read_asked(form: Mapping[str, str], query: Mapping[str, str]) -> CallAsked:

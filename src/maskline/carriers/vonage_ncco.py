@@ -19,13 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from maskline.carriers.twilio_forms import read_call
 from maskline.carriers.webhooks import CallAsked, text_at
-from maskline.domain.call import ACCEPT_KEY, Event
+from maskline.domain.call import ACCEPT_KEY, Event, is_about
 from maskline.domain.twiml import (
     Dial,
     Gather,
@@ -80,8 +79,8 @@ def _render(verb: Verb, call: Mapping[str, str]) -> list[dict[str, Any]]:
         case Gather():
             return _gather(verb)
         case Dial():
-            asked = [] if _is_about(verb.action, Event.DIALLED) else _ask(verb.action, call)
-            numbers = [one for one in verb.numbers if not one.url or _is_about(one.url, Event.WHISPER)]
+            asked = [] if is_about(verb.action, Event.DIALLED) else _ask(verb.action, call)
+            numbers = [one for one in verb.numbers if not one.url or is_about(one.url, Event.WHISPER)]
             return [_connect(verb, number) for number in numbers] + asked
         case Redirect(url=url):
             return _ask(url, call)
@@ -198,11 +197,6 @@ def _word(said: Mapping[str, Any]) -> str:
 def number_of(text: str) -> str:
     """A number of Vonage's as E.164; what is none, such as a hidden one, as it is."""
     return f"+{text}" if text.isdecimal() else text
-
-
-def _is_about(url: str | None, event: Event) -> bool:
-    """Whether this is an address of ours, for this event of a call."""
-    return ("Event", event) in parse_qsl((url or "").partition("?")[2])
 
 
 def _without_none(**fields: Any) -> dict[str, Any]:

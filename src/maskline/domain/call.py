@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from maskline.domain.interaction import CallStatus
 from maskline.domain.service_settings import read_settings
@@ -119,6 +119,11 @@ class Address:
     def of(self, event: Event) -> str:
         query = {"Event": event, "Session": self.place.session_sid, "Interaction": self.place.sid}
         return f"{self.webhook}?{urlencode(query)}"
+
+
+def is_about(url: str | None, event: Event) -> bool:
+    """Whether this is an `Address` of this event of a call."""
+    return ("Event", event) in parse_qsl((url or "").partition("?")[2])
 
 
 def place_in(service_sid: str, query: Mapping[str, str]) -> Place:
