@@ -99,6 +99,18 @@ async def test_who_has_opted_out_at_telnyx_has_opted_out(world: World) -> None:
     assert [one["source"] for one in found] == ["carrier"]
 
 
+async def test_who_has_opted_out_may_be_told_by_a_report(world: World) -> None:
+    for _ in range(2):
+        await world.bring(world.text(world.ann, "hi there"))
+    first, second = await world.sent(2)
+    await world.bring(world.north.report(first, "delivery_failed", "40008"))
+    assert await world.events() == []
+    await world.bring(world.north.report(second, "sending_failed", "40001", "40300"))
+    assert [code for code, _ in await world.events()] == [21610]
+    optouts = await world.inside.get(f"/v1/Services/{world.service['sid']}/OptOuts")
+    assert [one["identifier"] for one in optouts["opt_outs"]] == [world.ben["identifier"]]
+
+
 async def test_what_else_the_profile_brings_is_another_s(world: World) -> None:
     url = f"{world.inside.url}/carriers/north/message"
     for kind in ("message.finalized", "messaging-profile.spend-limit-reached"):

@@ -216,10 +216,13 @@ class TelnyxApi(Vendor):
         }
         return self.signed(url, json.dumps(said).encode(), **how)
 
-    def report(self, taken: Taken, word: str) -> Hook:
-        """What becomes of a message, as the vendor tells it."""
+    def report(self, taken: Taken, word: str, *codes: str) -> Hook:
+        """What becomes of a message, as the vendor tells it, and why."""
         kind = "message.sent" if word in ("queued", "sending", "sent") else "message.finalized"
-        return self.event(self.callbacks[taken.id], kind, self._message(taken, word))
+        errors = [{"code": code, "title": "No", "detail": "It is refused."} for code in codes]
+        return self.event(
+            self.callbacks[taken.id], kind, {**self._message(taken, word), "errors": errors or None}
+        )
 
     def text(self, from_: str, to: str, body: str, *media: str, sid: str = "", **how: int) -> Hook:
         """Somebody writes to a number of the account."""

@@ -64,6 +64,8 @@ from maskline.domain.media import Medium, read_type
 from maskline.domain.model import SECOND
 from maskline.domain.twiml import Verb, render_twiml
 
+OPTED_OUT = "40300"
+"""The recipient has sent STOP."""
 # What its codes say of a message; the others go by their status (https://developers.telnyx.com, API errors).
 KINDS: Mapping[str, Kind] = {
     "10005": Kind.MISCONFIGURED,  # there is no such resource: base_url is wrong
@@ -75,7 +77,7 @@ KINDS: Mapping[str, Kind] = {
     "20002": Kind.MISCONFIGURED,  # the API key has expired,
     "20012": Kind.MISCONFIGURED,  # the account is not active,
     "20100": Kind.MISCONFIGURED,  # or has no money left
-    "40300": Kind.OPTED_OUT,  # the recipient has sent STOP
+    OPTED_OUT: Kind.OPTED_OUT,
     "40312": Kind.MISCONFIGURED,  # the messaging profile is switched off,
     "40318": Kind.THROTTLED,  # the number's queue is full
     "40333": Kind.MISCONFIGURED,  # or has spent what it may on a day
@@ -253,7 +255,8 @@ class TelnyxCarrier(Carrier):
         status = STATUSES.get(text_at(message, "to", 0, "status"))
         number = required_at(message, "from", "phone_number", most=MOST_NUMBER)
         carrier_id = required_at(message, "id", most=MOST_SID)
-        return [Report(self.name, number, carrier_id, status, sid)] if status is not None else []
+        opted_out = OPTED_OUT in _codes(message)
+        return [Report(self.name, number, carrier_id, status, sid, opted_out)] if status is not None else []
 
     # Where the traffic of numbers goes
 
@@ -377,6 +380,12 @@ _TAKE = "give it the address {} at Telnyx, or none and `maskline numbers adopt -
 def _payload(said: Mapping[str, Any]) -> Any:
     content = said.get("data")
     return content.get("payload") if isinstance(content, dict) else None
+
+
+def _codes(message: Any) -> set[str]:
+    """What a report gives as reasons."""
+    errors = message.get("errors")
+    return {text_at(one, "code") for one in (errors if isinstance(errors, list) else ())}
 
 
 def _media(message: Any) -> tuple[Medium, ...]:
