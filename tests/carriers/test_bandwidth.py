@@ -359,12 +359,16 @@ async def test_what_is_no_list_of_events_is_refused(world: World, content: Any) 
     assert (await world.bring(world.north.say(f"{HOOKS}/nothing", []))).status == 404
 
 
-async def test_odd_media_are_passed_over(world: World) -> None:
-    event = world.north.received(world.ann["identifier"], NUMBERS[0], "look", "https://s.example/1")
-    event["message"]["media"] += [None, "", 7, {"url": "x"}]
-    await world.bring(world.north.say(f"{HOOKS}/message", [event]))
+@pytest.mark.parametrize(
+    ("media", "count"),
+    [(["https://s.example/1", None, "", 7, {"url": "x"}], 1), (7, 0), ({"0": "https://s.example/1"}, 0)],
+)
+async def test_odd_media_are_passed_over(world: World, media: Any, count: int) -> None:
+    event = world.north.received(world.ann["identifier"], NUMBERS[0], "look")
+    event["message"]["media"] = media
+    assert (await world.bring(world.north.say(f"{HOOKS}/message", [event]))).status == 200
     (taken,) = await world.sent(1)
-    assert len(taken.media) == 1
+    assert len(taken.media) == count
 
 
 async def test_a_report_on_nothing_that_is_known_waits(world: World) -> None:

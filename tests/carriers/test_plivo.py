@@ -498,6 +498,20 @@ async def test_its_application_is_found_behind_many_others_and_set_anew(clock: F
         assert len(vendor.applications) == count
 
 
+@pytest.mark.parametrize("meta", [{"next": "/v1/…"}, True, [], None])
+async def test_a_list_that_never_ends_is_not_read_for_ever(
+    clock: FakeClock, meta: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PlivoApi, "_page", lambda _, objects, __: {"meta": meta, "objects": objects})
+    async with plivo(clock) as bench:
+        if isinstance(meta, dict):
+            with pytest.raises(CarrierError, match="too many applications"):
+                await bench.carrier.adopt("AC1", OURS, keep)
+            assert len(bench.vendor.requests) == 51
+        else:
+            await bench.carrier.adopt("AC1", OURS, keep)
+
+
 # What the doctor hears
 
 

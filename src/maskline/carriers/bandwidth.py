@@ -226,13 +226,14 @@ class BandwidthCarrier(Carrier):
     def _read_message(self, event: Mapping[str, Any]) -> Inbound:
         said = event.get("message")
         media = said.get("media") if isinstance(said, dict) else None
+        media = media if isinstance(media, list) else []
         return Inbound(
             carrier_account=self.name,
             carrier_id=required_at(event, "message", "id", most=MOST_SID),
             to=required_at(event, "to", most=MOST_NUMBER),
             from_=required_at(event, "message", "from", most=MOST_NUMBER),
             body=text_at(event, "message", "text"),
-            media=tuple(Medium(url) for url in media or () if isinstance(url, str) and url),
+            media=tuple(Medium(url) for url in media if isinstance(url, str) and url),
         )
 
     def _read_report(self, event: Mapping[str, Any], status: MessageStatus) -> Report:

@@ -48,7 +48,7 @@ from maskline.carriers.checks import check_account
 from maskline.carriers.plivo_xml import read_asked, render
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, required
-from maskline.carriers.webhooks import CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest
+from maskline.carriers.webhooks import CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest, text_at
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Instant
@@ -73,6 +73,7 @@ OPTED_OUT = "200"
 
 PAGE = 20
 """The most that its lists have on a page."""
+MOST_APPLICATIONS = 1000
 WHATSAPP = "whatsapp"
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBERS = ("From", "To", "ForwardedFrom", "DialBLegTo")
@@ -130,8 +131,7 @@ class PlivoCarrier(Carrier):
             said |= {"type": kind if kind == WHATSAPP else "mms", "media_urls": message.media}
         said |= {"url": f"{self._url}/status/{message.sid}", "method": "POST"}
         made = await self._post("Message/", said)
-        uuids = made.get("message_uuid")
-        return Accepted(uuids[0] if isinstance(uuids, list) and uuids and isinstance(uuids[0], str) else None)
+        return Accepted(text_at(made, "message_uuid", 0) or None)
 
     async def look_up(self, message: Outgoing) -> Sequence[str]:
         (_, src), (_, dst) = _address(message.from_), _address(message.to)
@@ -149,7 +149,7 @@ class PlivoCarrier(Carrier):
         return [
             uuid
             for one in found
-            if isinstance(uuid := one.get("message_uuid"), str)
+            if (uuid := text_at(one, "message_uuid"))
             and (one.get("from_number"), one.get("to_number")) == (src, dst)
             and one.get("message_direction") == "outbound"
             and earliest <= _instant(one.get("message_time")) <= latest
@@ -225,21 +225,22 @@ class PlivoCarrier(Carrier):
         found = _objects(await self._get("Number/", {"number_startswith": number[1:], "limit": PAGE}))
         for one in found:
             if one.get("number") == number[1:]:
-                return str(one.get("application") or "").rstrip("/").rpartition("/")[2]
+                return text_at(one, "application").rstrip("/").rpartition("/")[2]
         raise NotCarried("the account at Plivo has no such number")
 
     async def _applications(self) -> list[dict[str, Any]]:
         """Those that are this account's own; more than one if two servers made them at a time."""
         found: list[dict[str, Any]] = []
-        offset, more = 0, True
-        while more:
+        for offset in range(0, MOST_APPLICATIONS, PAGE):
             query = {"app_name": self._application_name, "limit": PAGE, "offset": offset}
             page = await self._get("Application/", query)
             found += _objects(page)
-            offset += PAGE
-            more = bool((page.get("meta") or {}).get("next"))
+            if not text_at(page, "meta", "next"):
+                break
+        else:  # it might be among the others, and would be made again and again
+            raise CarrierError(Kind.UNCERTAIN, "there are too many applications")
         name = self._application_name
-        return [one for one in found if one.get("app_name") == name and isinstance(one.get("app_id"), str)]
+        return [one for one in found if one.get("app_name") == name and text_at(one, "app_id")]
 
     async def _set_up_application(self) -> list[str]:
         """The ids of the account's own, which lead here. Whatever somebody has changed is set anew."""
@@ -247,7 +248,7 @@ class PlivoCarrier(Carrier):
         if not found:
             said = {"app_name": self._application_name, **self._routes()}
             made = await self._post("Application/", said)
-            if not isinstance(app_id := made.get("app_id"), str):
+            if not (app_id := text_at(made, "app_id")):
                 raise CarrierError(Kind.UNCERTAIN, "the application that was made cannot be read")
             return [app_id]
         for one in found:
@@ -313,7 +314,7 @@ def _address(number: str) -> tuple[str, str]:
     """What kind of message goes there, and the number as Plivo writes it. Raises CarrierError."""
     channel, _, address = number.rpartition(":")
     digits = address.removeprefix("+")
-    if channel not in ("", WHATSAPP) or not digits.isdecimal():
+    if channel not in ("", WHATSAPP) or not (digits.isascii() and digits.isdecimal()):
         raise CarrierError(Kind.REJECTED, "an address that Plivo does not have")
     return channel or "sms", digits
 
@@ -321,7 +322,7 @@ def _address(number: str) -> tuple[str, str]:
 def _number(text: str, kind: str = "") -> str:
     """A number as we write it: with a plus sign, unless it is a short code or no number at all."""
     digits = text.strip()
-    number = f"+{digits}" if digits.isdecimal() and len(digits) > 6 else digits
+    number = f"+{digits}" if re.fullmatch("[0-9]{7,}", digits) else digits
     return f"{WHATSAPP}:{number}" if kind == WHATSAPP else number
 
 
