@@ -46,6 +46,7 @@ from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
+from maskline.flows.failover import FailOver
 from maskline.flows.handsets import Handsets
 from maskline.flows.health import Health
 from maskline.flows.inbox import NoInbox, StoreInbox
@@ -322,6 +323,7 @@ class Server:
                 run=run,
                 slots=settings.send_slots,
                 throughput={name: account.options.throughput for name, account in accounts.items()},
+                failover=FailOver(store, clock, mint, health, carriers, options.validity_us),
             )
             self._worker = worker
             await worker.start()

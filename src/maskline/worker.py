@@ -14,6 +14,7 @@ import structlog
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.domain.throughput import Throughput
+from maskline.flows.failover import FailOver
 from maskline.flows.health import LOOK_S
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
@@ -53,6 +54,7 @@ class Worker:
         run: str,
         slots: int = SLOTS,
         throughput: Mapping[str, Throughput] | None = None,
+        failover: FailOver | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -63,6 +65,8 @@ class Worker:
         self._lanes = [one.lanes(run) for one in customers]
         self._slots = slots
         self._throughput = throughput or {}
+        self._failover = failover
+        self._sweeps = False
         self._free = dict.fromkeys(messages.carriers, slots)
         self._lane = ("", "")
         self._count = 0
@@ -197,12 +201,15 @@ class Worker:
             await self._clock.sleep(LOOK_S)
             try:
                 await self._messages.health.look()
+                if self._failover is not None and self._sweeps:
+                    await self._failover.look()
             except Exception:
                 _log.exception("worker.health_failed")
 
     async def _sweep(self) -> None:
         """One pass, if this run is the one that sweeps."""
         silent_since = await self._store.write(take_sweep, self._run)
+        self._sweeps = silent_since is not None
         if silent_since is None:
             return
         # Silent now and at the last pass: where all have been kept waiting for the database, those that live are heard.

@@ -176,6 +176,11 @@ async def test_with_everything_in_use_nothing_is_left_in_the_file(tmp_path: Path
             await inside.post("/sandbox/messages", {**texts, "To": OTHER})
         await until(lambda: len(receiver.posts) > asked)
 
+        # As if their Session had moved, which takes carriers that are down.
+        former = (service["sid"], ann["session_sid"], ann["sid"], 1, ANN, "+14155550179", 1, "KI")
+        insert = "INSERT INTO former_numbers VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        await inside.store.write(lambda tx: tx.execute(insert, former) and None)
+
         for table, columns in PERSONAL.items():
             for column in columns:
                 found = list(cells(await inside.rows(f"SELECT {column} FROM {table}")))  # noqa: S608

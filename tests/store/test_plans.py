@@ -28,7 +28,7 @@ from maskline.flows.sessions import (
     remove_participant,
     remove_session,
 )
-from maskline.store import sandbox, start
+from maskline.store import health, sandbox, start
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import put_meta, set_events_url
 from maskline.store.adoptions import (
@@ -75,8 +75,20 @@ from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercept
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.loose import Reply, delete_old_strangers, delete_strangers
+from maskline.store.moving import (
+    Move,
+    Moved,
+    Notice,
+    find_bound,
+    find_down,
+    find_former,
+    find_people,
+    find_stranded,
+    move_session,
+)
 from maskline.store.numbers import (
     delete_number,
+    find_carried_by,
     leave_pool,
     list_own_numbers,
     list_pool,
@@ -634,6 +646,57 @@ def unanswered(tx: Tx, w: World) -> None:
     )
 
 
+def trouble(tx: Tx, w: World) -> None:
+    """An account fails until it is down, is tried and works again."""
+    for _ in range(3):
+        health.note_failure(tx, "scripted", ACCOUNT, 0, w.mint.sid("NO"))
+    assert find_down(tx) == {"scripted"}
+    tx.now = Instant(tx.now + 60 * SECOND)
+    start_sends.fn(
+        tx, [StartRequest("RN", {"scripted": 1}, [w.mint.sid("NO")] * 8, down=frozenset({"scripted"}))]
+    )
+    health.note_refusal(tx, "scripted", ACCOUNT, w.mint.sid("NO"))
+    health.try_now(tx, ["scripted"])
+    assert health.note_success(tx, "scripted", w.mint.sid("NO"))
+
+
+def move(tx: Tx, w: World) -> None:
+    """A Session moves, with what waits and what its carrier may have taken, and moves back; then somebody leaves."""
+    settings = '{"fail_over": "move", "number_cooldown_s": 60, "store_bodies": "until-final"}'
+    change = "UPDATE services SET settings = ?, callback_url = 'https://shop.example/' WHERE sid = ?"
+    tx.execute(change, (settings, w.service_sid))
+    other = "SELECT sid, phone_number FROM numbers WHERE service_sid = ? AND phone_number <> ?"
+    sid, number = tx.execute(other, (w.service_sid, w.ann.proxy_identifier)).fetchone()
+    tx.execute("UPDATE numbers SET carrier_account = 'other' WHERE sid = ?", (sid,))
+    record_outcomes.fn(tx, [w.outcome(row, Fate.ASK) for row in w.started(tx)])
+    receive_messages.fn(tx, [w.inbound(w.ben.identifier_key)])
+    parks = StartRequest("RN", {"scripted": 0, "other": 0, "west": 1}, [w.mint.sid("NO")] * 8)
+    start_sends.fn(tx, [parks])
+    for down, choice in (("scripted", sid), ("other", w.ann.proxy_identifier_sid)):
+        health.note_refusal(tx, down, ACCOUNT, w.mint.sid("NO"))
+        place = (ACCOUNT, w.service_sid, w.session_sid)
+        find_stranded(tx, down)
+        people = find_people(tx, w.service_sid, w.session_sid)
+        notices = {
+            one.sid: Notice(*(w.mint.sid(prefix) for prefix in ("KI", "SM", "OO", "NO")), encode_data("x"))
+            for one in people
+        }
+        choices = {one.sid: [choice or ""] for one in people}
+        accounts = frozenset({"scripted", "other"})
+        assert (
+            move_session(tx, Move(*place, choices, accounts, notices, SECOND, w.mint.sid("NO"))) is Moved.YES
+        )
+        assert sum(len(find_former(tx, one)) for one in people)
+        health.note_success(tx, down, w.mint.sid("NO"))
+        assert find_carried_by(tx, w.service_sid, ["other"]) == {sid}
+    assert find_bound(tx, w.service_sid, w.ann.identifier_key, w.ann.proxy_identifier) == [number]
+    assert find_match(tx, w.service_sid, number, w.ann.identifier_key)
+    rows = StartRequest("RN", {"scripted": 9, "other": 9}, [w.mint.sid("NO")] * 8)
+    start_sends.fn(tx, [rows])
+    remove_participant(tx, ACCOUNT, w.service_sid, w.session_sid, w.ben.sid)
+    change_session(tx, ACCOUNT, w.service_sid, w.session_sid, SessionStatus.CLOSED, {})
+
+
 def measure(tx: Tx, _: World) -> None:
     measure_outbox(tx)
 
@@ -669,12 +732,16 @@ WORK: list[Callable[[Tx, World], None]] = [
     give_up,
     parts,
     unanswered,
+    trouble,
+    move,
     measure,
 ]
 
 # Small by their nature: what is being deleted or erased, what the sandbox has yet to bring, what has ended and is not
-# yet swept, and the processes.
-SMALL = {"purges", "erasures", "sandbox_todo", "ended", "few", "wanted", "runs", "CONSTANT"}
+# yet swept, the processes, and carrier accounts in trouble.
+SMALL = {
+    *("purges", "erasures", "sandbox_todo", "ended", "few", "wanted", "runs", "carrier_health", "CONSTANT")
+}
 # These indexes hold nothing but what is asked for, so that reading one from its beginning is no search.
 PARTIAL = ("outbox_fresh", "outbox_parked", "outbox_lanes", "outbox_dead")
 # A statement that names one of these in its condition has to find its rows by it: stopping at the Service before it

@@ -44,6 +44,7 @@ from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
+from maskline.flows.failover import FailOver
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions, encode_data
@@ -139,6 +140,7 @@ class House:
         self.alerts = Alerts(store, clock, self.mint, self.customers)
         self.calls = Calls(store, clock, self.mint, self.customers)
         self.call_relay = CallRelay(store, self.mint, self.vault, self.http, self.calls)
+        self.failover: FailOver | None = None
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)
@@ -388,6 +390,7 @@ class House:
             [self.callbacks, self.intercepts, self.strangers, self.notices, self.alerts],
             run=run or self.mint.sid("RN"),
             slots=slots,
+            failover=self.failover,
         )
 
     @asynccontextmanager

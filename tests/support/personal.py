@@ -10,6 +10,7 @@ PERSONAL = {
         "identifier_key": "erasure: the Participant is unnamed",
         "friendly_name": "erasure: the Participant is unnamed",
     },
+    "former_numbers": {"identifier_key": "erasure: the Participant is unnamed"},
     "people": {"identifier_key": "erasure: at once; retention: erase_people"},
     "interactions": {"data": "erasure: traffic; store_bodies: blank_if_over, blank_overdue"},
     "outbox": {
@@ -53,6 +54,7 @@ NONE = {
     "calls": "carrier_key account_sid service_sid session_sid interaction_sid state entries accepts answered_at due_at",
     "erasures": "service_sid session_sid participant_sid account_sid asked_at stage after",
     "events": "sid account_sid service_sid session_sid interaction_sid code level created_at told_to",
+    "former_numbers": "service_sid session_sid participant_sid left_at proxy_identifier active sent_before",
     "idempotency": "scope key operation resource_sid expires_at",
     "interactions": "service_sid session_sid sid account_sid type participant_sid inbound_participant_sid"
     " inbound_resource_sid inbound_status outbound_participant_sid outbound_resource_sid outbound_status carrier_id"
@@ -62,7 +64,7 @@ NONE = {
     "runs": "id round seen_at",
     "numbers": "phone_number sid account_sid carrier_account service_sid friendly_name iso_country calling_code voice"
     " sms mms is_reserved in_use participants next_free_at created_at updated_at"
-    " gap_us",
+    " gap_us former",
     "carrier_health": "carrier_account account_sid failing_since failed_at failures down_since refused try_at",
     "carrier_paces": "carrier_account next_free_at",
     "optouts": "service_sid identifier_hash proxy_number sid account_sid source created_at",

@@ -38,8 +38,7 @@ def render_message(found: FoundLeg, account_sid: str) -> Json:
     sender, recipient = found.identifier, found.proxy_identifier
     if not found.inbound:
         sender, recipient = recipient, sender
-    answers = found.interaction.inbound is not None or not found.interaction.session_sid
-    outbound = "outbound-reply" if answers else "outbound-api"
+    outbound = "outbound-reply" if found.interaction.participant_sid is None else "outbound-api"
     uri = v2010.uri(account_sid, "Messages", found.sid)
     return {
         "sid": found.sid,

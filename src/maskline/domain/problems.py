@@ -282,6 +282,16 @@ CARRIER_DOWN = _error(
     "A carrier account has taken nothing for as long as outage_after_s says, and every hand-over has failed; its sends"
     " wait, but for one a minute that tries it.",
 )
+SESSION_MOVED = _warning(
+    49051,
+    None,
+    "A Session has moved to other proxy numbers, as the carrier account of those it had is down; these still answer.",
+)
+SESSION_NOT_MOVED = _error(
+    49052,
+    None,
+    "A Session whose carrier account is down cannot move: no number of another one can be chosen. Its messages wait.",
+)
 WRONG_CARRIER = _error(
     49030,
     None,

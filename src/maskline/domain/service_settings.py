@@ -246,6 +246,21 @@ SETTINGS = (
         " and all from this sender to this number are refused for 30 seconds.",
     ),
     Setting(
+        "fail_over",
+        "FailOver",
+        "wait",
+        Choice(("wait", "move")),
+        "What becomes of messages from a proxy number whose carrier account is down: they wait for it, or their Session"
+        " moves to numbers of other accounts, from which they go on.",
+    ),
+    Setting(
+        "fail_over_notice",
+        "FailOverNotice",
+        "This conversation goes on from this number.",
+        Text(MOST_BODY),
+        "What somebody is told, from their new number, when their Session has moved.",
+    ),
+    Setting(
         "stop_words",
         "StopWords",
         "on",
@@ -325,6 +340,11 @@ def pair_limit(stored: str) -> int:
 def cooldown_us(stored: str) -> int:
     """How long a number that somebody has left cools down for them, in microseconds; 0: it does not."""
     return int(read_settings(stored)["number_cooldown_s"]) * SECOND
+
+
+def moves_on_outage(stored: str) -> bool:
+    """Whether Sessions move where their carrier account is down."""
+    return bool(read_settings(stored)["fail_over"] == "move")
 
 
 def change_settings(stored: str, form: dict[str, list[str]], home: str = "") -> str:

@@ -302,6 +302,8 @@ class Messages:
             case Kind.UNREACHABLE:
                 outcome.fate = Fate.RETRY
                 await self.health.failed(carrier.name, row.account_sid, row.message_sid, uncertain=False)
+                if self.health.trouble(carrier.name) is not None:
+                    outcome.delay_us = 0  # with all others of its account, as soon as that works
             case Kind.THROTTLED:
                 outcome.fate = Fate.RETRY
             case Kind.REJECTED:

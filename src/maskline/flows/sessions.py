@@ -26,11 +26,13 @@ from maskline.domain.model import (
 )
 from maskline.domain.phone import Phone, identifier_key
 from maskline.domain.problems import Problem
-from maskline.domain.service_settings import cooldown_us, read_settings
+from maskline.domain.service_settings import cooldown_us, moves_on_outage, read_settings
 from maskline.domain.session import as_of, close, reopen, start, transition
 from maskline.store.engine import Store, Tx
+from maskline.store.health import find_troubles
 from maskline.store.idempotency import Key, claim_or_replay
 from maskline.store.interactions import delete_interaction, load_interaction
+from maskline.store.numbers import find_carried_by
 from maskline.store.participants import (
     MOST_PARTICIPANTS,
     NewParticipant,
@@ -126,7 +128,21 @@ def choose(tx: Tx, service: Service, mode: Mode, wanted: Wanted) -> list[str] | 
     ranked = rank_pool(reserved=False)
     if isinstance(ranked, Refusal):
         ranked = rank_pool(reserved=True)  # why not, exactly, takes the reserved numbers too
-    return ranked if isinstance(ranked, Refusal) else [number.sid for number in ranked]
+    if isinstance(ranked, Refusal):
+        return ranked
+    sids = [number.sid for number in ranked]
+    return _working_first(tx, service.sid, sids) if moves_on_outage(service.settings) else sids
+
+
+def _working_first(tx: Tx, service_sid: str, sids: list[str]) -> list[str]:
+    """Those of accounts that are down last: where nothing else is left, somebody who has one can still be moved. When
+    the account is to be tried again, somebody has to be on it.
+    """
+    down = [name for name, one in find_troubles(tx).items() if one.is_down and tx.now < one.try_at]
+    if not down:
+        return sids
+    carried = find_carried_by(tx, service_sid, down)
+    return sorted(sids, key=carried.__contains__)
 
 
 def _plan(

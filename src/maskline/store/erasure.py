@@ -87,6 +87,9 @@ _UNNAME = """
 UPDATE participants SET identifier = ?1, identifier_key = sid, friendly_name = NULL, active = 0,
        deleted_at = coalesce(deleted_at, max(?2, updated_at)), updated_at = max(?2, updated_at)
 WHERE service_sid = ?3 AND session_sid = ?4 AND sid = ?5"""
+_UNNAME_FORMER = """
+UPDATE former_numbers SET identifier_key = participant_sid
+WHERE service_sid = ? AND session_sid = ? AND participant_sid = ?"""
 _LOOSE = """
 SELECT id, topic, order_key, state, uncertain, service_sid, session_sid, interaction_sid FROM outbox
 WHERE order_key IN (?, ?, ?) AND state <> 0 LIMIT ?"""
@@ -124,6 +127,7 @@ SELECT o.id, o.topic, o.order_key, o.state, o.uncertain, o.service_sid, o.sessio
 FROM outbox o LEFT JOIN interactions i ON i.service_sid = o.service_sid AND i.session_sid = o.session_sid
     AND i.sid = o.interaction_sid
 WHERE o.order_key = ?2 AND o.seq > ?3 AND o.state <> 0 ORDER BY o.seq LIMIT ?4"""
+_FIRST = -(2**63)  # notices of a move stand before all that counts up from 1
 _PEERS = "SELECT sid FROM participants WHERE service_sid = ? AND session_sid = ? AND sid >= ? ORDER BY sid"
 # Its worker has it in memory. Whatever comes of that, it is past its validity and is not handed over again. Outside a
 # Session, what it waits in is named for the person.
@@ -232,6 +236,7 @@ def _unname(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:
                 write_closed(tx, close(session, tx.now))
         tx.execute(_UNNAME, (ERASED, tx.now, service_sid, session_sid, sid))
         if session_sid:
+            tx.execute(_UNNAME_FORMER, (service_sid, session_sid, sid))
             note = (service_sid, key, session_sid, sid, erasure.account_sid, erasure.asked_at, Stage.TRAFFIC)
             tx.execute(_NOTE, note)
     return ("" if len(parts) == count else None), len(parts) * LOOK
@@ -267,7 +272,7 @@ def _lines(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:
     peers = tx.execute(_PEERS, (erasure.service_sid, erasure.session_sid, line)).fetchall()
     for (peer,) in peers:
         room = most - looked
-        passed = int(seq) if peer == line else 0
+        passed = int(seq) if peer == line and seq else _FIRST
         rows = tx.execute(_LINE, (erasure.participant_sid, peer, passed, room)).fetchall()
         for row in rows:
             if row[-1]:

@@ -19,10 +19,21 @@ from maskline.store.pages import Page, Seek
 
 _SID = 2
 
+
+def _number_of(alias: str, side: str) -> str:
+    """The proxy number that a participant had then: their Session may have moved to another since."""
+    return f"""coalesce((
+    SELECT f.proxy_identifier FROM former_numbers f
+    WHERE f.service_sid = i.service_sid AND f.session_sid = i.session_sid
+    AND f.participant_sid = i.{side}_participant_sid AND f.sent_before > i.sid
+    ORDER BY f.left_at LIMIT 1), {alias}.proxy_identifier)"""
+
+
 # Only with Service and Session: what has been deleted is gone at once, though its rows go later. What a stranger wrote,
 # and what they were answered, is of no Session.
 _SELECT = f"""
-SELECT {COLUMNS_OF_I}, i.error_code, a.identifier, a.proxy_identifier, b.identifier, b.proxy_identifier
+SELECT {COLUMNS_OF_I}, i.error_code, a.identifier, {_number_of("a", "inbound")},
+       b.identifier, {_number_of("b", "outbound")}
 FROM interactions i
 CROSS JOIN services v ON v.sid = i.service_sid
 LEFT JOIN sessions s ON s.service_sid = i.service_sid AND s.sid = i.session_sid

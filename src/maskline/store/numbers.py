@@ -5,7 +5,7 @@ Always read inside the transaction that decides by it, never from a cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from maskline.domain import problems
@@ -59,6 +59,14 @@ def unknown_sid(sid: str) -> Problem:
     if NumberKind(sid[:2]) is NumberKind.SHORT_CODE:
         return Problem(problems.SHORT_CODE_SID_NOT_FOUND)
     return Problem(problems.PHONE_NUMBER_SID_NOT_FOUND)
+
+
+def find_carried_by(tx: Tx, service_sid: str, carrier_accounts: Collection[str]) -> set[str]:
+    """The SIDs of the pool's numbers that these accounts carry."""
+    rows = tx.execute(
+        "SELECT sid, carrier_account FROM numbers WHERE service_sid = ?", (service_sid,)
+    ).fetchall()
+    return {sid for sid, account in rows if account in carrier_accounts}
 
 
 def insert_number(tx: Tx, number: ProxyNumber) -> None:
@@ -155,7 +163,7 @@ def join_pool(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, 
         raise Problem(problems.NUMBER_IN_OTHER_SERVICE)
     _make_room(tx, number, service_sid, reserved, event_sid)
     tx.execute(
-        "UPDATE numbers SET service_sid = :service, is_reserved = :reserved, in_use = 0, participants = 0,"
+        "UPDATE numbers SET service_sid = :service, is_reserved = :reserved, in_use = 0, participants = 0, former = 0,"
         " created_at = :now, updated_at = :now WHERE sid = :sid",
         {"service": service_sid, "reserved": int(reserved), "now": _later(tx, number), "sid": number.sid},
     )
@@ -214,10 +222,12 @@ def delete_number(tx: Tx, number: ProxyNumber) -> None:
     want_look(tx, number.phone_number)
 
 
-def count_use(tx: Tx, phone_number: str, *, sessions: int, participants: int) -> None:
-    """Raise or lower a number's counters: active Sessions that use it, and their active participants on it."""
+def count_use(tx: Tx, phone_number: str, *, sessions: int, participants: int, former: int = 0) -> None:
+    """Raise or lower a number's counters: active Sessions that use it, their active participants on it, and those who
+    had it before.
+    """
     tx.execute(
-        "UPDATE numbers SET in_use = in_use + :sessions, participants = participants + :participants"
-        " WHERE phone_number = :number",
-        {"sessions": sessions, "participants": participants, "number": phone_number},
+        "UPDATE numbers SET in_use = in_use + :sessions, participants = participants + :participants,"
+        " former = former + :former WHERE phone_number = :number",
+        {"sessions": sessions, "participants": participants, "former": former, "number": phone_number},
     )

@@ -48,6 +48,12 @@ _NAME = """
 UPDATE optouts SET identifier = ?
 WHERE service_sid = ? AND identifier_hash = ? AND proxy_number = ? AND identifier IS NULL"""
 
+_CARRY = """
+INSERT INTO optouts (service_sid, identifier_hash, proxy_number, sid, account_sid, identifier, source, created_at)
+SELECT service_sid, identifier_hash, ?, ?, account_sid, identifier, source, created_at FROM optouts
+WHERE service_sid = ? AND identifier_hash = ? AND proxy_number = ?
+ON CONFLICT DO NOTHING"""
+
 _DELETE = "DELETE FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
 _NUMBERS = "SELECT proxy_number FROM optouts WHERE service_sid = ? AND identifier_hash = ?"
 
@@ -122,6 +128,11 @@ def _end(tx: Tx, service_sid: str, key: str, number: str, scope: Scope) -> list[
     if scope is Scope.NUMBER:
         where, params = f"{_DELETE} AND proxy_number IN (?, '')", [*params, number]
     return tx.execute(f"{where} RETURNING sid, proxy_number", params).fetchall()
+
+
+def carry_optout(tx: Tx, sid: str, service_sid: str, key: str, before: str, number: str) -> None:
+    """Who had opted out of messages from the number `before` has opted out of those from this one, which follows it."""
+    tx.execute(_CARRY, (number, sid, service_sid, tx.pseudonym(key), before))
 
 
 def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) -> bool:

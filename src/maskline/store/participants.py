@@ -19,7 +19,13 @@ from maskline.store.engine import Tx
 from maskline.store.numbers import COUNTED, count_use, find_number, find_number_by_sid, unknown_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
-from maskline.store.sessions import SESSION_COLUMNS, close_expired_of_person, count_ended, make_session
+from maskline.store.sessions import (
+    SESSION_COLUMNS,
+    close_expired_of_person,
+    count_ended,
+    find_taken,
+    make_session,
+)
 
 MOST_PARTICIPANTS = 2
 
@@ -128,8 +134,11 @@ def load_person(tx: Tx, service_sid: str, key: str, phone: Phone | None, cooldow
     history, released = find_past(tx, service_sid, key)
     columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
     rows = tx.execute(
-        f"SELECT p.proxy_identifier, {columns} FROM participants p JOIN sessions s ON s.service_sid = p.service_sid"
-        " AND s.sid = p.session_sid WHERE p.service_sid = :service AND p.identifier_key = :key AND p.active = 1",
+        " UNION ALL ".join(
+            f"SELECT p.proxy_identifier, {columns} FROM {table} p JOIN sessions s ON s.service_sid = p.service_sid"
+            " AND s.sid = p.session_sid WHERE p.service_sid = :service AND p.identifier_key = :key AND p.active = 1"
+            for table in ("participants", "former_numbers")
+        ),
         {"service": service_sid, "key": key},
     ).fetchall()
     taken = set()
@@ -169,7 +178,7 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
     close_expired_of_person(tx, person.service_sid, person.identifier_key)
     _refuse_if_known(tx, session, person)
     number = _explicit(tx, session, new, account_sid) if _is_explicit(new) else _first_free(tx, new)
-    sessions = 0 if _session_uses(tx, session, number.phone_number) else 1
+    sessions = 0 if session_uses(tx, session, number.phone_number) else 1
     participant = Participant(
         service_sid=person.service_sid,
         sid=person.sid,
@@ -261,14 +270,7 @@ def _first_free(tx: Tx, new: NewParticipant) -> ProxyNumber:
     if isinstance(new.choice, Refusal):
         raise Problem(new.choice.code, new.choice.detail)
     person = new.participant
-    taken = {
-        row[0]
-        for row in tx.execute(
-            "SELECT proxy_identifier FROM participants"
-            " WHERE service_sid = ? AND identifier_key = ? AND active = 1",
-            (person.service_sid, person.identifier_key),
-        ).fetchall()
-    }
+    taken = find_taken(tx, person.service_sid, person.identifier_key)
     if new.cooldown_us:
         _, released = find_past(tx, person.service_sid, person.identifier_key)
         taken |= still_cooling(tx, released, new.cooldown_us).keys()
@@ -284,15 +286,33 @@ def _first_free(tx: Tx, new: NewParticipant) -> ProxyNumber:
     raise Outdated
 
 
-def _session_uses(tx: Tx, session: Session, phone_number: str) -> bool:
-    return (
-        tx.execute(
-            "SELECT 1 FROM participants WHERE service_sid = ? AND session_sid = ? AND proxy_identifier = ?"
-            " AND active = 1",
-            (session.service_sid, session.sid, phone_number),
-        ).fetchone()
-        is not None
+def session_uses(tx: Tx, session: Session, phone_number: str) -> bool:
+    """Whether one of the Session's active participants is on this number, or was before it moved."""
+    rows = tx.execute(
+        "SELECT 1 FROM participants WHERE service_sid = :service AND session_sid = :session"
+        " AND proxy_identifier = :number AND active = 1"
+        " UNION ALL SELECT 1 FROM former_numbers WHERE service_sid = :service AND session_sid = :session"
+        " AND proxy_identifier = :number AND active = 1",
+        {"service": session.service_sid, "session": session.sid, "number": phone_number},
     )
+    return rows.fetchone() is not None
+
+
+def leave_former(tx: Tx, session: Session, participant_sid: str, number: str | None = None) -> None:
+    """The numbers that the participant had before, or this one of them, answer no more."""
+    which = "" if number is None else " AND proxy_identifier = :number"
+    left = tx.execute(
+        "UPDATE former_numbers SET active = 0 WHERE service_sid = :service AND session_sid = :session"
+        f" AND participant_sid = :sid{which} AND active = 1 RETURNING proxy_identifier",
+        {
+            "service": session.service_sid,
+            "session": session.sid,
+            "sid": participant_sid,
+            "number": number,
+        },
+    ).fetchall()
+    for (former,) in left:
+        count_use(tx, former, sessions=-int(not session_uses(tx, session, former)), participants=0, former=-1)
 
 
 def delete_participant(tx: Tx, session: Session, participant: Participant) -> None:
@@ -312,5 +332,6 @@ def delete_participant(tx: Tx, session: Session, participant: Participant) -> No
     if deleted.rowcount == 0:
         raise Problem(problems.NOT_FOUND)
     if session.status is not SessionStatus.CLOSED:
-        last = not _session_uses(tx, session, participant.proxy_identifier)
+        last = not session_uses(tx, session, participant.proxy_identifier)
         count_use(tx, participant.proxy_identifier, sessions=-int(last), participants=-1)
+        leave_former(tx, session, participant.sid)

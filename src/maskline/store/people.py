@@ -35,14 +35,14 @@ def find_past(tx: Tx, service_sid: str, key: str) -> tuple[list[str], dict[str, 
     return (json.loads(row[0]), json.loads(row[1])) if row else ([], {})
 
 
-def remember_number(tx: Tx, service_sid: str, key: str, number: str) -> None:
-    """The person is one Participant more, on this number: it goes to the head of what they have had."""
+def remember_number(tx: Tx, service_sid: str, key: str, number: str, *, joins: bool = True) -> None:
+    """The person is on this number, as one Participant more if it `joins`: it is the last that they have had."""
     history, _ = find_past(tx, service_sid, key)
     numbers = [number, *(had for had in history if had != number)][:MOST_HISTORY]
     tx.execute(
-        "UPDATE people SET history = ?, participants = participants + 1, erase_at = NULL"
+        "UPDATE people SET history = ?, participants = participants + ?, erase_at = NULL"
         " WHERE service_sid = ? AND identifier_key = ?",
-        (json.dumps(numbers), service_sid, key),
+        (json.dumps(numbers), int(joins), service_sid, key),
     )
 
 
@@ -101,7 +101,7 @@ def still_cooling(tx: Tx, released: dict[str, int], cools_us: int) -> dict[str, 
 def release_numbers(
     tx: Tx, service_sid: str, session_sid: str, at: int, participant_sid: str | None = None
 ) -> None:
-    """The Session's participants, or this one, have left their numbers at `at`.
+    """The Session's participants, or this one, have left their numbers at `at`, and those that they had before.
 
     Kept while the Service lets numbers cool down; what has cooled is forgotten.
     """
@@ -111,8 +111,10 @@ def release_numbers(
         return
     left = tx.execute(
         "SELECT sid, identifier_key, proxy_identifier FROM participants"
-        " WHERE service_sid = ? AND session_sid = ? AND active = 1",
-        (service_sid, session_sid),
+        " WHERE service_sid = :service AND session_sid = :session AND active = 1"
+        " UNION ALL SELECT participant_sid, identifier_key, proxy_identifier FROM former_numbers"
+        " WHERE service_sid = :service AND session_sid = :session AND active = 1",
+        {"service": service_sid, "session": session_sid},
     ).fetchall()
     for sid, key, number in left:
         if participant_sid not in (None, sid):

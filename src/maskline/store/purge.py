@@ -12,7 +12,7 @@ from maskline.store.loose import delete_strangers
 from maskline.store.people import forget_participants
 from maskline.store.tombstones import bury_deleted
 
-LOOK = 9
+LOOK = 10
 """What looking at one deleted thing weighs, in rows: each takes that many statements."""
 
 # What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
@@ -35,6 +35,8 @@ _PARTICIPANTS = """
 DELETE FROM participants WHERE service_sid = :service AND session_sid = :session AND sid IN (
     SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session LIMIT :most)
 RETURNING identifier_key"""
+
+_FORMER = "DELETE FROM former_numbers WHERE service_sid = :service AND session_sid = :session"
 
 _PEOPLE = """
 DELETE FROM people WHERE service_sid = :service AND identifier_key IN (
@@ -76,6 +78,7 @@ def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
     if gone < most:
         rows = tx.execute(_PARTICIPANTS, {**key, "most": most - gone}).fetchall()
         forget_participants(tx, key["service"], [identifier_key for (identifier_key,) in rows])
+        tx.execute(_FORMER, key)
         gone += len(rows)
     return gone
 

@@ -17,6 +17,7 @@ from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.loose import Reply, insert_reply, may_reply
+from maskline.store.moving import find_bound
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
 from maskline.store.relay import NewInbound, find_match, relay
@@ -97,6 +98,10 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
 def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
     """Whether this is a word that is dropped, whatever it has to do with a Session; with an event, if so."""
     obeyed = obey_word(tx, item.optout_sid, account_sid, service_sid, item.sender, item.to, item.word)
+    # Whoever had another number before their Session moved means both.
+    others = find_bound(tx, service_sid, item.sender, item.to)
+    for number, like in zip(others, (item.event_sid, item.sid, item.inbound_sid), strict=False):
+        obey_word(tx, f"OO{like[2:]}", account_sid, service_sid, item.sender, number, item.word)
     if obeyed.reply:
         data = json.dumps({"body": obeyed.reply}, ensure_ascii=False, separators=(",", ":"))
         reply = Reply(f"KI{item.optout_sid[2:]}", item.to, item.sender, data, confirms=True)

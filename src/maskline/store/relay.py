@@ -57,16 +57,26 @@ INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_
        session_sid, interaction_sid, message_sid, recipient, payload)
 VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+_PAIR = f"""
+SELECT {PARTICIPANT_COLUMNS} FROM participants
+WHERE service_sid = ? AND identifier_key = ? AND proxy_identifier = ? AND active = 1"""
+_of_p = ", ".join(f"p.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(","))
+_FORMER_PAIR = f"""
+SELECT {_of_p} FROM former_numbers f
+CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f.session_sid
+    AND p.sid = f.participant_sid AND p.active = 1
+WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
+
 _COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
 
 def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Match | None:
-    """The active pair of a proxy number and a sender, its Session and partner; None if there is none."""
-    row = tx.execute(
-        f"SELECT {PARTICIPANT_COLUMNS} FROM participants"
-        " WHERE service_sid = ? AND identifier_key = ? AND proxy_identifier = ? AND active = 1",
-        (service_sid, sender, proxy_number),
-    ).fetchone()
+    """The active pair of a proxy number and a sender, its Session and partner; None if there is none.
+
+    A number that the sender had before the Session moved answers like the one they have now.
+    """
+    pair = (service_sid, sender, proxy_number)
+    row = tx.execute(_PAIR, pair).fetchone() or tx.execute(_FORMER_PAIR, pair).fetchone()
     if row is None:
         return None
     writer = Participant(*row)

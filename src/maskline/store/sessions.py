@@ -201,31 +201,63 @@ def has_active_session(tx: Tx, service_sid: str) -> bool:
 # The end of a Session
 
 
-def _count_out(tx: Tx, service_sid: str, session_sid: str, sign: int) -> None:
-    """Lower (-1) or raise (+1) the counters of the numbers that the Session's participants are on."""
-    rows = tx.execute(
-        "SELECT proxy_identifier, count(*) FROM participants WHERE service_sid = :service"
-        " AND session_sid = :session AND deleted_at IS NULL GROUP BY proxy_identifier",
-        {"service": service_sid, "session": session_sid},
-    ).fetchall()
-    for number, count in rows:
+_USED = """
+SELECT proxy_identifier, sum(present), sum(former) FROM (
+    SELECT proxy_identifier, 1 AS present, 0 AS former FROM participants
+    WHERE service_sid = :service AND session_sid = :session AND deleted_at IS NULL
+    UNION ALL
+    SELECT proxy_identifier, 0, 1 FROM former_numbers
+    WHERE service_sid = :service AND session_sid = :session AND active = 1
+) AS few GROUP BY proxy_identifier"""
+
+
+def _count_out(tx: Tx, service_sid: str, session_sid: str, sign: int) -> bool:
+    """Lower (-1) or raise (+1) the counters of the numbers that the Session's participants are on, or were before.
+
+    Returns whether there are some that they were on before.
+    """
+    rows = tx.execute(_USED, {"service": service_sid, "session": session_sid}).fetchall()
+    for number, count, former in rows:
         # Only while it is in this pool: a number that left and joined another has begun counting anew.
         tx.execute(
-            "UPDATE numbers SET in_use = in_use + :sign, participants = participants + :count"
-            " WHERE phone_number = :number AND service_sid = :service",
-            {"sign": sign, "count": sign * count, "number": number, "service": service_sid},
+            "UPDATE numbers SET in_use = in_use + :sign, participants = participants + :count,"
+            " former = former + :former WHERE phone_number = :number AND service_sid = :service",
+            {
+                "sign": sign,
+                "count": sign * count,
+                "former": sign * former,
+                "number": number,
+                "service": service_sid,
+            },
         )
+    return any(former for *_, former in rows)
 
 
 def _free(tx: Tx, session: Session) -> None:
     """Free the pairs and counters of a Session that was active until now."""
-    _count_out(tx, session.service_sid, session.sid, -1)
+    key = {"service": session.service_sid, "session": session.sid}
+    has_former = _count_out(tx, session.service_sid, session.sid, -1)
     release_numbers(tx, session.service_sid, session.sid, session.ended_at or tx.now)
-    tx.execute(
-        "UPDATE participants SET active = 0"
-        " WHERE service_sid = :service AND session_sid = :session AND active = 1",
-        {"service": session.service_sid, "session": session.sid},
-    )
+    tables = ("participants", "former_numbers") if has_former else ("participants",)
+    for table in tables:
+        tx.execute(
+            f"UPDATE {table} SET active = 0 WHERE service_sid = :service AND session_sid = :session AND active = 1",
+            key,
+        )
+
+
+def find_taken(tx: Tx, service_sid: str, identifier_key: str) -> set[str]:
+    """The numbers that this person cannot be given once more: on which they are in an active Session, or were before it
+    moved.
+    """
+    rows = tx.execute(
+        "SELECT proxy_identifier FROM participants"
+        " WHERE service_sid = :service AND identifier_key = :key AND active = 1"
+        " UNION ALL SELECT proxy_identifier FROM former_numbers"
+        " WHERE service_sid = :service AND identifier_key = :key AND active = 1",
+        {"service": service_sid, "key": identifier_key},
+    ).fetchall()
+    return {number for (number,) in rows}
 
 
 def write_closed(tx: Tx, session: Session) -> None:
@@ -248,11 +280,7 @@ def write_reopened(tx: Tx, session: Session) -> None:
             "SELECT 1 FROM numbers WHERE phone_number = :number AND service_sid = :service", pair
         ).fetchone():
             raise Problem(problems.PROXY_NOT_IN_SERVICE)
-        if tx.execute(
-            "SELECT 1 FROM participants WHERE service_sid = :service AND identifier_key = :key"
-            " AND proxy_identifier = :number AND active = 1",
-            pair,
-        ).fetchone():
+        if number in find_taken(tx, session.service_sid, identifier_key):
             raise Problem(problems.PAIR_IN_USE)
     tx.execute(
         "UPDATE participants SET active = 1"
@@ -289,7 +317,9 @@ def close_expired_on_number(tx: Tx, number: ProxyNumber) -> int:
     rows = tx.execute(
         f"SELECT {SESSION_COLUMNS} FROM sessions s WHERE {_ENDED} AND EXISTS ("
         "SELECT 1 FROM participants p WHERE p.service_sid = s.service_sid AND p.session_sid = s.sid"
-        " AND p.proxy_identifier = :number AND p.active = 1) LIMIT :most",
+        " AND p.proxy_identifier = :number AND p.active = 1 UNION ALL"
+        " SELECT 1 FROM former_numbers f WHERE f.service_sid = s.service_sid AND f.session_sid = s.sid"
+        " AND f.proxy_identifier = :number AND f.active = 1) LIMIT :most",
         {
             "service": number.service_sid,
             "now": tx.now,
@@ -312,11 +342,25 @@ def count_ended(tx: Tx, service_sid: str) -> dict[str, tuple[int, int]]:
     return {number: (sessions, participants) for number, sessions, participants in rows}
 
 
+_ENDED_FORMER = f"""
+SELECT f.proxy_identifier, count(DISTINCT s.sid) FROM sessions s JOIN former_numbers f
+    ON f.service_sid = s.service_sid AND f.session_sid = s.sid
+WHERE {_ENDED} AND f.active = 1 AND NOT EXISTS (
+    SELECT 1 FROM participants p WHERE p.service_sid = s.service_sid AND p.session_sid = s.sid
+    AND p.proxy_identifier = f.proxy_identifier AND p.active = 1)
+GROUP BY f.proxy_identifier"""
+
+
 def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
     """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
     if not numbers or not any(number.in_use for number in numbers):
         return numbers
-    ended = count_ended(tx, numbers[0].service_sid or "")
+    service_sid = numbers[0].service_sid or ""
+    ended = count_ended(tx, service_sid)
+    params = {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us}
+    for number, sessions in tx.execute(_ENDED_FORMER, params).fetchall():
+        used, participants = ended.get(number, (0, 0))
+        ended[number] = (used + sessions, participants)
     return [
         replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
         if (less := ended.get(number.phone_number)) is not None

@@ -134,7 +134,7 @@ _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = att
 _ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
-_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us FROM numbers WHERE phone_number = ?"
+_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us, former FROM numbers WHERE phone_number = ?"
 _ACCOUNT = "SELECT next_free_at FROM carrier_paces WHERE carrier_account = ?"
 _NEW_ACCOUNT = (
     "INSERT INTO carrier_paces (carrier_account, next_free_at) VALUES (?, 0) ON CONFLICT DO NOTHING"
@@ -155,11 +155,14 @@ SELECT v.settings, (SELECT 1 FROM optouts WHERE service_sid = ?1 LIMIT 1) FROM s
 CROSS JOIN interactions i ON i.service_sid = v.sid AND i.session_sid = '' AND i.sid = ?2 WHERE v.sid = ?1"""
 
 _columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
-_HOLDER = f"""
-SELECT {_columns} FROM participants p
+_HOLDER, _FORMER_HOLDER = (
+    f"""
+SELECT {_columns} FROM {table} p
 JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
 WHERE p.service_sid = ?1 AND p.identifier_key = ?2 AND p.proxy_identifier = ?3 AND p.active = 1
 AND p.session_sid <> ?4"""
+    for table in ("participants", "former_numbers")
+)
 
 
 @batched(Turn.START)
@@ -273,13 +276,14 @@ class _Starter:
         starting: list[tuple[Any, ...]] = []
         for row, service, holder in zip(rows, services, holders, strict=True):
             number = numbers[row[7]]
-            service_sid, account, free_at, mms, gap_us = number or (None, "", 0, 0, None)
+            service_sid, account, free_at, mms, gap_us, former = number or (None, "", 0, 0, None, 0)
             if service is None:
                 finish(tx, row[0], row[1])  # deleted, and its messages with it
                 continue
             # Where the number is in the directory no more, there is nobody to ask.
             ask = row[3] == UNCERTAIN and number is not None
-            code = None if ask else _why_not(tx, row, service_sid, mms, service, holder)
+            held_by = holder or (_former_holder_of(tx, row) if former else None)
+            code = None if ask else _why_not(tx, row, service_sid, mms, service, held_by)
             if code is not None:
                 if item.event_sids:  # else it fails in a later turn, with an event
                     self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
@@ -354,9 +358,19 @@ def _holders_of(tx: Tx, rows: list[Any]) -> list[Any]:
     """Who else has the pair of each row by now, by their Session. Of a row of no Session that is nobody: whoever has
     the number now, it goes to the person whom it answers.
     """
-    pairs = {row[0]: (row[9], row[13], row[7], row[10]) for row in rows if row[10]}
+    pairs = {row[0]: _pair_of(row) for row in rows if row[10]}
     found = dict(zip(pairs, tx.find_each(_HOLDER, list(pairs.values())), strict=True))
     return [found.get(row[0]) for row in rows]
+
+
+def _former_holder_of(tx: Tx, row: Any) -> Any:
+    """The same for whoever had the pair before their Session moved, as it still answers them."""
+    return tx.execute(_FORMER_HOLDER, _pair_of(row)).fetchone() if row[10] else None
+
+
+def _pair_of(row: Any) -> tuple[Any, ...]:
+    """Of a row of the outbox: its Service, recipient, number and Session."""
+    return row[9], row[13], row[7], row[10]
 
 
 def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask: bool) -> Started:
@@ -443,6 +457,6 @@ def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
         tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (item.run, row_id))
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         settings, _ = _services_of(tx, [row])[0] or ("{}", None)
-        _, account, _, mms, _ = number or (None, "", 0, 0, None)
+        _, account, _, mms, _, _ = number or (None, "", 0, 0, None, 0)
         orphans.append(_started(row, row[5], account, settings, mms, ask=True))
     return orphans

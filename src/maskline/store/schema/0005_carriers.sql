@@ -63,3 +63,21 @@ CREATE TABLE carrier_health (
     refused SMALLINT NOT NULL,
     try_at BIGINT NOT NULL
 ) /*WITHOUT ROWID*/;
+
+-- The numbers that Participants had before their Session moved to other carriers (store/moving.py). While one is active it
+-- still answers its person, so the hard rule of number masking holds for it, too. sent_before: what was sent from it has
+-- a lower SID. numbers.former counts the active ones of a number.
+CREATE TABLE former_numbers (
+    service_sid TEXT NOT NULL,
+    session_sid TEXT NOT NULL,
+    participant_sid TEXT NOT NULL,
+    left_at BIGINT NOT NULL,
+    identifier_key TEXT NOT NULL,
+    proxy_identifier TEXT NOT NULL,
+    active SMALLINT NOT NULL,
+    sent_before TEXT NOT NULL,
+    PRIMARY KEY (service_sid, session_sid, participant_sid, left_at)
+) /*WITHOUT ROWID*/;
+CREATE UNIQUE INDEX former_numbers_pair ON former_numbers (service_sid, identifier_key, active, proxy_identifier)
+    WHERE active = 1;
+ALTER TABLE numbers ADD COLUMN former INTEGER NOT NULL DEFAULT 0;

@@ -1,0 +1,324 @@
+"""A Session moves to numbers of carrier accounts that work, as that of those it has is down (`flows/failover.py`).
+
+One transaction gives each participant concerned another number, by the rules of assignment, keeps the one that they had
+as a former number, which still answers them, tells them by a text from the new one, and has what waits for them go from
+there in its order. What their old carrier may have taken is not sent by another: it ends as unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Any
+
+from maskline.domain import problems
+from maskline.domain.callback import START, Told
+from maskline.domain.interaction import NO_BODY, MessageStatus
+from maskline.domain.model import OutboxState, Participant, ProxyNumber, Session, SessionStatus, StoreBodies
+from maskline.domain.phone import mask
+from maskline.domain.service_settings import moves_on_outage
+from maskline.store.bodies import keep_for_now, passing_body
+from maskline.store.engine import Tx, Wake
+from maskline.store.events import insert_event
+from maskline.store.health import find_troubles
+from maskline.store.numbers import count_use, find_number, find_number_by_sid
+from maskline.store.optouts import carry_optout
+from maskline.store.outbox import finish
+from maskline.store.participants import leave_former, session_uses
+from maskline.store.people import remember_number, take_person
+from maskline.store.record import merge_leg
+from maskline.store.relay import PARTICIPANT_COLUMNS
+from maskline.store.sessions import close_expired_of_person, find_session, find_taken
+from maskline.store.telling import insert_first, new_callback, wants_of
+
+QUEUED, UNKNOWN = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERY_UNKNOWN)
+PARKED, WAITING, HELD, STARTED = (
+    int(OutboxState.PARKED),
+    int(OutboxState.WAITING),
+    int(OutboxState.HELD),
+    int(OutboxState.STARTED),
+)
+UNCERTAIN = int(OutboxState.UNCERTAIN)
+
+
+class Moved(Enum):
+    """What became of it."""
+
+    YES = auto()
+    LATER = auto()
+    """Something of it is being handed over, and what comes of that has to be known first."""
+    STUCK = auto()
+    """Somebody is on a number whose account is down, and there is no other for them."""
+    NO_NEED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The SIDs of a text that tells a participant of their new number; `data` is the text as JSON. `optout_sid` is for
+    an opt-out that goes on, `event_sid` for a message whose outcome remains unknown.
+    """
+
+    sid: str
+    message_sid: str
+    optout_sid: str
+    event_sid: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A Session that is to move. `choices`: for each of its Participants the SIDs of the numbers that they could be
+    given, best first. `accounts`: those that can be sent by.
+    """
+
+    account_sid: str
+    service_sid: str
+    session_sid: str
+    choices: Mapping[str, Sequence[str]]
+    accounts: frozenset[str]
+    notices: Mapping[str, Notice]
+    validity_us: int
+    event_sid: str
+
+
+# What waits for an account that is down: parked, its numbers one by one; what has been tried and waits for its time;
+# and what its carrier may have taken, which is no reason by itself, but what waits behind it is.
+_NEXT_NUMBER = """
+SELECT number FROM outbox WHERE state = 2 AND carrier_account = ? AND number > ? ORDER BY number LIMIT 1"""
+_BEHIND = "EXISTS (SELECT 1 FROM outbox b WHERE b.order_key = o.order_key AND b.seq > o.seq AND b.state <> 0)"
+_PARKED = f"""
+SELECT DISTINCT o.account_sid, o.service_sid, o.session_sid FROM outbox o
+WHERE o.state = 2 AND o.carrier_account = ? AND o.number = ? AND length(o.session_sid) > 0
+AND (o.uncertain = 0 OR {_BEHIND})"""
+_TRIED = f"""
+SELECT DISTINCT o.account_sid, o.service_sid, o.session_sid FROM outbox o
+CROSS JOIN numbers n ON n.phone_number = o.number AND n.carrier_account = ?
+WHERE o.topic = 'send' AND o.state IN (1, 5) AND length(o.session_sid) > 0
+AND (o.state = 1 AND o.uncertain = 0 OR {_BEHIND})"""
+_OWNER = "SELECT service_sid FROM numbers WHERE phone_number = ?"
+_SETTINGS = "SELECT settings FROM services WHERE sid = ?"
+
+_PEOPLE = f"""
+SELECT {PARTICIPANT_COLUMNS} FROM participants
+WHERE service_sid = ? AND session_sid = ? AND active = 1 ORDER BY sid"""
+_LINE = """
+SELECT id, state, topic, number, uncertain, interaction_sid, seq FROM outbox
+WHERE order_key = ? AND state <> 0 AND topic IN ('send', 'intercept') ORDER BY seq"""
+_GIVE = """
+UPDATE participants SET proxy_identifier = ?, proxy_identifier_sid = ?, updated_at = ?
+WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
+_LAST_LEFT = "SELECT max(left_at) FROM former_numbers WHERE service_sid = ? AND session_sid = ? AND participant_sid = ?"
+_INSERT_FORMER = """
+INSERT INTO former_numbers (service_sid, session_sid, participant_sid, left_at, identifier_key, proxy_identifier,
+       active, sent_before)
+VALUES (?, ?, ?, ?, ?, ?, 1, ?)"""
+_FORMER = """
+SELECT proxy_identifier FROM former_numbers
+WHERE service_sid = ? AND session_sid = ? AND participant_sid = ? AND active = 1"""
+_READDRESS = """
+UPDATE outbox SET number = ?, attempts = 0 WHERE order_key = ? AND state <> 0 AND topic IN ('send', 'intercept')"""
+_PUT = "UPDATE outbox SET state = ?, carrier_account = NULL, due_at = ? WHERE id = ?"
+
+_INSERT_AUTOMATIC = """
+INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, outbound_participant_sid,
+       outbound_resource_sid, outbound_status, updated_at)
+VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?)"""
+
+# Before all that waits: their places in line count up from 1, so those of notices are below.
+_INSERT_NOTICE = """
+INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
+       session_sid, interaction_sid, message_sid, recipient, payload)
+VALUES ('send', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_BOUND = """
+SELECT session_sid, sid FROM participants
+WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1
+UNION ALL SELECT session_sid, participant_sid FROM former_numbers
+WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1"""
+_NUMBERS = """
+SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid = ?2 AND sid = ?3
+UNION ALL SELECT proxy_identifier FROM former_numbers
+WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active = 1"""
+
+
+def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:
+    """The other numbers that this person has, or had, in the Session in which they have or had this one."""
+    row = tx.execute(_BOUND, (service_sid, identifier_key, number)).fetchone()
+    if row is None:
+        return []
+    numbers = tx.execute(_NUMBERS, (service_sid, *row)).fetchall()
+    return [other for (other,) in numbers if other != number]
+
+
+def find_stranded(tx: Tx, carrier_account: str) -> list[tuple[str, str, str]]:
+    """Sessions with messages that wait for this account, which is down, and that move: account, Service and Session."""
+    moving: dict[str, bool] = {}
+
+    def moves(service_sid: str) -> bool:
+        if service_sid not in moving:
+            row = tx.execute(_SETTINGS, (service_sid,)).fetchone()
+            moving[service_sid] = row is not None and moves_on_outage(row[0])
+        return moving[service_sid]
+
+    found: list[tuple[str, str, str]] = tx.execute(_TRIED, (carrier_account,)).fetchall()
+    number = ""
+    while (row := tx.execute(_NEXT_NUMBER, (carrier_account, number)).fetchone()) is not None:
+        (number,) = row
+        owner = tx.execute(_OWNER, (number,)).fetchone()
+        if owner is not None and moves(owner[0] or ""):
+            found += tx.execute(_PARKED, (carrier_account, number)).fetchall()
+    return [*dict.fromkeys((*place,) for place in found if moves(place[1]))]
+
+
+def find_people(tx: Tx, service_sid: str, session_sid: str) -> list[Participant]:
+    """The active participants of a Session."""
+    return [Participant(*row) for row in tx.execute(_PEOPLE, (service_sid, session_sid)).fetchall()]
+
+
+def find_former(tx: Tx, person: Participant) -> list[str]:
+    """The numbers that the participant had before and that still answer."""
+    place = (person.service_sid, person.session_sid, person.sid)
+    return [number for (number,) in tx.execute(_FORMER, place).fetchall()]
+
+
+def find_down(tx: Tx) -> frozenset[str]:
+    """The carrier accounts that are down."""
+    return frozenset(name for name, trouble in find_troubles(tx).items() if trouble.is_down)
+
+
+def move_session(tx: Tx, move: Move) -> Moved:
+    """Move the Session, if it is active, its Service still wants that, and there is still need."""
+    row = tx.execute(_SETTINGS, (move.service_sid,)).fetchone()
+    session = find_session(tx, move.service_sid, move.session_sid)
+    if row is None or not moves_on_outage(row[0]):
+        return Moved.NO_NEED
+    if session is None or session.status is SessionStatus.CLOSED:
+        return Moved.NO_NEED
+    people = find_people(tx, session.service_sid, session.sid)
+    lines = {person.sid: tx.execute(_LINE, (person.sid,)).fetchall() for person in people}
+    if any(_is_under_way(line) for line in lines.values()):
+        return Moved.LATER
+    down = find_down(tx)
+    stuck = False
+    changed: list[tuple[str, str]] = []
+    for person in people:
+        number = find_number(tx, person.proxy_identifier)
+        if person.proxy_identifier_sid is not None and number is not None and number.carrier_account in down:
+            new = _first_free(tx, person, move, down)
+            if new is None:
+                stuck = True
+                continue
+            line = lines[person.sid]
+            _give(tx, session, person, new, move.notices[person.sid], line)
+            changed.append((person.proxy_identifier, new.phone_number))
+            moved = replace(person, proxy_identifier=new.phone_number)
+            _readdress(tx, move, moved, line, move.notices[person.sid])
+        elif any(row[3] != person.proxy_identifier for row in lines[person.sid]):
+            # It was accepted before the Session moved, and had not yet been looked at then.
+            _readdress(tx, move, person, lines[person.sid], None)
+    if changed:
+        said = ", ".join(f"{mask(before)} to {mask(after)}" for before, after in changed)
+        where = {"service_sid": session.service_sid, "session_sid": session.sid}
+        insert_event(tx, move.event_sid, move.account_sid, problems.SESSION_MOVED, said, **where)
+    if stuck and not changed:
+        return Moved.STUCK
+    return Moved.YES
+
+
+def _is_under_way(line: Iterable[Any]) -> bool:
+    return any(state == STARTED and topic == "send" for _, state, topic, *_ in line)
+
+
+def _first_free(tx: Tx, person: Participant, move: Move, down: frozenset[str]) -> ProxyNumber | None:
+    """The first of the numbers chosen that still can be given. One that they had before is theirs to have again."""
+    take_person(tx, person.service_sid, person.identifier_key)
+    close_expired_of_person(tx, person.service_sid, person.identifier_key)
+    taken = find_taken(tx, person.service_sid, person.identifier_key).difference(find_former(tx, person))
+    for sid in move.choices.get(person.sid, ()):
+        number = find_number_by_sid(tx, sid)
+        if (
+            number is not None
+            and number.service_sid == person.service_sid
+            and not number.is_reserved
+            and number.phone_number not in taken
+            and number.carrier_account in move.accounts - down
+        ):
+            return number
+    return None
+
+
+def _give(
+    tx: Tx, session: Session, person: Participant, new: ProxyNumber, notice: Notice, line: Sequence[Any]
+) -> None:
+    """Put the participant on another number, and keep the one they had."""
+    place = (person.service_sid, person.session_sid, person.sid)
+    before, number, key = person.proxy_identifier, new.phone_number, person.identifier_key
+    leave_former(tx, session, person.sid, number)
+    joins = not session_uses(tx, session, number)
+    tx.execute(_GIVE, (number, new.sid, max(tx.now, person.updated_at), *place))
+    (last,) = tx.execute(_LAST_LEFT, place).fetchone()
+    left_at = max(tx.now, (last or 0) + 1)
+    sent_before = next((row[5] for row in line), notice.sid)
+    tx.execute(_INSERT_FORMER, (*place, left_at, key, before, sent_before))
+    count_use(tx, before, sessions=0, participants=-1, former=1)
+    count_use(tx, number, sessions=int(joins), participants=1)
+    remember_number(tx, person.service_sid, key, number, joins=False)
+    carry_optout(tx, notice.optout_sid, person.service_sid, key, before, number)
+
+
+def _readdress(tx: Tx, move: Move, person: Participant, line: Sequence[Any], notice: Notice | None) -> None:
+    """Have what waits for the participant go from the number that they have now, behind the notice if there is one."""
+    rows = list(line)
+    if rows and rows[0][2] == "send" and (rows[0][4] or rows[0][1] == UNCERTAIN):
+        if notice is None and len(rows) == 1:
+            return  # nothing waits for what its carrier will say
+        _give_up(tx, move, person, rows.pop(0))
+    tx.execute(_READDRESS, (person.proxy_identifier, person.sid))
+    tells = notice is not None and not (rows and rows[0][6] < 0)  # one that was not sent yet says the same
+    if rows and rows[0][2] == "send":
+        tx.execute(_PUT, (HELD if tells else WAITING, tx.now, rows[0][0]))
+    if notice is not None and tells:
+        _tell(tx, move, person, notice)
+    tx.wake |= Wake.SENDS
+
+
+def _give_up(tx: Tx, move: Move, person: Participant, row: Any) -> None:
+    """Its carrier may have taken it, and nobody waits for what that will say."""
+    finish(tx, row[0], person.sid)
+    place = (person.service_sid, person.session_sid, row[5])
+    merge_leg(tx, *place, UNKNOWN, None)
+    where = dict(zip(("service_sid", "session_sid", "interaction_sid"), place, strict=True))
+    event_sid = move.notices[person.sid].event_sid
+    detail = f"to {mask(person.identifier_key)}"
+    insert_event(tx, event_sid, move.account_sid, problems.DELIVERY_UNKNOWN, detail, **where)
+
+
+def _tell(tx: Tx, move: Move, person: Participant, notice: Notice) -> None:
+    """Send the participant a text from their new number, before all others."""
+    place = (person.service_sid, person.session_sid)
+    wants = wants_of(tx, person.service_sid)
+    data = NO_BODY if wants.bodies is StoreBodies.NEVER else notice.data
+    leg = (person.sid, notice.message_sid, QUEUED)
+    tx.execute(_INSERT_AUTOMATIC, (*place, notice.sid, move.account_sid, data, *leg, tx.now))
+    tx.execute(
+        _INSERT_NOTICE,
+        (
+            person.sid,
+            -tx.now,
+            person.proxy_identifier,
+            tx.now,
+            tx.now + move.validity_us,
+            move.account_sid,
+            *place,
+            notice.sid,
+            notice.message_sid,
+            person.identifier_key,
+            notice.data,
+        ),
+    )
+    if wants.bodies is StoreBodies.UNTIL_FINAL:
+        keep_for_now(tx, [passing_body(tx, *place, notice.sid, move.validity_us)])
+    if wants.callbacks:
+        told = Told(None, QUEUED, tx.now)
+        insert_first(tx, [new_callback(move.account_sid, *place, notice.sid, START, told)])
