@@ -392,14 +392,14 @@ def test_every_address_that_is_asked_can_be_led_through_another() -> None:
     )
     root = "https://customer.example"
     verbs = resolve(parse_twiml(response(inner), XML), BASE)
-    assert reroute(verbs, lambda method, url: f"{method}:{url}") == [
+    assert reroute(verbs, lambda method, url, asks: f"{method if asks else 'TELL'}:{url}") == [
         Gather((Play(f"{root}/a.mp3"),), action=f"GET:{root}/keys"),
         Gather(action=f"POST:{BASE}"),
         Play(f"{root}/b.mp3"),
         Redirect(f"POST:{root}/next"),
         Dial((Number("1"),)),
         Dial(
-            (Number("1", url=f"GET:{root}/w", status_callback=f"POST:{root}/s"), Number("2")),
+            (Number("1", url=f"GET:{root}/w", status_callback=f"TELL:{root}/s"), Number("2")),
             action=f"POST:{root}/over",
         ),
     ]

@@ -122,6 +122,20 @@ async def test_what_a_customer_does_not_say_ends_the_call(
     assert why in message and "secret" not in message
 
 
+@pytest.mark.parametrize("answer", [500, None, ("text/plain", "OK"), ("text/xml", "<Response")])
+async def test_what_a_customer_says_to_what_it_is_only_told_is_nothing(
+    house: House, desk: Desk, receiver: Receiver, answer: int | tuple[str, str] | None
+) -> None:
+    receiver.answers = [twiml('<Dial><Number statusCallback="/told">+1212</Number></Dial>'), answer]
+    (dial,) = await desk.ask()
+    assert isinstance(dial, Dial)
+    told = dial.numbers[0].status_callback or ""
+    assert await desk.ask(told, CallStatus="completed") == []
+    assert (receiver.posts[1].path, receiver.posts[1].form["CallStatus"]) == ("/told", "completed")
+    assert await desk.ask(told[:-4], CallStatus="completed") == []
+    assert len(receiver.posts) == 2 and await house.events() == []
+
+
 async def test_an_address_that_is_not_ours_or_of_another_account_leads_nowhere(
     desk: Desk, receiver: Receiver
 ) -> None:

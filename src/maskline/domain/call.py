@@ -107,6 +107,8 @@ class Event(StrEnum):
     """The partner has pressed a key."""
     FOLLOW = "follow"
     """What does a customer's server say, whose address is in here?"""
+    TELL = "tell"
+    """How far somebody is whom a customer had dialled: their server is to hear it, whose address is in here."""
 
 
 @dataclass(frozen=True, slots=True)

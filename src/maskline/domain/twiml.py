@@ -361,26 +361,28 @@ def _join(base: str, url: str) -> str:
     return whole
 
 
-def reroute(verbs: Iterable[Verb], through: Callable[[str, str], str]) -> list[Verb]:
-    """The verbs with each address that is asked during the call given by `through(method, address)`, and posted to."""
+def reroute(verbs: Iterable[Verb], through: Callable[[str, str, bool], str]) -> list[Verb]:
+    """The verbs with each address that is used during the call given by `through(method, address, asks)`, and posted
+    to. What does not `ask` tells only.
+    """
     return [_rerouted(verb, through) for verb in verbs]
 
 
-def _rerouted(element: _Made, through: Callable[[str, str], str]) -> _Made:
+def _rerouted(element: _Made, through: Callable[[str, str, bool], str]) -> _Made:
     changes: dict[str, Any] = {}
-    for place, method in _ASKED.get(type(element), ()):
+    for place, method, asks in _USED.get(type(element), ()):
         if url := getattr(element, place):
-            changes |= {place: through(getattr(element, method), url), method: "POST"}
+            changes |= {place: through(getattr(element, method), url, asks), method: "POST"}
     if isinstance(element, Dial):
         changes["numbers"] = tuple(_rerouted(number, through) for number in element.numbers)
     return replace(element, **changes) if changes else element
 
 
-_ASKED: dict[type, tuple[tuple[str, str], ...]] = {
-    Gather: (("action", "method"),),
-    Redirect: (("url", "method"),),
-    Dial: (("action", "method"),),
-    Number: (("url", "method"), ("status_callback", "status_callback_method")),
+_USED: dict[type, tuple[tuple[str, str, bool], ...]] = {
+    Gather: (("action", "method", True),),
+    Redirect: (("url", "method", True),),
+    Dial: (("action", "method", True),),
+    Number: (("url", "method", True), ("status_callback", "status_callback_method", False)),
 }
 
 

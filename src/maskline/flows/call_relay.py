@@ -6,6 +6,7 @@ signed as Twilio signs.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -38,9 +39,14 @@ class CallRelay:
 
     async def answer(self, request: CallRequest) -> list[Verb]:
         """What a carrier is to do now that asks nobody but us. Every address in it is below `request.webhook`."""
-        follows = request.query.get("Event") == Event.FOLLOW
-        verbs = await (self._follow(request) if follows else self._calls.answer(request))
-        return self._through(request, verbs)
+        match request.query.get("Event"):
+            case Event.FOLLOW:
+                return self._through(request, await self._follow(request))
+            case Event.TELL:
+                await self._pass_on(request)
+                return []
+            case _:
+                return self._through(request, await self._calls.answer(request))
 
     async def ask(self, request: CallRequest, url: str, method: str) -> list[Verb]:
         """What is said at an address about the call of this request. Raises Unanswered."""
@@ -66,21 +72,18 @@ class CallRelay:
     def _through(self, request: CallRequest, verbs: Iterable[Verb]) -> list[Verb]:
         ours = f"{request.webhook}?"
 
-        def through(method: str, url: str) -> str:
+        def through(method: str, url: str, asks: bool) -> str:
             if url.startswith(ours):
                 return url
             concealed = self._vault.conceal(f"{request.account_sid} {method} {url}")
-            return ours + urlencode({"Event": Event.FOLLOW, "Address": concealed})
+            return ours + urlencode({"Event": Event.FOLLOW if asks else Event.TELL, "Address": concealed})
 
         return reroute(verbs, through)
 
     async def _follow(self, request: CallRequest) -> list[Verb]:
         """What the customer's server says whose address is in the request's."""
-        try:
-            account_sid, method, url = self._vault.reveal(request.query.get("Address", "")).split(" ", 2)
-        except (WrongKey, ValueError):
-            return [Hangup()]
-        if account_sid != request.account_sid:
+        method, url = self._address_in(request)
+        if not url:
             return [Hangup()]
         try:
             verbs = await self.ask(request, url, method)
@@ -90,6 +93,21 @@ class CallRelay:
             await self._tell(request, f"{redact(url)} ({error})")
             return [Hangup()]
         return verbs
+
+    async def _pass_on(self, request: CallRequest) -> None:
+        """Have the customer's server hear it. Whatever it says is nothing to us, nor whether it hears."""
+        method, url = self._address_in(request)
+        if url:
+            with suppress(Unanswered, HttpError):
+                await self._fetch(request.account_sid, url, method, request.form)
+
+    def _address_in(self, request: CallRequest) -> tuple[str, str]:
+        """How and where a customer's server is to be reached; empty if the request's address holds none of theirs."""
+        try:
+            account_sid, method, url = self._vault.reveal(request.query.get("Address", "")).split(" ", 2)
+        except (WrongKey, ValueError):
+            return "", ""
+        return (method, url) if account_sid == request.account_sid else ("", "")
 
     async def _tell(self, request: CallRequest, detail: str) -> None:
         sid, where = self._mint.sid("NO"), {"service_sid": request.service_sid}
