@@ -135,7 +135,9 @@ async def test_what_fails_is_told_again_in_its_order_under_the_same_token(
     assert len(set(tokens[:4])) == 1
     assert tokens[4] != tokens[0]
     assert await house.events() == [80908]
-    attempts = await house.rows("SELECT number, status, error <> '' FROM callback_attempts ORDER BY id")
+    attempts = await house.rows(
+        "SELECT number, status, error <> '' FROM callback_attempts ORDER BY began_at, callback_sid"
+    )
     assert attempts == [(1, 500, 0), (2, None, 1), (3, 404, 0), (4, 200, 0), (1, 200, 0)]
     assert {row[0] for row in await house.rows("SELECT url FROM callback_attempts")} == {
         receiver.url.partition("?")[0]

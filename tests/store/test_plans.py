@@ -189,8 +189,7 @@ class World:
         )
 
 
-@pytest.fixture
-async def world(house: House) -> World:
+async def make_world(house: House) -> World:
     service = await house.service(
         2, settings='{"number_cooldown_s": 60, "store_bodies": "until-final", "pair_limit": 100}'
     )
@@ -202,6 +201,11 @@ async def world(house: House) -> World:
     house.clock.advance(1)
     assert session.sid == ann.session_sid
     return World(house, ann, ben, message.sid)
+
+
+@pytest.fixture
+async def world(house: House) -> World:
+    return await make_world(house)
 
 
 def accept(tx: Tx, w: World) -> None:

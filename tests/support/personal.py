@@ -50,7 +50,7 @@ NONE = {
     "adoptions": "phone_number carrier_account account_sid former attempts due_at",
     "accounts": "sid friendly_name token_digest token_sealed previous_digest previous_sealed created_at updated_at"
     " parent_sid status events_url",
-    "callback_attempts": "id service_sid interaction_sid callback_sid number url began_at duration_ms status error",
+    "callback_attempts": "service_sid interaction_sid began_at callback_sid number url duration_ms status error",
     "calls": "carrier_key account_sid service_sid session_sid interaction_sid state entries accepts answered_at due_at",
     "erasures": "service_sid session_sid participant_sid account_sid asked_at stage after",
     "events": "sid account_sid service_sid session_sid interaction_sid code level created_at told_to",

@@ -123,5 +123,5 @@ class Callbacks:
             request.params,
             fetch,
             _render_attempt,
-            key=lambda row: (row.id,),
+            key=lambda row: (row.began_at, row.callback_sid),
         )

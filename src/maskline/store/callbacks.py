@@ -49,7 +49,7 @@ _OWN = "SELECT id, message_sid, owner, order_key, expires_at FROM outbox WHERE s
 _INSERT = """
 INSERT INTO callback_attempts (service_sid, interaction_sid, callback_sid, number, url, began_at, duration_ms, status,
        error)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 _AGAIN = "UPDATE outbox SET state = 1, due_at = ?, owner = NULL, started_at = NULL WHERE id = ?"
 
 

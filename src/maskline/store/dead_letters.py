@@ -40,7 +40,6 @@ class DeadCallback:
 class KeptAttempt:
     """An attempt as it is kept, until its Interaction goes. `url` is without query and credentials."""
 
-    id: int
     callback_sid: str
     number: int
     url: str
@@ -130,10 +129,10 @@ def list_attempts(tx: Tx, service_sid: str, interaction_sid: str, seek: Seek) ->
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            "SELECT id, callback_sid, number, url, began_at, duration_ms, status, error FROM callback_attempts"
+            "SELECT callback_sid, number, url, began_at, duration_ms, status, error FROM callback_attempts"
             f" WHERE service_sid = :service AND interaction_sid = :interaction AND {condition}"
             f" ORDER BY {order} LIMIT :limit",
             {"service": service_sid, "interaction": interaction_sid, "limit": limit, **key_params(seek)},
         ).fetchall()
 
-    return fetch_page(fetch, ["id"], seek, lambda row: KeptAttempt(*row))
+    return fetch_page(fetch, ["began_at", "callback_sid"], seek, lambda row: KeptAttempt(*row))

@@ -81,3 +81,25 @@ CREATE TABLE former_numbers (
 CREATE UNIQUE INDEX former_numbers_pair ON former_numbers (service_sid, identifier_key, active, proxy_identifier)
     WHERE active = 1;
 ALTER TABLE numbers ADD COLUMN former INTEGER NOT NULL DEFAULT 0;
+
+-- Attempts by when they began: the key begins with the Service, as those of all large tables, so that they can be
+-- distributed by it.
+CREATE TABLE callback_attempts_in_order (
+    service_sid TEXT NOT NULL,
+    interaction_sid TEXT NOT NULL,
+    began_at BIGINT NOT NULL,
+    callback_sid TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    url TEXT NOT NULL,
+    duration_ms BIGINT NOT NULL,
+    status INTEGER,
+    error TEXT NOT NULL,
+    PRIMARY KEY (service_sid, interaction_sid, began_at, callback_sid)
+) /*WITHOUT ROWID*/;
+INSERT INTO callback_attempts_in_order (service_sid, interaction_sid, began_at, callback_sid, number, url, duration_ms,
+       status, error)
+SELECT service_sid, interaction_sid, began_at, callback_sid, max(number), max(url), max(duration_ms), max(status),
+       max(error)
+FROM callback_attempts GROUP BY service_sid, interaction_sid, began_at, callback_sid;
+DROP TABLE callback_attempts;
+ALTER TABLE callback_attempts_in_order RENAME TO callback_attempts;
