@@ -73,12 +73,20 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    """One real server for all tests that only talk to it; each makes its own Service."""
-    server = RealServer(tmp_path_factory.mktemp("server") / "data").start()
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """One real server for all tests that only talk to it; each makes its own Service.
+
+    `ENGINE=postgres` has it on PostgreSQL.
+    """
+    server = RealServer(tmp_path_factory.mktemp("server") / "data")
+    where: Path | str = server.data / "maskline.db"
+    if os.environ.get("ENGINE") == "postgres":
+        where = request.getfixturevalue("postgres").fresh()
+        server.environment = {"MASKLINE_DATABASE_URL": where, "MASKLINE_SECRET_KEY": "5e" * 32}
+    server.start()
     yield server
     assert server.stop() == 0, server.log()
-    check_private(server.data / "maskline.db", server.log().splitlines())
+    check_private(where, server.log().splitlines())
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from maskline.domain.directory import read_address
 from maskline.domain.ids import ServiceSid
 from maskline.flows.numbers import new_entry, new_number
 from maskline.mint import Mint, secret
-from maskline.settings import Settings
 from maskline.store.accounts import insert_account
 from maskline.store.engine import Tx
 from maskline.store.numbers import insert_number
@@ -27,7 +26,7 @@ def beside(server: RealServer, fn: Callable[..., Any], *args: Any) -> None:
     """Write to a server's database as the command line does."""
 
     async def write() -> None:
-        settings = Settings(data=str(server.data))
+        settings = server.settings
         store = await open_store(settings, SystemClock(), open_vault(settings), serve=False)
         try:
             await store.write(fn, *args)
@@ -54,7 +53,7 @@ def another(server: RealServer) -> Callable[[], CheckedApi]:
 
     def another() -> CheckedApi:
         token, clock = secret(), SystemClock()
-        vault = open_vault(Settings(data=str(server.data)))
+        vault = open_vault(server.settings)
         account = new_account(Mint(clock), vault, clock, None, token, "another")
         beside(server, insert_account, account)
         return CheckedApi(server.url, account.sid, token)

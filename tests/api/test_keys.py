@@ -199,7 +199,10 @@ async def test_what_is_unknown_costs_as_many_comparisons_as_what_is_wrong(gate: 
 
 def command(server: RealServer, *arguments: str) -> Any:
     result = CliRunner().invoke(
-        main, [*arguments, "--data", str(server.data), "--json"], catch_exceptions=False
+        main,
+        [*arguments, "--data", str(server.data), "--json"],
+        catch_exceptions=False,
+        env=server.environment,
     )
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)

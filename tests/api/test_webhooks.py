@@ -12,7 +12,6 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from maskline.datadir import open_vault
-from maskline.settings import Settings
 from maskline.store.accounts import AccountStatus, replace_token, set_status
 from tests.support.checked import CheckedApi
 from tests.support.eventually import eventually
@@ -267,7 +266,7 @@ def test_the_token_before_the_last_rotation_signs_until_the_next(
 ) -> None:
     api = another()
     carrier = Carrier(api, make_pair(api), api.token)
-    vault = open_vault(Settings(data=str(server.data)))
+    vault = open_vault(server.settings)
 
     def rotate(token: str, *, keep_previous: bool) -> None:
         digest, sealed = vault.digest(token), vault.seal(token, api.account_sid)

@@ -23,6 +23,7 @@ from urllib.parse import urlencode, urlsplit
 
 import psycopg
 
+from maskline.settings import Settings
 from maskline.store.dialect import translate
 
 ACCOUNT_SID = "AC" + "a1" * 16
@@ -181,6 +182,14 @@ class RealServer:
         # Nobody reads on: the pipe must not fill.
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
         return self
+
+    @property
+    def settings(self) -> Settings:
+        """What another process beside it needs to find its database."""
+        database = {
+            name: self.environment.get(f"MASKLINE_{name.upper()}") for name in ("database_url", "secret_key")
+        }
+        return Settings(data=str(self.data), **database)
 
     def log(self) -> str:
         return (self.data.parent / f"{self.data.name}.log").read_text()
