@@ -60,11 +60,14 @@ GIVEN = "unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS given (p1, p2, n)"
         ),
         (
             "UPDATE t SET a = (SELECT 1 FROM u WHERE b = $1) WHERE c = $2 RETURNING a",
-            "UPDATE t SET a = (SELECT 1 FROM u WHERE b = given.p1) FROM GIVEN WHERE c = given.p2 RETURNING given.n, a",
+            (
+                "UPDATE t SET a = (SELECT 1 FROM u WHERE b = given.p1) FROM GIVEN"
+                " WHERE c = ANY (ARRAY[given.p2]) RETURNING given.n, a"
+            ),
         ),
         (
             "DELETE FROM t WHERE a = $1 AND b = $2",
-            "DELETE FROM t USING GIVEN WHERE a = given.p1 AND b = given.p2",
+            "DELETE FROM t USING GIVEN WHERE a = ANY (ARRAY[given.p1]) AND b = ANY (ARRAY[given.p2])",
         ),
         (
             "SELECT a FROM t WHERE a = $1 AND b < $2 LIMIT 1",
@@ -81,7 +84,8 @@ def test_one_statement_for_many(text: str, expected: str) -> None:
 
 def test_a_place_of_nulls_alone_takes_no_array() -> None:
     assert for_many("DELETE FROM t WHERE a = $1 AND b = $2", "ni") == (
-        "DELETE FROM t USING unnest($1::bigint[]) WITH ORDINALITY AS given (p2, n) WHERE a = NULL AND b = given.p2"
+        "DELETE FROM t USING unnest($1::bigint[]) WITH ORDINALITY AS given (p2, n)"
+        " WHERE a = NULL AND b = ANY (ARRAY[given.p2])"
     )
 
 

@@ -21,7 +21,7 @@ _BLANK = """
 UPDATE interactions SET data = ? WHERE service_sid = ? AND session_sid = ? AND sid = ? AND type = 'message'"""
 # Without an outbound leg nothing was sent, and nothing more becomes of it.
 _BLANK_IF_OVER = f"""{_BLANK} AND (outbound_status IS NULL OR outbound_status >= {int(MessageStatus.FAILED)})
-AND NOT EXISTS (SELECT 1 FROM outbox WHERE order_key = interactions.sid AND state <> 0 AND state <> 6)"""
+AND NOT EXISTS (SELECT 1 FROM outbox WHERE order_key = interactions.sid AND state + 0 <> 0 AND state <> 6)"""
 _FORGET = "DELETE FROM passing_bodies WHERE service_sid = ? AND interaction_sid = ?"
 
 

@@ -18,7 +18,7 @@ from maskline.store.pages import Page, Seek, fetch_page, key_params
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
 
-_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state + 0 <> 0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,11 @@ _PLACE = re.compile(r"'(?:[^']|'')*'|\$(\d+)")
 _INSERT = re.compile(r"(\s*INSERT INTO \w+ (?:\([^)]*\)\s*)?)(?:VALUES\s*\(|(?=SELECT\b))")
 _ARRAYS = {"t": "text[]", "i": "bigint[]"}
 
+# What is written to is looked up for each row of values. To be equal to one of one is the same as to be equal, but two
+# tables cannot be merged by it, for which PostgreSQL would read all of a table that it takes for a small one.
+_KEY = re.compile(r"(?<= = )(given\.p\d+)\b")
+_LOOKED_UP = r"ANY (ARRAY[\1])"
+
 
 @lru_cache(maxsize=4096)
 def for_many(text: str, kinds: str) -> str:
@@ -117,7 +122,7 @@ def for_many(text: str, kinds: str) -> str:
     if source is None:
         raise ValueError(f"not to be run for many: {text!r}")
     where = _outermost(text, "WHERE")
-    text = f"{text[:where]}{source} {given} {text[where:]}"
+    text = f"{text[:where]}{source} {given} {_KEY.sub(_LOOKED_UP, text[where:])}"
     return text.replace("RETURNING ", "RETURNING given.n, ")
 
 

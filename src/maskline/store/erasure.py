@@ -92,7 +92,7 @@ UPDATE former_numbers SET identifier_key = participant_sid
 WHERE service_sid = ? AND session_sid = ? AND participant_sid = ?"""
 _LOOSE = """
 SELECT id, topic, order_key, state, uncertain, service_sid, session_sid, interaction_sid FROM outbox
-WHERE order_key IN (?, ?, ?) AND state <> 0 LIMIT ?"""
+WHERE order_key IN (?, ?, ?) AND state + 0 <> 0 LIMIT ?"""
 _BLANK_LOOSE = "UPDATE interactions SET data = ? WHERE service_sid = ? AND session_sid = '' AND sid = ?"
 
 _LAST_FRESH = "SELECT id FROM outbox WHERE state = 0 AND id > ? ORDER BY id LIMIT 1 OFFSET ?"
@@ -113,7 +113,7 @@ _THEIRS = """service_sid = :service AND session_sid = :session AND sid > :after 
     AND (:participant IN (inbound_participant_sid, outbound_participant_sid) OR outbound_participant_sid IS NULL)"""
 _BLANK = f"UPDATE interactions SET data = :no_body WHERE {_THEIRS} AND type = 'message'"
 _GIVEN_UP = f"""
-DELETE FROM outbox WHERE state <> 0 AND state = 6 AND order_key IN (SELECT sid FROM interactions WHERE {_THEIRS})"""
+DELETE FROM outbox WHERE state + 0 <> 0 AND state = 6 AND order_key IN (SELECT sid FROM interactions WHERE {_THEIRS})"""
 _SENT = (
     f"SELECT outbound_resource_sid FROM interactions WHERE {_THEIRS} AND outbound_resource_sid IS NOT NULL"
 )
@@ -126,7 +126,7 @@ SELECT o.id, o.topic, o.order_key, o.state, o.uncertain, o.service_sid, o.sessio
        ?1 IN (i.inbound_participant_sid, i.outbound_participant_sid)
 FROM outbox o LEFT JOIN interactions i ON i.service_sid = o.service_sid AND i.session_sid = o.session_sid
     AND i.sid = o.interaction_sid
-WHERE o.order_key = ?2 AND o.seq > ?3 AND o.state <> 0 ORDER BY o.seq LIMIT ?4"""
+WHERE o.order_key = ?2 AND o.seq > ?3 AND o.state + 0 <> 0 ORDER BY o.seq LIMIT ?4"""
 _FIRST = -(2**63)  # notices of a move stand before all that counts up from 1
 _PEERS = "SELECT sid FROM participants WHERE service_sid = ? AND session_sid = ? AND sid >= ? ORDER BY sid"
 # Its worker has it in memory. Whatever comes of that, it is past its validity and is not handed over again. Outside a

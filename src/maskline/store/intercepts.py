@@ -52,7 +52,7 @@ _INSERT = """
 INSERT INTO outbox (topic, turn, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
        session_sid, interaction_sid, message_sid, recipient, payload)
 VALUES ('intercept', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0"
+_BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0"
 _FIRST_FRESH = "SELECT id, interaction_sid FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
 _QUEUED = f"""
 SELECT 1 FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid > ? AND sid <> ?

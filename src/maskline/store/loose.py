@@ -55,7 +55,7 @@ _DELETE_PARTICIPANT = """
 DELETE FROM participants WHERE service_sid = ? AND session_sid = '' AND sid = ?
 RETURNING identifier_key, proxy_identifier"""
 _DELETE_WAITING = (
-    "DELETE FROM outbox WHERE order_key = ? AND interaction_sid = ? AND state <> 0 AND state <> 4"
+    "DELETE FROM outbox WHERE order_key = ? AND interaction_sid = ? AND state + 0 <> 0 AND state <> 4"
 )
 
 

@@ -86,7 +86,9 @@ class Move:
 # and what its carrier may have taken, which is no reason by itself, but what waits behind it is.
 _NEXT_NUMBER = """
 SELECT number FROM outbox WHERE state = 2 AND carrier_account = ? AND number > ? ORDER BY number LIMIT 1"""
-_BEHIND = "EXISTS (SELECT 1 FROM outbox b WHERE b.order_key = o.order_key AND b.seq > o.seq AND b.state <> 0)"
+_BEHIND = (
+    "EXISTS (SELECT 1 FROM outbox b WHERE b.order_key = o.order_key AND b.seq > o.seq AND b.state + 0 <> 0)"
+)
 _PARKED = f"""
 SELECT DISTINCT o.account_sid, o.service_sid, o.session_sid FROM outbox o
 WHERE o.state = 2 AND o.carrier_account = ? AND o.number = ? AND length(o.session_sid) > 0
@@ -101,10 +103,10 @@ _SETTINGS = "SELECT settings FROM services WHERE sid = ?"
 
 _PEOPLE = f"""
 SELECT {PARTICIPANT_COLUMNS} FROM participants
-WHERE service_sid = ? AND session_sid = ? AND active = 1 ORDER BY sid"""
+WHERE service_sid = ? AND session_sid = ? AND active + 0 = 1 ORDER BY sid"""
 _LINE = """
 SELECT id, state, topic, number, uncertain, interaction_sid, seq FROM outbox
-WHERE order_key = ? AND state <> 0 AND topic IN ('send', 'intercept') ORDER BY seq"""
+WHERE order_key = ? AND state + 0 <> 0 AND topic IN ('send', 'intercept') ORDER BY seq"""
 _GIVE = """
 UPDATE participants SET proxy_identifier = ?, proxy_identifier_sid = ?, updated_at = ?
 WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
@@ -115,9 +117,9 @@ INSERT INTO former_numbers (service_sid, session_sid, participant_sid, left_at, 
 VALUES (?, ?, ?, ?, ?, ?, 1, ?)"""
 _FORMER = """
 SELECT proxy_identifier FROM former_numbers
-WHERE service_sid = ? AND session_sid = ? AND participant_sid = ? AND active = 1"""
+WHERE service_sid = ? AND session_sid = ? AND participant_sid = ? AND active + 0 = 1"""
 _READDRESS = """
-UPDATE outbox SET number = ?, attempts = 0 WHERE order_key = ? AND state <> 0 AND topic IN ('send', 'intercept')"""
+UPDATE outbox SET number = ?, attempts = 0 WHERE order_key = ? AND state + 0 <> 0 AND topic IN ('send', 'intercept')"""
 _PUT = "UPDATE outbox SET state = ?, carrier_account = NULL, due_at = ? WHERE id = ?"
 
 _INSERT_AUTOMATIC = """
@@ -139,7 +141,7 @@ WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND act
 _NUMBERS = """
 SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid = ?2 AND sid = ?3
 UNION ALL SELECT proxy_identifier FROM former_numbers
-WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active = 1"""
+WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active + 0 = 1"""
 
 
 def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:

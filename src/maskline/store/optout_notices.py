@@ -25,7 +25,7 @@ TOPIC = "optout"
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
 
-_LAST = "SELECT max(seq) FROM outbox WHERE order_key = ? AND state <> 0"
+_LAST = "SELECT max(seq) FROM outbox WHERE order_key = ? AND state + 0 <> 0"
 _INSERT = """
 INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload)

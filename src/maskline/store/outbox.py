@@ -19,8 +19,8 @@ MESSAGES = ("send", "intercept")
 _FINISH = "DELETE FROM outbox WHERE id = ?"
 _GIVE_UP = "UPDATE outbox SET state = 6, owner = NULL, started_at = NULL WHERE id = ?"
 _NEXT = """
-SELECT id, state, topic FROM outbox WHERE order_key = ? AND state <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
-_ALL_NEXT = "SELECT order_key, id, state, topic FROM outbox WHERE state <> 0 AND state <> 6"
+SELECT id, state, topic FROM outbox WHERE order_key = ? AND state + 0 <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
+_ALL_NEXT = "SELECT order_key, id, state, topic FROM outbox WHERE state + 0 <> 0 AND state <> 6"
 _RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
 _WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS, "optout": Wake.CALLBACKS}
 
@@ -104,7 +104,7 @@ def find_expired(tx: Tx, after: int, most: int) -> Expired:
 
 def forget_callbacks(tx: Tx, service_sid: str, interaction_sid: str) -> None:
     """Nothing of the Interaction is told any more, nor kept of what was."""
-    tx.execute("DELETE FROM outbox WHERE order_key = ? AND state <> 0", (interaction_sid,))
+    tx.execute("DELETE FROM outbox WHERE order_key = ? AND state + 0 <> 0", (interaction_sid,))
     tx.execute(
         "DELETE FROM callback_attempts WHERE service_sid = ? AND interaction_sid = ?",
         (service_sid, interaction_sid),

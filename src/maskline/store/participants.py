@@ -290,9 +290,9 @@ def session_uses(tx: Tx, session: Session, phone_number: str) -> bool:
     """Whether one of the Session's active participants is on this number, or was before it moved."""
     rows = tx.execute(
         "SELECT 1 FROM participants WHERE service_sid = :service AND session_sid = :session"
-        " AND proxy_identifier = :number AND active = 1"
+        " AND proxy_identifier = :number AND active + 0 = 1"
         " UNION ALL SELECT 1 FROM former_numbers WHERE service_sid = :service AND session_sid = :session"
-        " AND proxy_identifier = :number AND active = 1",
+        " AND proxy_identifier = :number AND active + 0 = 1",
         {"service": session.service_sid, "session": session.sid, "number": phone_number},
     )
     return rows.fetchone() is not None
@@ -303,7 +303,7 @@ def leave_former(tx: Tx, session: Session, participant_sid: str, number: str | N
     which = "" if number is None else " AND proxy_identifier = :number"
     left = tx.execute(
         "UPDATE former_numbers SET active = 0 WHERE service_sid = :service AND session_sid = :session"
-        f" AND participant_sid = :sid{which} AND active = 1 RETURNING proxy_identifier",
+        f" AND participant_sid = :sid{which} AND active + 0 = 1 RETURNING proxy_identifier",
         {
             "service": session.service_sid,
             "session": session.sid,

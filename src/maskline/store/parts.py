@@ -69,8 +69,9 @@ def forget_parts(tx: Tx, most: int) -> int:
     """Forget up to `most` parts of messages that went on a while ago, and what nobody brings on any more."""
     return tx.execute(
         "DELETE FROM parts WHERE (carrier_account, sender, number, reference, place) IN"
-        " (SELECT carrier_account, sender, number, reference, place FROM parts"
-        " WHERE (brought = 1 AND kept_at <= ?) OR (brought = 0 AND kept_at <= ?) LIMIT ?)",
+        " (SELECT * FROM (SELECT carrier_account, sender, number, reference, place FROM parts"
+        " WHERE brought = 1 AND kept_at <= ? UNION ALL SELECT carrier_account, sender, number, reference, place"
+        " FROM parts WHERE brought = 0 AND kept_at <= ?) AS old LIMIT ?)",
         (tx.now - KNOWN_FOR_US, tx.now - LIFE_US, most),
     ).rowcount
 

@@ -111,9 +111,9 @@ def release_numbers(
         return
     left = tx.execute(
         "SELECT sid, identifier_key, proxy_identifier FROM participants"
-        " WHERE service_sid = :service AND session_sid = :session AND active = 1"
+        " WHERE service_sid = :service AND session_sid = :session AND active + 0 = 1"
         " UNION ALL SELECT participant_sid, identifier_key, proxy_identifier FROM former_numbers"
-        " WHERE service_sid = :service AND session_sid = :session AND active = 1",
+        " WHERE service_sid = :service AND session_sid = :session AND active + 0 = 1",
         {"service": service_sid, "session": session_sid},
     ).fetchall()
     for sid, key, number in left:

@@ -58,6 +58,10 @@ IDLE_LIMIT_MS = 5000
 BEAT_S = 3.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
 
+PLANS_S = 5.0
+"""How long a connection keeps a plan at most. It is made for as much as there is at that moment: where that is next to
+nothing, it may well read all, which is slow a few thousand rows later."""
+
 _TURN = 0x6D61736B6C696E65
 """The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
 
@@ -76,13 +80,15 @@ _WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
 _LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
 
 # Plans as SQLite makes them, by indexes and nested loops: what a statement costs must not hang on statistics, which
-# are old where a table has just grown.
+# are old where a table has just grown. They are the same for all values, so that one is enough for a while.
 _OPTIONS = " ".join(
     f"-c {name}={value}"
     for name, value in {
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        "enable_bitmapscan": "off",
+        "enable_material": "off",
         "jit": "off",
         "plan_cache_mode": "force_generic_plan",
         "idle_in_transaction_session_timeout": IDLE_LIMIT_MS,
@@ -158,6 +164,18 @@ def _die(error: BaseException) -> None:
     os._exit(1)
 
 
+class _Connection(psycopg.Connection[Any]):
+    """Begins transactions, and now and then has their statements planned anew."""
+
+    _planned_at = 0.0
+
+    def begin(self, how: str) -> None:
+        if time.monotonic() - self._planned_at >= PLANS_S:
+            self.execute("DISCARD PLANS")
+            self._planned_at = time.monotonic()
+        self.execute(how)
+
+
 class Dialer:
     """Opens connections. While that fails, one tries at a time, at growing distances; everybody else fails at once."""
 
@@ -173,14 +191,14 @@ class Dialer:
         self._not_before = 0.0
         self._trying = False
 
-    def dial(self) -> psycopg.Connection[Any]:
+    def dial(self) -> _Connection:
         """A new connection. Raises psycopg.OperationalError."""
         with self._lock:
             if self._failures and (self._trying or time.monotonic() < self._not_before):
                 raise psycopg.OperationalError("the database is away")
             self._trying = True
         try:
-            connection = psycopg.connect(
+            connection = _Connection.connect(
                 self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=0
             )
             connection.execute(_DURABLE)
@@ -303,7 +321,7 @@ class _Engine:
         self._run = run
         self._make_tx = make_tx
         self._own_time = own_time
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: _Connection | None = None
         self._round = 0
         self.told = _told
         self.die = _die
@@ -320,15 +338,15 @@ class _Engine:
         self._round, now = row
         return self._make_tx(connection, Instant(now))
 
-    def _begin(self) -> psycopg.Connection[Any]:
+    def _begin(self) -> _Connection:
         """An open transaction; on a new connection if the old one is found to be gone."""
         connection = self._connect()
         try:
-            connection.execute("BEGIN")
+            connection.begin("BEGIN")
         except psycopg.OperationalError:
             connection.close()
             connection = self._connect()
-            connection.execute("BEGIN")
+            connection.begin("BEGIN")
         return connection
 
     def execute(self, sql: str) -> object:
@@ -363,7 +381,7 @@ class _Engine:
         except psycopg.Error:
             connection.close()
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> _Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._dialer.dial()
         return self._connection
@@ -495,19 +513,19 @@ class PostgresStore:
             told = _told(error)
         raise told
 
-    def _reading(self) -> psycopg.Connection[Any]:
+    def _reading(self) -> _Connection:
         """An open transaction that reads; on a new connection if the old one is found to be gone."""
         connection = self._reader()
         try:
-            connection.execute(_BEGIN_READING)
+            connection.begin(_BEGIN_READING)
         except psycopg.OperationalError:
             connection.close()
             connection = self._reader()
-            connection.execute(_BEGIN_READING)
+            connection.begin(_BEGIN_READING)
         return connection
 
-    def _reader(self) -> psycopg.Connection[Any]:
-        connection: psycopg.Connection[Any] | None = getattr(self._local, "connection", None)
+    def _reader(self) -> _Connection:
+        connection: _Connection | None = getattr(self._local, "connection", None)
         if connection is None or connection.closed:
             lost, connection = connection, self._dialer.dial()
             connection.execute(f"SET statement_timeout = {READ_LIMIT_MS}")

@@ -18,13 +18,13 @@ LOOK = 10
 # What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
 _OUTBOX = """
 DELETE FROM outbox WHERE id IN (
-    SELECT id FROM outbox WHERE state <> 0 AND state <> 4 AND order_key IN (
+    SELECT id FROM outbox WHERE state + 0 <> 0 AND state <> 4 AND order_key IN (
         SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session) LIMIT :most)"""
 
 _FIRST = """
     SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session ORDER BY sid LIMIT :most"""
 
-_CALLBACKS = f"DELETE FROM outbox WHERE state <> 0 AND order_key IN ({_FIRST})"
+_CALLBACKS = f"DELETE FROM outbox WHERE state + 0 <> 0 AND order_key IN ({_FIRST})"
 _ATTEMPTS = f"DELETE FROM callback_attempts WHERE service_sid = :service AND interaction_sid IN ({_FIRST})"
 
 _INTERACTIONS = f"""

@@ -104,7 +104,8 @@ UPDATE outbox SET state = ?1, due_at = ?2, owner = NULL, started_at = NULL, atte
        uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END
 WHERE id = ?5"""
 
-_HASTEN = "UPDATE outbox SET due_at = ? WHERE order_key = ? AND state <> 0"
+_EARLY = "SELECT id FROM outbox WHERE order_key = ? AND state + 0 <> 0"
+_HASTEN = "UPDATE outbox SET due_at = ? WHERE id = ?"
 
 _FINAL = {Fate.SENT: SENT, Fate.REJECTED: FAILED, Fate.OPTED_OUT: FAILED, Fate.UNCERTAIN: UNKNOWN}
 """The fates that end a message's way, and the status that its leg has by them."""
@@ -286,5 +287,7 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> tuple[Any, 
 
 def hasten_receipts(tx: Tx, carrier_ids: Iterable[str]) -> None:
     """Make due what a carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
-    if tx.executemany(_HASTEN, [(tx.now, one) for one in dict.fromkeys(carrier_ids)]).rowcount > 0:
+    early = tx.list_each(_EARLY, [(one,) for one in dict.fromkeys(carrier_ids)])
+    if hastened := [(tx.now, row[0]) for rows in early for row in rows]:
+        tx.executemany(_HASTEN, hastened)
         tx.wake |= Wake.SENDS

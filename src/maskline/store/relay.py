@@ -64,7 +64,7 @@ _of_p = ", ".join(f"p.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(",")
 _FORMER_PAIR = f"""
 SELECT {_of_p} FROM former_numbers f
 CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f.session_sid
-    AND p.sid = f.participant_sid AND p.active = 1
+    AND p.sid = f.participant_sid AND p.active + 0 = 1
 WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
 
 _COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"

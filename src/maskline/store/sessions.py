@@ -207,7 +207,7 @@ SELECT proxy_identifier, sum(present), sum(former) FROM (
     WHERE service_sid = :service AND session_sid = :session AND deleted_at IS NULL
     UNION ALL
     SELECT proxy_identifier, 0, 1 FROM former_numbers
-    WHERE service_sid = :service AND session_sid = :session AND active = 1
+    WHERE service_sid = :service AND session_sid = :session AND active + 0 = 1
 ) AS few GROUP BY proxy_identifier"""
 
 
@@ -241,7 +241,8 @@ def _free(tx: Tx, session: Session) -> None:
     tables = ("participants", "former_numbers") if has_former else ("participants",)
     for table in tables:
         tx.execute(
-            f"UPDATE {table} SET active = 0 WHERE service_sid = :service AND session_sid = :session AND active = 1",
+            f"UPDATE {table} SET active = 0"
+            " WHERE service_sid = :service AND session_sid = :session AND active + 0 = 1",
             key,
         )
 

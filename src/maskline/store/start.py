@@ -129,7 +129,7 @@ SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account,
 ORDER BY carrier_account, number LIMIT 1"""
 _LANE = f"""
 SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
-_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state <> 0 LIMIT 1"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0 LIMIT 1"
 _START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
 _ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"

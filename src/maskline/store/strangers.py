@@ -42,7 +42,7 @@ LAST_ONES = 50
 
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
 
-_WAITS = "SELECT max(seq) FROM outbox WHERE order_key = ? AND state <> 0"
+_WAITS = "SELECT max(seq) FROM outbox WHERE order_key = ? AND state + 0 <> 0"
 _INSERT_ROW = """
 INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload)

@@ -26,7 +26,7 @@ INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, ac
        interaction_sid, message_sid, recipient, payload)
 VALUES ('callback', ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, '', ?)
 ON CONFLICT DO NOTHING"""
-_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state <> 0 LIMIT 1"
+_EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND state IN (1, 3, 4) AND state + 0 <> 0 LIMIT 1"
 _WANTS = """
 SELECT callback_url IS NOT NULL, intercept_callback_url IS NOT NULL, out_of_session_callback_url IS NOT NULL,
        settings
