@@ -147,9 +147,10 @@ class Worker:
         starts = await self._store.batch(start_sends, request)
         self._lane = starts.lane
         for stopped in starts.stopped:
-            self._messages.settle(stopped)
+            self._messages.waiters.settle(stopped)
         for row in starts.started:
             self._free[row.carrier_account] -= 1
+            self._messages.waiters.started(row.interaction_sid)
             health.note_start(row.carrier_account)
             task = asyncio.create_task(self._deliver(row, mark))
             self._sending.add(task)
@@ -222,7 +223,7 @@ class Worker:
             self._settled = dead
         await self._store.write(forget_dead, dead)
         for stopped in await self._sweeper.sweep():
-            self._messages.settle(stopped)
+            self._messages.waiters.settle(stopped)
 
     async def _take_over(self, silent_since: int) -> None:
         """Judge what runs that have been silent since then had started, and make due what they told or asked."""

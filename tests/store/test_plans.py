@@ -112,7 +112,7 @@ from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, note_inbound, receive_messages
-from maskline.store.record import Fate, Outcome, record_outcomes
+from maskline.store.record import Fate, MessagePlace, Outcome, find_recorded, record_outcomes
 from maskline.store.relay import NewInbound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
 from maskline.store.runs import LIFE_US, find_dead, find_orphans, forget_dead, take_sweep
@@ -257,6 +257,10 @@ def record(tx: Tx, w: World) -> None:
     rows = w.started(tx)
     assert len(rows) == 2
     record_outcomes.fn(tx, [w.outcome(rows[0], Fate.SENT, "scripted/x"), w.outcome(rows[1], Fate.RETRY)])
+    places = [
+        MessagePlace(row.service_sid, row.session_sid, row.interaction_sid, w.ann.sid, 1) for row in rows
+    ]
+    assert len(find_recorded(tx, places)) == 1
     for fate in (Fate.REJECTED, Fate.UNCERTAIN, Fate.ASK, Fate.GIVEN_BACK):
         record_outcomes.fn(tx, [w.outcome(row, fate) for row in w.started(tx)])
 

@@ -35,6 +35,7 @@ from maskline.domain.text import MOST_BODY
 from maskline.flows.health import Health
 from maskline.flows.media import MediaRelay
 from maskline.flows.silence import Silence
+from maskline.flows.waiting import Waiters
 from maskline.metrics import CARRIER_DOWN, CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
@@ -42,13 +43,12 @@ from maskline.store.claims import find_claims
 from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
-from maskline.store.record import Fate, Outcome, Recorded, record_outcomes
+from maskline.store.record import Fate, MessagePlace, Outcome, record_outcomes
 from maskline.store.services import load_service
-from maskline.store.start import Started, Stopped
+from maskline.store.start import Started
 
 SEND_DEADLINE_S = 10.0
 MARK_LIFE_S = 5.0
-MOST_WAITERS = 1000
 ASK_AGAIN_S = 5
 ZERO = Instant(0)
 
@@ -119,7 +119,7 @@ class Messages:
         self._relay = relay
         self._deadline_s = deadline_s
         self._silence = silence
-        self._waiters: dict[str, asyncio.Future[tuple[int, int] | None]] = {}
+        self.waiters = Waiters(store, clock, options.wait_s)
         self._handovers = {(name, fate): Histogram(HANDOVERS) for name in carriers for fate in Fate}
 
     # T1
@@ -150,7 +150,9 @@ class Messages:
             validity_us=self._options.validity_us,
             key=key,
         )
-        waiter = self._expect(sid)
+        # Where no account takes anything, or none is here, there is nothing to wait for.
+        may_wait = any(self.health.slots(name, 1) for name in self.carriers)
+        waiter = self.waiters.expect(sid) if may_wait else None
         try:
             accepted = await self._store.batch(accept_messages, item)
             if accepted.replayed:
@@ -160,9 +162,11 @@ class Messages:
                 return Made(stored, replayed=True)
             outcome = None
             if waiter is not None:
-                outcome = await waiter
+                place = MessagePlace(service_sid, session_sid, sid, participant_sid, accepted.seq)
+                outcome = await self.waiters.wait(waiter, place)
         finally:
-            self._waiters.pop(sid, None)
+            if waiter is not None:
+                self.waiters.forget(waiter)
         status, updated_at = outcome or (int(MessageStatus.QUEUED), accepted.at)
         participant = ParticipantSid(participant_sid)
         interaction = Interaction(
@@ -178,24 +182,6 @@ class Messages:
             updated_at=Instant(updated_at),
         )
         return Made(interaction, replayed=False)
-
-    def _expect(self, sid: str) -> asyncio.Future[tuple[int, int] | None] | None:
-        """Something to wait on for the message's first outcome; None if there is nothing to wait for."""
-        if self._options.wait_s <= 0 or len(self._waiters) >= MOST_WAITERS:
-            return None
-        if all(self.health.slots(name, 1) == 0 for name in self.carriers):  # or none is here
-            return None
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[tuple[int, int] | None] = loop.create_future()
-        self._waiters[sid] = waiter
-        loop.call_later(self._options.wait_s, _give_up, waiter)
-        return waiter
-
-    def settle(self, outcome: Recorded | Stopped) -> None:
-        """Tell whoever waits for this message what became of it: its first answer, or that none comes soon."""
-        waiter = self._waiters.get(outcome.interaction_sid)
-        if waiter is not None and not waiter.done():
-            waiter.set_result((outcome.status, outcome.updated_at))
 
     def measures(self) -> Iterator[Sample]:
         """What became of hand-overs, and who is paused or down."""
@@ -370,7 +356,7 @@ class Messages:
         """Write the outcome down, and tell whoever waits for it."""
         outcome.run = run
         recorded = await self._store.batch(record_outcomes, outcome)
-        self.settle(recorded)
+        self.waiters.settle(recorded)
 
 
 def _fate_by(capabilities: Capabilities) -> Fate:
@@ -390,11 +376,6 @@ def _load_own(
 ) -> Interaction:
     service = load_service(tx, account_sid, service_sid)
     return load_interaction(tx, service.sid, session_sid, sid, participant_sid)
-
-
-def _give_up(waiter: asyncio.Future[tuple[int, int] | None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def carrier_key(carrier_account: str, carrier_id: str) -> str:

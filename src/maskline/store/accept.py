@@ -48,13 +48,14 @@ class NewMessage:
 
 @dataclass(slots=True)
 class Accepted:
-    """The message is durable; its Interaction has this `data`. `replayed`: its key made `sid` before, and nothing was
-    stored now.
+    """The message is durable; its Interaction has this `data`, and `seq` is its place among those of its Session.
+    `replayed`: its key made `sid` before, and nothing was stored now.
     """
 
     sid: str
     at: int
     data: str
+    seq: int = 0
     replayed: bool = False
 
 
@@ -162,7 +163,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                     callbacks.append(new_callback(item.account_sid, *where, START, Told(None, QUEUED, now)))
                 if bodies is StoreBodies.UNTIL_FINAL:
                     passing.append(passing_body(tx, *where, item.validity_us))
-                result = Accepted(item.sid, now, data)
+                result = Accepted(item.sid, now, data, seq)
             elif item.key is not None:
                 release_key(tx, item.key)
                 if made:

@@ -188,7 +188,12 @@ def batched(
 
 
 class Store(Protocol):
-    """A database behind three verbs. What is returned has been committed (reads: was one snapshot)."""
+    """A database behind three verbs. What is returned has been committed (reads: was one snapshot).
+
+    `is_shared`: other processes may have it, too, and do what this one has stored to be done.
+    """
+
+    is_shared: ClassVar[bool]
 
     async def close(self) -> None:
         """Finish what waits, then close. Nothing may be handed in afterwards."""

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate
+from typing import Any, ClassVar, Concatenate
 
 import psycopg
 from psycopg import errors
@@ -410,6 +410,8 @@ class PostgresStore:
 
     Time is the database's, unless `own_time`: then it is the clock's, for tests.
     """
+
+    is_shared: ClassVar = True
 
     def __init__(
         self,

@@ -116,6 +116,11 @@ _CODES = {Fate.UNCERTAIN: problems.DELIVERY_UNKNOWN, Fate.OPTED_OUT: problems.RE
 _ERRORS = frozenset({problems.RECIPIENT_OPTED_OUT})
 """Reasons for which Twilio's Messages have a code."""
 
+_OVER = """
+SELECT outbound_status, updated_at FROM interactions
+WHERE service_sid = ?1 AND session_sid = ?2 AND sid = ?3 AND (outbound_status > ?6 OR EXISTS (
+    SELECT 1 FROM outbox WHERE order_key = ?4 AND seq = ?5 AND state + 0 <> 0 AND state <> 4))"""
+
 _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
@@ -283,6 +288,22 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> tuple[Any, 
         due_at, undo = tx.now, 1
     # Past its validity it would only wait to fail: let it come due then.
     return state, min(due_at, expires_at), undo, int(item.uncertain), item.id
+
+
+class MessagePlace(NamedTuple):
+    """Where a message to a Participant is found, in its Session and in the outbox."""
+
+    service_sid: str
+    session_sid: str
+    sid: str
+    participant_sid: str
+    seq: int
+
+
+def find_recorded(tx: Tx, places: Sequence[MessagePlace]) -> list[Recorded]:
+    """The legs of those of these messages that have an outcome, or wait for something."""
+    rows = tx.find_each(_OVER, [(*place, QUEUED) for place in places])
+    return [Recorded(place.sid, *row) for place, row in zip(places, rows, strict=True) if row is not None]
 
 
 def hasten_receipts(tx: Tx, carrier_ids: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Concatenate
+from typing import Any, ClassVar, Concatenate
 
 from maskline.clock import Clock, SteadyTime
 from maskline.domain.model import Instant
@@ -160,6 +160,8 @@ class _Engine:
 
 class SqliteStore:
     """`Store` over one SQLite file. With `serve=False` (the command line beside a server) it takes no lock."""
+
+    is_shared: ClassVar = False
 
     def __init__(
         self,
