@@ -200,10 +200,11 @@ def test_a_page_tells_truly_whether_there_are_more(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LISTS)
-def test_a_token_of_another_list_is_refused(kind: str) -> None:
+@pytest.mark.parametrize("key", [("a", "b", "c"), (1,), (True,), ("a", 1), (1, 1), ("a", "b")], ids=str)
+def test_a_token_of_another_list_is_refused(kind: str, key: tuple[Any, ...]) -> None:
     table = Table(*LISTS[kind])
     with pytest.raises(Problem) as caught:
-        table.fetch(3, ("a", "b", "c"))
+        table.fetch(3, key)
     assert caught.value.code is problems.PARAMETER_INVALID
     table.close()
 

@@ -47,7 +47,7 @@ def parse_seek(params: Params) -> Seek:
 
 def _fits(part: Any) -> bool:
     """Whether a column can be compared with this."""
-    return isinstance(part, str) or (isinstance(part, int) and abs(part) < 2**63)
+    return (isinstance(part, str) and "\0" not in part) or (isinstance(part, int) and abs(part) < 2**63)
 
 
 def _integer(params: Params, name: str, default: int) -> int:

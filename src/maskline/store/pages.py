@@ -41,7 +41,8 @@ def fetch_page(
     `fetch(condition, order, limit)` runs the query; `condition` compares the columns with the parameters :k0, :k1, ….
     One row more than the page is asked for, to know whether there is a next one. Raises 80701 for a foreign key.
     """
-    if seek.key is not None and len(seek.key) != len(columns):
+    kinds = [int if column.endswith("_at") else str for column in columns]
+    if seek.key is not None and [*map(type, seek.key)] != kinds:
         raise Problem(problems.PARAMETER_INVALID, "PageToken is of another list")
     names = ", ".join(columns)
     keys = ", ".join(f":k{i}" for i in range(len(columns)))
