@@ -50,32 +50,32 @@ def _busy_s() -> float:
     return (user + nice + system + steal) / TICKS
 
 
-def _own_s() -> float:
-    """CPU seconds of this process, its children that ended, and its descendants that live."""
+def family_s(pid: int) -> float:
+    """CPU seconds of a process, its children that ended, and its descendants that live."""
     children: dict[int, list[int]] = {}
     used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            pid = int(entry.name)
+            one = int(entry.name)
             try:
-                stat = _stat(pid)
+                stat = _stat(one)
             except OSError:
                 continue  # it has just ended
-            children.setdefault(int(stat[1]), []).append(pid)
-            used[pid] = sum(int(x) for x in stat[11:15]) / TICKS
-    total, todo = 0.0, [os.getpid()]
+            children.setdefault(int(stat[1]), []).append(one)
+            used[one] = sum(int(x) for x in stat[11:15]) / TICKS
+    total, todo = 0.0, [pid]
     while todo:
-        pid = todo.pop()
-        total += used.get(pid, 0.0)
-        todo += children.get(pid, [])
+        one = todo.pop()
+        total += used.get(one, 0.0)
+        todo += children.get(one, [])
     return total
 
 
 def foreign_share(fn: Callable[[], T]) -> tuple[T, float]:
-    busy, own, start = _busy_s(), _own_s(), time.monotonic()
+    busy, own, start = _busy_s(), family_s(os.getpid()), time.monotonic()
     result = fn()
     passed = time.monotonic() - start
-    return result, max(0.0, ((_busy_s() - busy) - (_own_s() - own)) / passed)
+    return result, max(0.0, ((_busy_s() - busy) - (family_s(os.getpid()) - own)) / passed)
 
 
 def wait_calm() -> None:
