@@ -87,8 +87,8 @@ class StoreLedger:
         except StoreUnavailable as error:
             raise CarrierError(Kind.UNREACHABLE, str(error)) from error
 
-    async def add_text(self, message: HandsetMessage, todo: Todo) -> bool:
-        return await self._store.batch(books.add_texts, (message, todo))
+    async def add_text(self, message: HandsetMessage, payload: str) -> Todo | None:
+        return await self._store.batch(books.add_texts, (message, payload))
 
     async def abilities(self, account_sid: str) -> Abilities:
         return await self._store.read(books.find_abilities, account_sid)
@@ -99,14 +99,14 @@ class StoreLedger:
     async def find_script(self, account_sid: str, number: str) -> Outcome | None:
         return await self._store.read(books.find_script, account_sid, number)
 
-    async def due(self, most: int) -> tuple[list[Todo], int | None]:
+    async def due(self, most: int) -> tuple[list[Todo], int | None, int]:
         return await self._store.read(books.due_todos, most)
 
     async def done(self, todos: list[Todo]) -> None:
         await self._store.batch(books.done_todos, todos)
 
-    async def postpone(self, todos: list[Todo], due_at: int) -> None:
-        await self._store.write(books.postpone_todos, todos, due_at)
+    async def postpone(self, todos: list[Todo], by_us: int) -> None:
+        await self._store.write(books.postpone_todos, todos, by_us)
 
 
 def check_tls(settings: Settings) -> None:

@@ -157,9 +157,9 @@ class Worker:
             task.add_done_callback(self._sending.discard)
         if starts.started or starts.stopped or starts.more:
             return 0
-        if starts.next_due_at is None:
+        if starts.next_due_us is None:
             return POLL_S
-        return min(POLL_S, max(0, starts.next_due_at - self._clock.now()) / SECOND)
+        return min(POLL_S, max(0, starts.next_due_us) / SECOND)
 
     async def _deliver(self, row: Started, mark: float) -> None:
         try:

@@ -189,7 +189,7 @@ async def test_texts_that_the_sandbox_had_not_brought_are_not_brought(house: Hou
     added = [(todo.due_at, todo.sid, todo.kind, todo.payload) for todo in (text, receipt)]
     await house.store.write(lambda tx: tx.executemany(ADD_TODO, added))
     assert await begin(house) == Restored(house.clock.now(), received=1)
-    assert await house.store.read(due_todos, 9) == ([receipt], None)
+    assert await house.store.read(due_todos, 9) == ([receipt], None, house.clock.now())
     assert await house.rows("SELECT code, account_sid, service_sid FROM events") == [
         (49001, ACCOUNT, ann.service_sid)
     ]

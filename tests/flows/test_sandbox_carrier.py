@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maskline.carriers.base import CarrierError, CarrierEvent, Inbound, Kind, Outgoing
-from maskline.carriers.sandbox import MOST_AT_ONCE, SandboxCarrier
+from maskline.carriers.sandbox import AGAIN_S, MOST_AT_ONCE, SandboxCarrier
 from maskline.domain.ids import NumberSid, ServiceSid
 from maskline.domain.model import SECOND
 from maskline.domain.sandbox import NAME, Abilities, HandsetMessage, Outcome, Todo
@@ -44,7 +44,7 @@ class Ledger(StoreLedger):
         self.told = asyncio.Event()
         self.told.set()
 
-    async def due(self, most: int) -> tuple[list[Todo], int | None]:
+    async def due(self, most: int) -> tuple[list[Todo], int | None, int]:
         if self.unreadable:
             self.unreadable -= 1
             raise StoreUnavailable
@@ -100,7 +100,9 @@ class Desk:
         sid, now = self.mint.sid("SM"), self.clock.now()
         row = HandsetMessage(sid, sid, ACCOUNT, "from_handset", HANDSET, PROXY, body, "[]", "sent", 1, now)
         facts = {"id": sid, "to": PROXY, "from": HANDSET, "body": body, "media": []}
-        await self.ledger.add_text(row, Todo(now, sid, "text", json.dumps(facts)))
+        todo = await self.ledger.add_text(row, json.dumps(facts))
+        assert todo is not None
+        await self.ledger.postpone([todo], 0)
 
     async def text(self, body: str) -> Any:
         return await self.carrier.text(ACCOUNT, HANDSET, PROXY, body, [], [])
@@ -196,10 +198,27 @@ async def test_a_report_that_cannot_be_brought_early_leaves_the_answer_as_it_is(
 
 async def test_what_somebody_else_has_brought_is_not_postponed(desk: Desk) -> None:
     await desk.add("x")
-    (todo,), _ = await desk.ledger.due(9)
+    (todo,), _, _ = await desk.ledger.due(9)
     await desk.ledger.done([todo])
-    await desk.ledger.postpone([todo], todo.due_at + SECOND)
+    await desk.ledger.postpone([todo], 2 * SECOND)
     assert await desk.todos() == []
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+async def test_the_books_go_by_their_own_time(desk: Desk, clock: FakeClock, mint: Mint, ahead_s: int) -> None:
+    """The clock of the process that has the carrier is an hour off: nothing is late, and nobody looks all the time."""
+    other = Desk(desk.store, FakeClock(clock.now() + ahead_s * SECOND), mint)
+    other.refused.add("x")
+    with pytest.raises(StoreUnavailable):
+        await other.text("x")
+    other.refused.clear()
+    async with other.running():
+        reads = other.ledger.reads
+        await turns(100)
+        assert other.ledger.reads == reads
+        for one in (clock, other.clock):
+            one.advance(AGAIN_S)
+        await until(lambda: other.texts() == ["x"])
 
 
 async def test_books_that_cannot_be_read_are_read_again(desk: Desk) -> None:

@@ -1,15 +1,16 @@
-"""A request that waits for the first answer to its message, where another process is the one that starts it."""
+"""Where several processes have one database: who waits for what another does, and clocks that differ."""
 
 import asyncio
 
 import pytest
 
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import Interaction, Participant
+from maskline.domain.model import SECOND, Interaction, Participant
 from maskline.flows.waiting import LOOK_S
 from maskline.store.engine import Store
 from maskline.store.record import Fate, Outcome, record_outcomes
 from maskline.store.start import Started, StartRequest, start_sends
+from tests.support.carrier import THROTTLED
 from tests.support.clock import FakeClock
 from tests.support.house import House
 from tests.support.until import until
@@ -96,3 +97,21 @@ async def test_nobody_looks_for_what_this_process_hands_over(house: House) -> No
         assert not asked.answer.done()
         gate.release()
         await asked.status()
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+async def test_a_clock_that_is_an_hour_off_delays_nothing(
+    store: Store, clock: FakeClock, ahead_s: int
+) -> None:
+    """What is due is so by the database's time, and until then nobody looks all the time."""
+    house = House(store, FakeClock(clock.now() + ahead_s * SECOND))
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, THROTTLED)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        assert await house.status(message) == "queued"
+        for one in (clock, house.clock):
+            one.advance(60)
+        await house.quiet()
+    assert await house.status(message) == "sent"

@@ -17,7 +17,7 @@ from maskline.domain.interaction import CallStatus, MessageStatus
 from maskline.domain.model import DAY, SECOND, Instant, Mode, NumberKind, Participant
 from maskline.domain.part import Part
 from maskline.domain.problems import Problem
-from maskline.domain.sandbox import HandOver, HandsetMessage, Todo
+from maskline.domain.sandbox import HandOver, HandsetMessage
 from maskline.flows.messages import encode_data
 from maskline.flows.retention import delete_old_received
 from maskline.flows.services import remove_service
@@ -310,13 +310,13 @@ def hand_over(tx: Tx, w: World) -> None:
     text = HandsetMessage(
         "SM9", "SM9", ACCOUNT, "from_handset", "+12125550100", "+14155550100", "x", "[]", "sent", 1, 0
     )
-    sandbox.add_texts.fn(tx, [(text, Todo(0, "SM9", "text", "{}"))])
+    sandbox.add_texts.fn(tx, [(text, "{}")])
     item = HandOver("SM1", "SM2", ACCOUNT, "+14155550100", "+12125550100", "x", "[]")
     sandbox.hand_over.fn(tx, [item, replace(item, sid="SM3")])
     sandbox.find_taken(tx, ACCOUNT, "SM1")
-    todos, _ = sandbox.due_todos(tx, 10)
+    todos, _, _ = sandbox.due_todos(tx, 10)
     tx.now = Instant(tx.now + SECOND)
-    todos, _ = sandbox.due_todos(tx, 10)
+    todos, _, _ = sandbox.due_todos(tx, 10)
     sandbox.done_todos.fn(tx, [todos])
 
 

@@ -67,13 +67,13 @@ class Ledger(Protocol):
     """The sandbox's books. Every method has committed when it returns."""
 
     async def hand_over(self, item: HandOver) -> Handed: ...
-    async def add_text(self, message: HandsetMessage, todo: Todo) -> bool: ...
+    async def add_text(self, message: HandsetMessage, payload: str) -> Todo | None: ...
     async def abilities(self, account_sid: str) -> Abilities: ...
     async def find_taken(self, account_sid: str, reference: str) -> str | None: ...
     async def find_script(self, account_sid: str, number: str) -> Outcome | None: ...
-    async def due(self, most: int) -> tuple[list[Todo], int | None]: ...
+    async def due(self, most: int) -> tuple[list[Todo], int | None, int]: ...
     async def done(self, todos: list[Todo]) -> None: ...
-    async def postpone(self, todos: list[Todo], due_at: int) -> None: ...
+    async def postpone(self, todos: list[Todo], by_us: int) -> None: ...
 
 
 class SandboxCarrier(Carrier):
@@ -142,7 +142,6 @@ class SandboxCarrier(Carrier):
         Raises whatever keeps it from being brought now; it is in the books then, and is brought later.
         """
         sid = self._mint.sid("SM")
-        now = self._clock.now()
         message = HandsetMessage(
             reference=sid,
             sid=sid,
@@ -154,14 +153,13 @@ class SandboxCarrier(Carrier):
             media=_encode(media).decode(),
             status="sent",
             handovers=1,
-            created_at=now,
+            created_at=self._clock.now(),
         )
         facts = {"id": sid, "to": to, "from": from_, "body": body, "media": media, "media_types": types}
-        payload = _encode(facts).decode()
-        # Due a little later only: it is brought right here, and by `run` if this process dies meanwhile.
-        todo = Todo(now + SECOND, sid, "text", payload)
-        if not await self._ledger.add_text(message, todo):
+        todo = await self._ledger.add_text(message, _encode(facts).decode())
+        if todo is None:
             return None
+        # It is brought right here, and by `run` if this process dies meanwhile.
         for failure in await self._play([todo]):
             raise failure
         return message
@@ -173,13 +171,13 @@ class SandboxCarrier(Carrier):
                 # In this order: a hand-over of which this read knows nothing wakes the wait after it.
                 self._wake.clear()
                 self._wakes_at = None
-                todos, self._wakes_at = await self._ledger.due(MOST_AT_ONCE)
+                todos, self._wakes_at, now = await self._ledger.due(MOST_AT_ONCE)
                 if todos:
                     await self._play(todos)
                     continue
                 pause = POLL_S
                 if self._wakes_at is not None:
-                    pause = min(POLL_S, max(0, self._wakes_at - self._clock.now()) / SECOND)
+                    pause = min(POLL_S, max(0, self._wakes_at - now) / SECOND)
                 await self._clock.wait(self._wake, pause)
             except Exception:
                 _log.exception("sandbox.run_failed")
@@ -207,7 +205,7 @@ class SandboxCarrier(Carrier):
         if brought:
             await self._ledger.done(brought)
         if failed:
-            await self._ledger.postpone(failed, self._clock.now() + AGAIN_S * SECOND)
+            await self._ledger.postpone(failed, AGAIN_S * SECOND)
         return failures
 
     async def _bring_one(self, todo: Todo) -> Exception | None:

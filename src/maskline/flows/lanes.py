@@ -201,8 +201,8 @@ class LaneLoop(Generic[WorkT]):
         if claimed.work or claimed.dropped:
             return 0
         pause_s = POLL_S
-        if claimed.next_due_at is not None:
-            pause_s = min(pause_s, (claimed.next_due_at - self._clock.now()) / SECOND)
+        if claimed.next_due_us is not None:
+            pause_s = min(pause_s, claimed.next_due_us / SECOND)
         if (next_at := lanes.next_at(now)) is not None:
             pause_s = min(pause_s, next_at - now)
         return max(0.001, pause_s)

@@ -71,7 +71,7 @@ class LaneClaim:
 
 @dataclass(slots=True)
 class Claimed(Generic[WorkT]):
-    """`lane` is where the next claim goes on, `next_due_at` when one that waits is due (None: none waits).
+    """`lane` is where the next claim goes on, `next_due_us` how long until one that waits is due (None: none waits).
 
     `more`: there are lanes that this claim has not looked at; `dropped`: rows were done away with, and more may be due;
     `short`: more may be due for which there was no room.
@@ -79,7 +79,7 @@ class Claimed(Generic[WorkT]):
 
     lane: str
     work: list[WorkT] = field(default_factory=list)
-    next_due_at: int | None = None
+    next_due_us: int | None = None
     more: bool = False
     short: bool = False
     dropped: bool = False
@@ -126,7 +126,7 @@ def claim_lanes(
     claimed = walk(item, lambda lane: tx.execute(_NEXT_LANE, (topic, lane)).fetchone(), fill)
     claimed.dropped = dropped
     due = tx.execute(_NEXT_DUE, (topic, tx.now)).fetchone()
-    claimed.next_due_at = due[0] if due else None
+    claimed.next_due_us = due[0] - tx.now if due else None
     return claimed
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from maskline.domain.channel import scheme_of
-from maskline.domain.model import ProxyNumber
+from maskline.domain.model import SECOND, ProxyNumber
 from maskline.domain.phone import identifier_key, mobile_form
 from maskline.domain.sandbox import (
     BEHAVIOURS,
@@ -178,17 +178,24 @@ def set_abilities(tx: Tx, account_sid: str, abilities: Abilities) -> None:
     )
 
 
+NewText = tuple[HandsetMessage, str]
+"""What a handset has written, and what is brought of it: at once, by whoever has it written down; so it is due a little
+later only.
+"""
+
+
 @batched(Turn.RECEIVE)
-def add_texts(tx: Tx, items: list[tuple[HandsetMessage, Todo]]) -> list[bool | Exception]:
-    """Handsets have written; each `Todo` brings a text to the server, now or after a restart. False: to nobody."""
+def add_texts(tx: Tx, items: list[NewText]) -> list[Todo | Exception | None]:
+    """Handsets have written. What brings each text to the server, soon or after a restart; None: it is to nobody."""
     numbers = find_numbers(tx, [text.to_number for text, _ in items])
     reached = [
         is_reachable(number, text.account_sid) for number, (text, _) in zip(numbers, items, strict=True)
     ]
     taken = [item for item, good in zip(items, reached, strict=True) if good]
     tx.executemany(_ADD_TEXT, [_FIELDS(text) for text, _ in taken])
-    tx.executemany(_ADD_TODO, [(todo.due_at, todo.sid, todo.kind, todo.payload) for _, todo in taken])
-    return list(reached)
+    todos = {text.sid: Todo(tx.now + SECOND, text.sid, "text", payload) for text, payload in taken}
+    tx.executemany(_ADD_TODO, [(todo.due_at, todo.sid, todo.kind, todo.payload) for todo in todos.values()])
+    return [todos.get(text.sid) for text, _ in items]
 
 
 def is_reachable(number: ProxyNumber | None, account_sid: str) -> bool:
@@ -201,13 +208,13 @@ def is_reachable(number: ProxyNumber | None, account_sid: str) -> bool:
     )
 
 
-def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None]:
-    """What is due to be brought, and when the next after these is."""
+def due_todos(tx: Tx, most: int) -> tuple[list[Todo], int | None, int]:
+    """What is due to be brought, when the next after these is, and what time it is."""
     rows = tx.execute(
         "SELECT due_at, sid, kind, payload FROM sandbox_todo ORDER BY due_at, sid LIMIT ?", (most + 1,)
     ).fetchall()
     due = [Todo(*row) for row in rows[:most] if row[0] <= tx.now]
-    return due, rows[len(due)][0] if len(rows) > len(due) else None
+    return due, rows[len(due)][0] if len(rows) > len(due) else None, tx.now
 
 
 @batched(Turn.OUTCOME)
@@ -217,11 +224,11 @@ def done_todos(tx: Tx, items: list[list[Todo]]) -> list[Exception | None]:
     return [None] * len(items)
 
 
-def postpone_todos(tx: Tx, todos: list[Todo], due_at: int) -> None:
-    """These could not be brought and are due again then, except those that somebody else has brought meanwhile."""
+def postpone_todos(tx: Tx, todos: list[Todo], by_us: int) -> None:
+    """These could not be brought and are due again after a while, except those that somebody has brought meanwhile."""
     tx.executemany(
         "UPDATE sandbox_todo SET due_at = ? WHERE due_at = ? AND sid = ?",
-        [(due_at, todo.due_at, todo.sid) for todo in todos],
+        [(tx.now + by_us, todo.due_at, todo.sid) for todo in todos],
     )
 
 

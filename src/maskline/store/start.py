@@ -105,7 +105,8 @@ class OrphanClaim:
 
 @dataclass(slots=True)
 class Starts:
-    """What T2 did: rows to send, rows that are not sent, where to go on, and when the next row is due (None: none is).
+    """What T2 did: rows to send, rows that are not sent, where to go on, and how long until the next row is due (None:
+    none is); by the database's time, which need not be this process's.
 
     `more`: there was more to look at than one request looks at.
     """
@@ -113,7 +114,7 @@ class Starts:
     lane: tuple[str, str]
     started: list[Started] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
-    next_due_at: int | None = None
+    next_due_us: int | None = None
     more: bool = False
 
 
@@ -194,7 +195,7 @@ class _Starter:
         self._waiting(sum(self._free.values()))
         row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
         dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
-        starts.next_due_at = min(dues, default=None)
+        starts.next_due_us = min(dues) - tx.now if dues else None
         return starts
 
     def _fresh(self) -> None:
