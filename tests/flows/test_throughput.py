@@ -6,10 +6,11 @@ import pytest
 
 from maskline.carriers.base import Options
 from maskline.domain.model import SECOND
-from maskline.store.engine import Tx
+from maskline.store.engine import Store, Tx
 from maskline.store.numbers import find_number, set_gap
 from maskline.worker import Worker
 from tests.support.carrier import THROTTLED, UNCERTAIN
+from tests.support.clock import FakeClock
 from tests.support.house import House
 
 
@@ -173,9 +174,9 @@ async def test_one_that_is_tried_again_takes_a_turn_again(house: House) -> None:
     assert await house.statuses() == ["sent"] * 2
 
 
-async def test_what_waits_for_its_turn_is_answered_queued_at_once(house: House) -> None:
+async def test_what_waits_for_its_turn_is_answered_queued_at_once(store: Store, clock: FakeClock) -> None:
+    house = House(store, clock, wait_s=30)
     limited(house, number_messages_per_second=1)
-    house.messages._options = type(house.options)(30.0, house.options.validity_us)
     ann, ben = await crowd(house, 2)
     async with house.working():
         assert (await house.say(ann)).outbound.status == 40  # type: ignore[union-attr]
