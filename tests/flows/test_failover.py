@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maskline.carriers.base import Inbound
+from maskline.carriers.base import Inbound, Report
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import (
@@ -22,7 +22,7 @@ from maskline.domain.model import (
 )
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
-from maskline.flows import inbound
+from maskline.flows import inbound, receipts
 from maskline.flows.failover import FailOver
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.legs import list_legs
@@ -686,3 +686,24 @@ async def test_messages_wait_no_longer_than_their_validity(house: House, two: Tw
         await two.settle()
         assert await house.statuses() == ["failed"]
     assert (await two.now(ann)).proxy_identifier == ann.proxy_identifier
+
+
+async def test_an_opt_out_that_the_old_carrier_tells_of_late_counts_for_the_new_number(
+    house: House, two: Two
+) -> None:
+    _, ann, _ = await two.pair()
+    async with house.working():
+        first = await house.say(ann, "before")
+        await house.quiet()
+        await two.cut()
+        await house.say(ann, "after")
+        await two.settle()
+        assert first.outbound is not None
+        carrier_id = two.north.id_of(first.outbound.resource_sid)
+        report = Report(
+            "scripted", ann.proxy_identifier, carrier_id, MessageStatus.UNDELIVERED, opted_out=True
+        )
+        assert await receipts.report(house.store, house.mint, report)
+        await house.say(ann, "too late")
+        await house.quiet()
+        assert [body for _, body in heard(two.south, ann)] == [WORDS, "after"]

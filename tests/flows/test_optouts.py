@@ -1,6 +1,7 @@
 """Opt-outs: a word is obeyed whoever writes it, and whoever has opted out gets nothing more, from that moment on."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from maskline.domain.media import Medium
 from maskline.domain.model import Participant, Service
 from maskline.flows import inbound, receipts
 from maskline.flows.services import remove_service
+from maskline.store.engine import Tx
 from maskline.store.legs import list_legs, load_leg
 from maskline.store.loose import MOST_REPLIES
 from maskline.store.optouts import unname_optouts
@@ -462,3 +464,32 @@ async def test_opt_outs_go_with_their_service_and_with_nothing_less(house: House
     while await house.store.write(purge_step, 10):
         pass
     assert await optouts(house) == []
+
+
+async def test_a_short_text_that_is_no_word_costs_no_more_than_a_long_one(house: House) -> None:
+    """On the hot path: nearly all texts could be a word, and hardly any is one."""
+    _, ann, _ = await house.pair()
+    await house.hear(ann)  # the first one starts the Session
+    batch, costs = house.store.batch, []
+
+    async def counting(batched: Any, item: Any) -> Any:
+        def run(tx: Tx) -> Any:
+            asked, count = tx.execute, 0
+
+            def execute(*args: Any) -> Any:
+                nonlocal count
+                count += 1
+                return asked(*args)
+
+            tx.execute = execute
+            (result,) = batched.fn(tx, [item])
+            costs.append(count)
+            return result
+
+        return await house.store.write(run)
+
+    house.store.batch = counting  # type: ignore[method-assign]
+    for body in ("ok", "o" * 200):
+        await house.hear(ann, body=body)
+    house.store.batch = batch  # type: ignore[method-assign]
+    assert costs[0] == costs[1]

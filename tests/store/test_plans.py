@@ -79,7 +79,6 @@ from maskline.store.moving import (
     Move,
     Moved,
     Notice,
-    find_bound,
     find_down,
     find_former,
     find_people,
@@ -113,7 +112,7 @@ from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, note_inbound, receive_messages
 from maskline.store.record import Fate, MessagePlace, Outcome, find_recorded, record_outcomes
-from maskline.store.relay import NewInbound, find_match
+from maskline.store.relay import NewInbound, find_bound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
 from maskline.store.runs import LIFE_US, find_dead, find_orphans, forget_dead, take_sweep
 from maskline.store.services import find_owner, list_services, load_service_by_name

@@ -133,25 +133,6 @@ INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_
        session_sid, interaction_sid, message_sid, recipient, payload)
 VALUES ('send', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-_BOUND = """
-SELECT session_sid, sid FROM participants
-WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1
-UNION ALL SELECT session_sid, participant_sid FROM former_numbers
-WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1"""
-_NUMBERS = """
-SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid = ?2 AND sid = ?3
-UNION ALL SELECT proxy_identifier FROM former_numbers
-WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active + 0 = 1"""
-
-
-def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:
-    """The other numbers that this person has, or had, in the Session in which they have or had this one."""
-    row = tx.execute(_BOUND, (service_sid, identifier_key, number)).fetchone()
-    if row is None:
-        return []
-    numbers = tx.execute(_NUMBERS, (service_sid, *row)).fetchall()
-    return [other for (other,) in numbers if other != number]
-
 
 def find_stranded(tx: Tx, carrier_account: str) -> list[tuple[str, str, str]]:
     """Sessions with messages that wait for this account, which is down, and that move: account, Service and Session."""

@@ -17,6 +17,7 @@ from maskline.domain.problems import Problem
 from maskline.store.engine import Tx
 from maskline.store.optout_notices import insert_notices
 from maskline.store.pages import Page, Seek, fetch_page, key_params
+from maskline.store.relay import find_bound
 from maskline.store.telling import wants_of
 
 EVERY = ""
@@ -136,9 +137,15 @@ def carry_optout(tx: Tx, sid: str, service_sid: str, key: str, before: str, numb
 
 
 def is_blocked(tx: Tx, service_sid: str, key: str, number: str, rules: Rules) -> bool:
-    """Whether this person gets no message of the Service, whose rules these are, from this number."""
-    rows = tx.execute(_NUMBERS, (service_sid, tx.pseudonym(key))).fetchall()
-    return rules.blocks([row[0] for row in rows], number)
+    """Whether this person gets no message of the Service, whose rules these are, from this number.
+
+    Whoever had another number before their Session moved means both: its carrier may tell of an opt-out late.
+    """
+    numbers = [row[0] for row in tx.execute(_NUMBERS, (service_sid, tx.pseudonym(key))).fetchall()]
+    if rules.blocks(numbers, number):
+        return True
+    bound = find_bound(tx, service_sid, key, number) if numbers else []
+    return any(rules.blocks(numbers, other) for other in bound)
 
 
 def find_optout(tx: Tx, service_sid: str, key: str, number: str) -> OptOut | None:

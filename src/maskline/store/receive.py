@@ -17,10 +17,9 @@ from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.loose import Reply, insert_reply, may_reply
-from maskline.store.moving import find_bound
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
-from maskline.store.relay import NewInbound, find_match, relay
+from maskline.store.relay import NewInbound, find_bound, find_match, relay
 from maskline.store.strangers import insert_stranger, is_waiting
 from maskline.store.telling import wants_of
 
@@ -97,6 +96,8 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
 
 def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
     """Whether this is a word that is dropped, whatever it has to do with a Session; with an event, if so."""
+    if wants_of(tx, service_sid).optouts.ask_of(item.word) is None:
+        return False
     obeyed = obey_word(tx, item.optout_sid, account_sid, service_sid, item.sender, item.to, item.word)
     # Whoever had another number before their Session moved means both.
     others = find_bound(tx, service_sid, item.sender, item.to)

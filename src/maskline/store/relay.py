@@ -67,6 +67,16 @@ CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f
     AND p.sid = f.participant_sid AND p.active + 0 = 1
 WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
 
+_BOUND = """
+SELECT session_sid, sid FROM participants
+WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1
+UNION ALL SELECT session_sid, participant_sid FROM former_numbers
+WHERE service_sid = ?1 AND identifier_key = ?2 AND proxy_identifier = ?3 AND active = 1"""
+_NUMBERS = """
+SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid = ?2 AND sid = ?3
+UNION ALL SELECT proxy_identifier FROM former_numbers
+WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active + 0 = 1"""
+
 _COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
 
@@ -92,6 +102,15 @@ def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Matc
         (service_sid, writer.session_sid, writer.sid),
     ).fetchone()
     return Match(make_session(session), writer, Participant(*partner) if partner else None)
+
+
+def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:
+    """The other numbers that this person has, or had, in the Session in which they have or had this one."""
+    row = tx.execute(_BOUND, (service_sid, identifier_key, number)).fetchone()
+    if row is None:
+        return []
+    numbers = tx.execute(_NUMBERS, (service_sid, *row)).fetchall()
+    return [other for (other,) in numbers if other != number]
 
 
 def relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> None:
