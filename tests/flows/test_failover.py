@@ -26,6 +26,7 @@ from maskline.flows import inbound, receipts
 from maskline.flows.failover import FailOver
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.legs import list_legs
+from maskline.store.moving import move_session
 from maskline.store.numbers import list_pool
 from maskline.store.pages import Seek
 from maskline.store.participants import Outdated, add_participant, find_participant
@@ -686,6 +687,58 @@ async def test_messages_wait_no_longer_than_their_validity(house: House, two: Tw
         await two.settle()
         assert await house.statuses() == ["failed"]
     assert (await two.now(ann)).proxy_identifier == ann.proxy_identifier
+
+
+async def test_of_somebody_whose_erasure_has_begun_nothing_is_written_down_anew(
+    house: House, two: Two
+) -> None:
+    """Other erasures may go first, and their Session is active until it is their turn."""
+    _, ann, _ = await two.pair()
+    async with house.working():
+        await two.cut()
+        await house.say(ann)
+        await house.quiet()
+        await house.store.write(ask_erasure, ACCOUNT, ann.service_sid, ann.identifier_key)
+        await two.mover.look()
+        await house.quiet()
+        while await house.store.write(erase_step, 100) >= 100:
+            pass
+    assert await house.rows("SELECT 1 FROM people WHERE identifier_key = ?", ann.identifier) == []
+
+
+async def test_what_cannot_move_is_not_looked_at_all_the_time(house: House, two: Two) -> None:
+    """A closed Session, and one whose people are on a channel: there may be many of them."""
+    session, ann, _ = await two.pair()
+    service = await two.service(0)
+    await house.sender(service, "whatsapp:+14152019999")
+    chat = await house.session(service, mode=Mode.MESSAGE_ONLY)
+    eve = await house.add(chat, "whatsapp:+12122019999", "whatsapp:+14152019999")
+    async with house.working():
+        await two.cut()
+        await house.say(ann)
+        await house.say(eve)
+        await house.close(session)
+        await two.settle()
+        assert await house.one("SELECT count(*) FROM outbox WHERE state = 2") == 2
+        assert await count_moves(house, two, seconds=50) == 0
+        assert STUCK not in await house.events()
+
+
+async def count_moves(house: House, two: Two, seconds: int) -> int:
+    """How many transactions the mover begins meanwhile."""
+    write, count = house.store.write, 0
+
+    async def counted(fn: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += fn is move_session
+        return await write(fn, *args, **kwargs)
+
+    house.store.write = counted  # type: ignore[method-assign]
+    for _ in range(seconds // 2):
+        house.clock.advance(2)
+        await two.mover.look()
+    house.store.write = write  # type: ignore[method-assign]
+    return count
 
 
 async def test_an_opt_out_that_the_old_carrier_tells_of_late_counts_for_the_new_number(

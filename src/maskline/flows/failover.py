@@ -71,17 +71,19 @@ class FailOver:
         self._health = health
         self._accounts = frozenset(carriers)
         self._validity_us = validity_us
-        self._stuck: dict[Place, float] = {}
+        self._again_at: dict[Place, float] = {}
+        self._told: set[Place] = set()
 
     async def look(self) -> None:
         """Move what waits for accounts that are down and can move now."""
         down = self._health.down()
         if not down:
-            self._stuck.clear()
+            self._again_at.clear()
+            self._told.clear()
             return
         for name in down:
             found = await self._store.read(find_stranded, name)
-            places = [place for place in found if self._clock.uptime() >= self._stuck.get(place, 0)]
+            places = [place for place in found if self._clock.uptime() >= self._again_at.get(place, 0)]
             for i in range(0, len(places), AT_ONCE):
                 moving = (self._move(place) for place in places[i : i + AT_ONCE])
                 for result in await asyncio.gather(*moving, return_exceptions=True):
@@ -101,11 +103,12 @@ class FailOver:
             self._validity_us,
             self._mint.sid("NO"),
         )
-        if await self._store.write(move_session, move) is not Moved.STUCK:
+        moved = await self._store.write(move_session, move)
+        if moved in (Moved.YES, Moved.LATER):
             return
-        first = place not in self._stuck
-        self._stuck[place] = self._clock.uptime() + AGAIN_S
-        if first:
+        self._again_at[place] = self._clock.uptime() + AGAIN_S
+        if moved is Moved.STUCK and place not in self._told:
+            self._told.add(place)
             account_sid, service_sid, session_sid = place
             await self._store.write(
                 insert_event,

@@ -20,6 +20,7 @@ from maskline.domain.phone import mask
 from maskline.domain.service_settings import moves_on_outage
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
+from maskline.store.erasure import is_being_erased
 from maskline.store.events import insert_event
 from maskline.store.health import find_troubles
 from maskline.store.numbers import count_use, find_number, find_number_by_sid
@@ -179,11 +180,13 @@ def move_session(tx: Tx, move: Move) -> Moved:
     if session is None or session.status is SessionStatus.CLOSED:
         return Moved.NO_NEED
     people = find_people(tx, session.service_sid, session.sid)
+    if any(is_being_erased(tx, person.service_sid, person.identifier_key) for person in people):
+        return Moved.NO_NEED  # it is about to be closed, and nothing more is to be known of them
     lines = {person.sid: tx.execute(_LINE, (person.sid,)).fetchall() for person in people}
     if any(_is_under_way(line) for line in lines.values()):
         return Moved.LATER
     down = find_down(tx)
-    stuck = False
+    stuck = follows = False
     changed: list[tuple[str, str]] = []
     for person in people:
         number = find_number(tx, person.proxy_identifier)
@@ -200,13 +203,14 @@ def move_session(tx: Tx, move: Move) -> Moved:
         elif any(row[3] != person.proxy_identifier for row in lines[person.sid]):
             # It was accepted before the Session moved, and had not yet been looked at then.
             _readdress(tx, move, person, lines[person.sid], None)
+            follows = True
     if changed:
         said = ", ".join(f"{mask(before)} to {mask(after)}" for before, after in changed)
         where = {"service_sid": session.service_sid, "session_sid": session.sid}
         insert_event(tx, move.event_sid, move.account_sid, problems.SESSION_MOVED, said, **where)
-    if stuck and not changed:
-        return Moved.STUCK
-    return Moved.YES
+    if changed or follows:
+        return Moved.YES
+    return Moved.STUCK if stuck else Moved.NO_NEED
 
 
 def _is_under_way(line: Iterable[Any]) -> bool:
