@@ -170,3 +170,35 @@ async def test_a_call_that_is_handed_back_is_routed_by_the_carriers_addresses(
 
 async def test_without_an_answer_a_stranger_is_refused(desk: Desk) -> None:
     assert await desk.ask() == [Reject()]
+
+
+@pytest.mark.parametrize("spelt", ["{}", " {}", "+{}"])
+@pytest.mark.parametrize("step", ["first", "later"])
+async def test_nobody_calls_under_the_number_of_another_account(
+    house: House, desk: Desk, receiver: Receiver, step: str, spelt: str
+) -> None:
+    """Who is called would call back whoever has it. Their carrier, whose numbers both are, would not mind."""
+    theirs = await house.number(await house.service(0))
+    await house.store.write(
+        lambda tx: (
+            tx.execute("UPDATE numbers SET account_sid = 'ACother' WHERE sid = ?", (theirs.sid,)) and None
+        )
+    )
+    dialling = twiml(f'<Dial callerId="{spelt.format(theirs.phone_number[1:])}">+12122010002</Dial>')
+    receiver.answers = [twiml("<Redirect>/next</Redirect>"), dialling] if step == "later" else [dialling]
+    verbs = await desk.ask()
+    if step == "later":
+        (redirect,) = verbs
+        assert isinstance(redirect, Redirect)
+        verbs = await desk.ask(redirect.url)
+    assert not any(isinstance(verb, Dial) for verb in verbs)
+    ((code, message),) = await house.rows("SELECT code, message FROM events WHERE code <> 80902")
+    assert code == (12200 if step == "first" else 80913)
+    assert "callerId" in message and theirs.phone_number[1:] not in message
+
+
+async def test_a_call_goes_under_an_own_number_or_one_that_is_nobodys(desk: Desk, receiver: Receiver) -> None:
+    for number in (desk.number, STRANGER, "+12125550199"):
+        receiver.answers = [twiml(f'<Dial callerId="{number}">+12122010002</Dial>')]
+        (dial,) = await desk.ask(CallSid=f"CA{number}")
+        assert isinstance(dial, Dial) and dial.caller_id == number

@@ -63,7 +63,9 @@ class CallRelay:
             answer = await self._fetch(request.account_sid, url, method, request.form)
             if not 200 <= answer.status < 300:
                 raise Unanswered(f"HTTP {answer.status}")
-            return resolve(parse_twiml(answer.body, answer.content_type), url) if answer.body.strip() else []
+            verbs = parse_twiml(answer.body, answer.content_type) if answer.body.strip() else []
+            await self._calls.check_callers(request.account_sid, verbs)
+            return resolve(verbs, url)
         except HttpError as error:
             raise Unanswered(str(error)) from None
         except TwimlError as error:

@@ -7,7 +7,7 @@ answered with what there is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
@@ -35,7 +35,7 @@ from maskline.domain.model import Mode
 from maskline.domain.phone import identifier_key, is_caller
 from maskline.domain.problems import Code, Problem
 from maskline.domain.stranger import AutoCreate, read_answer, render_call_form
-from maskline.domain.twiml import Hangup, Message, Reject, TwimlError, Verb, resolve
+from maskline.domain.twiml import Dial, Hangup, Message, Reject, TwimlError, Verb, resolve
 from maskline.domain.webhook_url import redact
 from maskline.flows.customers import Customers
 from maskline.flows.intercepts import BLOCKED, verdict_of
@@ -64,6 +64,7 @@ from maskline.store.calls import (
     turn_away,
 )
 from maskline.store.engine import Store
+from maskline.store.webhooks import find_listed
 
 TOTAL_S, INTERCEPT_S = 12.0, 8.0
 
@@ -143,6 +144,19 @@ class Calls:
             return None
         return CallRequest(carrier_account, found[1], found[2], dict(parse_qsl(query)), form)
 
+    async def check_callers(self, account_sid: str, verbs: Iterable[Verb]) -> None:
+        """See that nobody is called under the number of another account, which its carrier may well let through.
+        Raises TwimlError.
+        """
+        callers = {verb.caller_id for verb in verbs if isinstance(verb, Dial) and verb.caller_id}
+        for caller in callers:
+            for spelt in (identifier_key(caller), f"+{re.sub('[^0-9]', '', caller)}"):
+                listed = await self._store.read(find_listed, spelt)
+                if listed is not None and listed.account_sid != account_sid:
+                    raise TwimlError(
+                        problems.TWIML_INVALID, "callerId of <Dial> is a number of another account"
+                    )
+
     async def answer(self, request: CallRequest) -> list[Verb]:
         """What the carrier is to do now."""
         place, form = place_in(request.service_sid, request.query), request.form
@@ -216,7 +230,11 @@ class Calls:
             wanted = read_answer(answer.content_type, answer.body)
             if wanted is None:
                 raise _Unusable(problems.UNKNOWN_SCENARIO, f"{where} did not say what to do")
-            return wanted if isinstance(wanted, AutoCreate) else _of_a_call(resolve(wanted, caller.url))
+            if isinstance(wanted, AutoCreate):
+                return wanted
+            verbs = _of_a_call(resolve(wanted, caller.url))
+            await self.check_callers(call.account_sid, verbs)
+            return verbs
         except HttpError as error:
             raise _Unusable(failed, f"{where} ({error})") from None
         except TwimlError as error:
