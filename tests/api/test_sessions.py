@@ -91,7 +91,7 @@ def test_an_expiry_date_is_read_in_every_form_that_clients_send(
         "1969-12-31",
         "0001-01-01T00:00:00+14:00",
         "9999-12-31T23:59:59-14:00",
-        (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
+        pytest.param((datetime.now(UTC) - timedelta(minutes=1)).isoformat(), id="a minute ago"),
     ],
 )
 def test_an_expiry_date_that_is_none_or_past_is_refused(api: CheckedApi, service: Any, wrong: str) -> None:
