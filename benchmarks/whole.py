@@ -8,6 +8,7 @@ which of them came to the handsets.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
@@ -30,6 +31,7 @@ HEAD = [
     "503",
     "failed",
     "unsent",
+    "CPU us",
     "p50 ms",
     "p99 ms",
     "foreign",
@@ -53,6 +55,8 @@ class Step:
     """Rows of topic send in the outbox at the end, the parked ones not counted."""
     refused: int
     failed: int
+    cpu_us: float
+    """The server's CPU time for a message, all of it until nothing waits any more."""
     p50_ms: float
     p99_ms: float
     foreign: float
@@ -76,64 +80,25 @@ class Step:
         )
 
 
-@dataclass(slots=True)
-class Phase:
-    """One server with what was sent to it so far."""
+class Search(ABC):
+    """Steps that are offered to somebody, and the search among them for the highest rate that is kept up with."""
 
-    name: str
-    server: servers.Server
+    __slots__ = ()
+
     plan: Plan
-    traffic: seed.Traffic
-    parked: int = 0
-    acknowledged: set[int] = field(default_factory=set)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step]
 
-    def backlog(self) -> int:
-        return self.server.counts(WAITING)[0] - self.parked
+    @abstractmethod
+    def _offer(self, rate: float, seconds: float) -> Step:
+        """One step, once, with nothing left under way behind it."""
 
     def offer(self, rate: float, seconds: float) -> Step:
+        """A step, which is taken again if it may have failed because of other programs."""
         step = self._offer(rate, seconds)
         if not step.sustained and step.foreign > machine.FOREIGN_SHARE:
             machine.wait_calm()
             step = self._offer(rate, seconds)
         return step
-
-    def _offer(self, rate: float, seconds: float) -> Step:
-        delivered = waiting = 0
-        (before,) = self.server.counts(AT_HANDSETS)
-
-        def at_end() -> None:
-            nonlocal delivered, waiting
-            delivered, waiting = self.server.counts(AT_HANDSETS, WAITING)
-
-        seen, foreign = machine.foreign_share(
-            lambda: load.run(load.open_loop(self.server, rate, seconds, self.traffic, at_end))
-        )
-        self.acknowledged.update(seen.acknowledged)
-        ok = len(seen.acknowledged)
-        step = Step(
-            rate=rate,
-            seconds=seen.seconds,
-            offered=seen.offered,
-            unsent=seen.unsent,
-            accepted_per_s=seen.in_time / seen.seconds,
-            delivered=delivered - before,
-            backlog=waiting - self.parked,
-            refused=seen.statuses[503],
-            failed=seen.offered - ok - seen.statuses[503],
-            p50_ms=seen.latency_ms(0.5),
-            p99_ms=seen.latency_ms(0.99),
-            foreign=foreign,
-            began_at=seen.began_at,
-        )
-        self.steps.append(step)
-        self.drain()
-        return step
-
-    def drain(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while self.backlog() > 0 and time.monotonic() < deadline:
-            time.sleep(0.1)
 
     def sustained_rate(self, first: float) -> float:
         """The highest rate that is kept up with, by doubling and halving the gap; confirmed over twice the time."""
@@ -149,6 +114,61 @@ class Phase:
             if low and self.offer(share * low, 2 * self.plan.step_s).sustained:
                 return share * low
         return 0.0
+
+
+@dataclass(slots=True)
+class Phase(Search):
+    """One server with what was sent to it so far."""
+
+    name: str
+    server: servers.Server
+    plan: Plan
+    traffic: seed.Traffic
+    parked: int = 0
+    acknowledged: set[int] = field(default_factory=set)
+    steps: list[Step] = field(default_factory=list)
+
+    def backlog(self) -> int:
+        return self.server.counts(WAITING)[0] - self.parked
+
+    def _offer(self, rate: float, seconds: float) -> Step:
+        delivered = waiting = 0
+        (before,) = self.server.counts(AT_HANDSETS)
+        cpu = self.server.cpu_s()
+
+        def at_end() -> None:
+            nonlocal delivered, waiting
+            delivered, waiting = self.server.counts(AT_HANDSETS, WAITING)
+
+        seen, foreign = machine.foreign_share(
+            lambda: load.run(load.open_loop(self.server, rate, seconds, self.traffic, at_end))
+        )
+        self.acknowledged.update(seen.acknowledged)
+        ok = len(seen.acknowledged)
+        self.drain()
+        step = Step(
+            rate=rate,
+            seconds=seen.seconds,
+            offered=seen.offered,
+            unsent=seen.unsent,
+            accepted_per_s=seen.in_time / seen.seconds,
+            delivered=delivered - before,
+            backlog=waiting - self.parked,
+            refused=seen.statuses[503],
+            failed=seen.offered - ok - seen.statuses[503],
+            cpu_us=(self.server.cpu_s() - cpu) / max(1, ok) * 1e6,
+            p50_ms=seen.latency_ms(0.5),
+            p99_ms=seen.latency_ms(0.99),
+            foreign=foreign,
+            began_at=seen.began_at,
+        )
+        self.steps.append(step)
+        return step
+
+    def drain(self) -> None:
+        deadline = time.monotonic() + DRAIN_S
+        while self.backlog() > 0 and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def run(plan: Plan, seeded: seed.Seed) -> Part:
@@ -204,6 +224,7 @@ def row_of(step: Step) -> list[Cell]:
         step.refused,
         step.failed,
         step.unsent,
+        step.cpu_us,
         step.p50_ms,
         step.p99_ms,
         step.foreign,
