@@ -44,7 +44,7 @@ def main() -> int:
         help="length of one intake run, default 3; a step of the whole path is 2 s longer",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke run of under a minute; its figures mean nothing"
+        "--quick", action="store_true", help="a smoke run of a few minutes; its figures mean nothing"
     )
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:

@@ -28,6 +28,8 @@ class Plan:
     parked: int = 100_000
     parked_participants: int = 1000
     """So many handsets are throttled, and share the parked messages evenly."""
+    turns: int = 3
+    """Searches for the highest rate of each who relays over SMPP."""
     messages: int = 100_000
     """Messages behind which the memory is read."""
 
@@ -54,6 +56,7 @@ def quick(work: Path) -> Plan:
         fineness=1.8,
         parked=2000,
         parked_participants=50,
+        turns=1,
         messages=2000,
         sizes=(200, 2000),
         pool=50,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import cycle
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 from benchmarks import load, machine, seed, servers
 from benchmarks.plan import Plan
@@ -38,7 +38,7 @@ class Texts(seed.Traffic):
 
     def __next__(self) -> load.Message:
         number, self.next = self.next, self.next + 1
-        form = next(self._people) + f"&Body=m{number:09d}+{quote_plus(seed.TEXT)}".encode()
+        form = next(self._people) + b"&" + seed.body(number)
         return number, load.request("POST", "/sandbox/messages", form)
 
 

@@ -23,6 +23,7 @@ from benchmarks.plan import Plan
 
 CALLERS = 16
 SEED = "seed"
+CARRIER, CARRIERS_FILE = "bench", "MASKLINE_CARRIERS_FILE"
 TEXT = "Your driver is two minutes away, please come outside"
 
 
@@ -72,9 +73,13 @@ class Seed:
         )
 
 
+def text(number: int) -> str:
+    """A text that carries the message's number, so that it can be told from all others at the other end."""
+    return f"m{number:09d} {TEXT}"
+
+
 def body(number: int) -> bytes:
-    """A form whose text carries the message's number, so that the handset's text can be told from all others."""
-    return f"Body=m{number:09d}+{quote_plus(TEXT)}".encode()
+    return f"Body={quote_plus(text(number))}".encode()
 
 
 def number_in(text: str) -> int:
@@ -99,17 +104,31 @@ class Traffic:
         return (next(self) for _ in range(count))
 
 
-def make(plan: Plan, cluster: Cluster | None = None) -> Seed:
-    """In a file, or in a database of this cluster."""
-    folder = plan.work / (SEED if cluster is None else f"{SEED}-postgres")
+def make(plan: Plan, cluster: Cluster | None = None, carriers: Path | None = None) -> Seed:
+    """In a file, or in a database of this cluster. With a file of carrier accounts, CARRIER carries the numbers."""
+    carried = "" if carriers is None else "-carried"
+    folder = plan.work / (f"{SEED}{carried}" if cluster is None else f"{SEED}{carried}-postgres")
     url = None if cluster is None else cluster.database(SEED)
-    with servers.maskline(folder, "api", url=url) as server:
-        recipients = load.run(_fill(server.port, plan))
+    env = {} if carriers is None else {CARRIERS_FILE: str(carriers)}
+    with servers.maskline(folder, "api", url=url, env=env) as server:
+        if carriers is not None:
+            lines = ["number,carrier", *(f"{one},{CARRIER}" for one in _all_numbers(plan))]
+            servers.command(folder, ["numbers", "import", "-"], "\n".join(lines), env=env, url=url)
+        mode = [] if carriers is None else [("Mode", "message-only")]
+        recipients = load.run(_fill(server.port, plan, mode))
     random.Random(1).shuffle(recipients)
     return Seed(folder, recipients, cluster)
 
 
-async def _fill(port: int, plan: Plan) -> list[Recipient]:
+def _number(service: int, place: int) -> str:
+    return f"+1415{200 + service}{place:04d}"
+
+
+def _all_numbers(plan: Plan) -> list[str]:
+    return [_number(service, place) for service in range(plan.services) for place in range(plan.numbers)]
+
+
+async def _fill(port: int, plan: Plan, mode: list[tuple[str, str]]) -> list[Recipient]:
     pool = load.Pool(port)
 
     services: list[str] = []
@@ -117,7 +136,7 @@ async def _fill(port: int, plan: Plan) -> list[Recipient]:
         service = await pool.ask("POST", "/v1/Services", [("UniqueName", f"benchmark-{s}")])
         services.append(service["sid"])
         for n in range(plan.numbers):
-            form = [("PhoneNumber", f"+1415{200 + s}{n:04d}")]
+            form = [("PhoneNumber", _number(s, n))]
             await pool.ask("POST", f"/v1/Services/{service['sid']}/PhoneNumbers", form)
 
     recipients: list[Recipient] = []
@@ -127,7 +146,7 @@ async def _fill(port: int, plan: Plan) -> list[Recipient]:
         for i in waiting:
             sessions = f"/v1/Services/{services[i % plan.services]}/Sessions"
             people = [json.dumps({"Identifier": f"+1628{2_000_000 + 2 * i + side}"}) for side in (0, 1)]
-            form = [("UniqueName", f"ride-{i}"), *(("Participants", person) for person in people)]
+            form = [("UniqueName", f"ride-{i}"), *mode, *(("Participants", person) for person in people)]
             session = await pool.ask("POST", sessions, form)
             listed = await pool.ask("GET", f"{sessions}/{session['sid']}/Participants")
             recipients.extend(

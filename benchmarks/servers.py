@@ -172,8 +172,7 @@ def maskline(
     env = {"MASKLINE_ACCOUNT_SID": ACCOUNT_SID, "MASKLINE_AUTH_TOKEN": AUTH_TOKEN, **(env or {})}
     if send_wait_ms is not None:
         env["MASKLINE_SEND_WAIT_MS"] = str(send_wait_ms)
-    if url is not None:
-        env |= {"MASKLINE_DATABASE_URL": url, "MASKLINE_SECRET_KEY": SECRET_KEY}
+    env |= _database(url)
     command = [
         sys.executable,
         "-m",
@@ -189,6 +188,26 @@ def maskline(
     syncs = cluster.syncs if cluster is not None else None
     database = url or folder / "maskline.db"
     return Server("maskline", command, port, database, env, folder, syncs).wait_ready("/readyz")
+
+
+def command(
+    folder: Path, arguments: list[str], given: str, *, env: Mapping[str, str], url: str | None = None
+) -> None:
+    """One of maskline's commands on the data that `maskline` would serve, with its standard input."""
+    run = [sys.executable, "-m", "maskline", *arguments, "--data", str(folder)]
+    subprocess.run(
+        run,
+        cwd=ROOT,
+        env={**os.environ, **env, **_database(url)},
+        input=given,
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _database(url: str | None) -> dict[str, str]:
+    return {} if url is None else {"MASKLINE_DATABASE_URL": url, "MASKLINE_SECRET_KEY": SECRET_KEY}
 
 
 def _free_port() -> int:

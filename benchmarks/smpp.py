@@ -1,198 +1,222 @@
-"""SMPP in and out, beside Kannel (bearerbox and smsbox): the same texts over 1,000 Sessions through the same SMSC, with
-receipts. maskline keeps its durability; Kannel syncs nothing.
+"""The whole path over SMPP: in by deliver_sm, out to the partner by submit_sm with its receipt, beside Kannel.
 
-Kannel knows no Sessions: its smsbox asks a server on the load's core, which looks into a table, to whom each goes on.
-The rate is that of a closed loop with so many texts under way; times are from an open loop at half of that.
+Each has an SMSC of its own (smsc.py), which brings texts of the people in 1,000 Sessions in an open loop. A text's
+time is from the instant at which it was due until it was submitted to the partner. All are up at once and are asked
+in turn.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import cast
-from urllib.parse import parse_qs
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
-import psycopg
-
-from benchmarks import load, machine, seed, servers
+from benchmarks import kannel, machine, seed, servers
 from benchmarks.cluster import running
 from benchmarks.plan import Plan
-from benchmarks.report import Goal, Part
-from benchmarks.smsc import Smsc
-from tests.support.kannel import ABSENT, IS_INSTALLED, Kannel
+from benchmarks.report import Cell, Goal, Part
+from benchmarks.smsc import Route, Smsc, routes
+from benchmarks.whole import Search, Step
+from maskline.domain.interaction import MessageStatus
+from tests.support.kannel import ABSENT, IS_INSTALLED
 
 SESSIONS = 1000
-UNDER_WAY = 200
+ACCOUNT = """
+[carriers.{name}]
+kind = "smpp"
+host = "127.0.0.1"
+port = {port}
+system_id = "maskline"
+password = "bench"
+window = {window}
+"""
 WINDOW = 64
-LEAST_S = 2.0
-HEAD = ["", "relayed/s", "of Kannel", "p50 ms at half", "p99 ms at half", "CPU us", "lost", "twice"]
-CARRY = "UPDATE numbers SET carrier_account = 'north'"
+"""Of unanswered submit_sm on a connection, of maskline and of Kannel."""
+OURS, TWO, KANNEL = "maskline", "two processes", "Kannel"
+HEAD = [
+    "offered/s",
+    "answered/s",
+    "relayed/s",
+    "behind s",
+    "refused",
+    "failed",
+    "CPU us",
+    "p50 ms",
+    "p99 ms",
+    "foreign",
+    "sustained",
+]
+REPORTED = f"SELECT count(*) FROM interactions WHERE outbound_status = {MessageStatus.DELIVERED:d}"
+REPORTED_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`rate` in texts a second, `cpu_us` for each. Times are in milliseconds, from the instant at which one was due."""
+@dataclass(slots=True)
+class Relay(Search):
+    """Who is bound to an SMSC, with what was brought to them so far."""
 
     name: str
-    rate: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    lost: int
-    twice: int
+    smsc: Smsc
+    processes: Sequence[servers.Server]
+    plan: Plan
+    people: Sequence[Route]
+    """Who writes, in turn."""
+    connections: int
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.smsc.route(self.people)
+        self.smsc.wait_bound(self.connections)
+
+    def cpu_s(self) -> float:
+        return sum(machine.family_s(process.pid) for process in self.processes)
+
+    def _offer(self, rate: float, seconds: float) -> Step:
+        cpu = self.cpu_s()
+        seen, foreign = machine.foreign_share(lambda: self.smsc.offer(rate, seconds))
+        step = Step(
+            rate=rate,
+            seconds=seen.seconds,
+            offered=seen.offered,
+            unsent=0,
+            accepted_per_s=seen.answered_in_time / seen.seconds,
+            delivered=seen.relayed_in_time,
+            backlog=seen.offered - seen.answered_in_time,
+            refused=seen.refused,
+            failed=seen.offered - seen.relayed - seen.refused,
+            cpu_us=(self.cpu_s() - cpu) / max(1, seen.relayed) * 1e6,
+            p50_ms=seen.time_ms(0.5),
+            p99_ms=seen.time_ms(0.99),
+            foreign=foreign,
+            began_at=seen.began_at,
+        )
+        self.steps.append(step)
+        return step
 
 
-def run(plan: Plan, seeded: seed.Seed) -> Part:
+def run(plan: Plan, _: seed.Seed) -> Part:
     part = Part("smpp")
-    one = load.run(_maskline("maskline", plan, seeded, 1))
-    with running(plan.work / "smpp-postgres") as cluster:
-        two = load.run(_maskline("two processes", plan, seed.make(plan, cluster), 2))
-    outcomes = [one, two]
-    kannel = load.run(_kannel(plan, seeded)) if IS_INSTALLED else None
-    if kannel is not None:
-        outcomes.append(kannel)
-    rows = [
-        [
-            o.name,
-            o.rate,
-            o.rate / kannel.rate if kannel else None,
-            o.p50_ms,
-            o.p99_ms,
-            o.cpu_us,
-            o.lost,
-            o.twice,
-        ]
-        for o in outcomes
-    ]
-    part.table(f"From handset to handset by SMPP, {UNDER_WAY} texts under way", HEAD, rows)
-    for o in (one, two):
-        if o.lost or o.twice:
-            part.wrong.append(f"{o.name}: {o.lost} texts lost, {o.twice} twice")
-    part.goals.append(Goal("p99 at half of the rate, ms", one.p99_ms, at_most=50.0))
-    if kannel is None:
-        part.text.append(f"  {ABSENT}, so there is nothing to compare with")
-    else:
-        part.goals += [
-            Goal("rate, of Kannel's", one.rate / kannel.rate, at_least=1 / 3, hope=1.0),
-            Goal("two processes on PostgreSQL, of Kannel's", two.rate / kannel.rate, at_least=0.5, hope=1.0),
-        ]
-    part.figures = {"outcomes": [asdict(o) for o in outcomes]}
+    plan = dataclasses.replace(plan, sessions=min(SESSIONS, plan.sessions))
+    with ExitStack() as up:
+        relays = [_maskline(OURS, plan, up, 1), _maskline(TWO, plan, up, 2)]
+        if IS_INSTALLED:
+            relays.append(_kannel(plan, up, relays[0].people))
+        else:
+            part.text.append(f"\n{ABSENT} (bearerbox and smsbox): nothing is beside maskline")
+        rates = _search(plan, relays)
+        half = statistics.median(rates[OURS]) / 2
+        halves = {relay.name: relay.offer(half, 2 * plan.step_s) for relay in relays if half}
+        for relay in relays:
+            part.table(
+                f"Over SMPP, {relay.name}: sustained {statistics.median(rates[relay.name]):,.0f} a second",
+                HEAD,
+                [_row(step) for step in relay.steps],
+            )
+            _check_books(part, relay)
+            if relay.name != KANNEL:
+                _check_reports(part, relay)
+    part.table(
+        f"At half of maskline's rate, {half:,.0f} a second",
+        ["", *HEAD[1:]],
+        [[name, *_row(step)[1:]] for name, step in halves.items()],
+    )
+    _add_goals(part, rates, halves)
+    part.figures = {
+        "sustained_per_s": rates,
+        "half": {name: dataclasses.asdict(step) for name, step in halves.items()},
+        "steps": {relay.name: [dataclasses.asdict(step) for step in relay.steps] for relay in relays},
+    }
     return part
 
 
-def _people(plan: Plan, seeded: seed.Seed) -> list[seed.Recipient]:
-    sessions = set(sorted({one.session_sid for one in seeded.recipients})[: min(SESSIONS, plan.sessions)])
-    return [one for one in seeded.recipients if one.session_sid in sessions]
+def _maskline(name: str, plan: Plan, up: ExitStack, processes: int) -> Relay:
+    """One process on SQLite, or several on PostgreSQL."""
+    smsc = up.enter_context(Smsc())
+    carriers = plan.work / f"carriers-{processes}.toml"
+    carriers.write_text(ACCOUNT.format(name=seed.CARRIER, port=smsc.port, window=WINDOW))
+    folder = plan.work / "smpp-postgres"
+    cluster = up.enter_context(running(folder)) if processes > 1 else None
+    seeded = seed.make(plan, cluster, carriers)
+    env = {seed.CARRIERS_FILE: str(carriers), "MASKLINE_WORKERS": str(processes)}
+    server = up.enter_context(seeded.serve(f"smpp_{processes}", plan, "all", env=env))
+    return Relay(name, smsc, [server], plan, routes(seeded.recipients), processes)
 
 
-async def _measure(name: str, plan: Plan, smsc: Smsc, pids: Sequence[int]) -> Outcome:
-    def used_s() -> float:
-        return sum(map(machine.family_s, pids))
-
-    seconds = max(LEAST_S, plan.step_s)
-    await smsc.keep(UNDER_WAY, seconds)  # to warm up
-    before, count = used_s(), len(smsc.came)
-    rate = await smsc.keep(UNDER_WAY, seconds)
-    cpu_us = (used_s() - before) / max(1, len(smsc.came) - count) * 1e6
-    took = await smsc.pace(rate / 2, seconds)
-
-    def at(share: float) -> float:
-        return took[min(len(took) - 1, int(len(took) * share))] * 1000 if took else 0.0
-
-    lost = smsc.brought - len(smsc.came)
-    return Outcome(name, rate, at(0.5), at(0.99), cpu_us, lost, smsc.again)
+def _kannel(plan: Plan, up: ExitStack, people: Sequence[Route]) -> Relay:
+    smsc = up.enter_context(Smsc())
+    programs = up.enter_context(kannel.relaying(plan.work / "kannel", smsc.port, WINDOW, people))
+    return Relay(KANNEL, smsc, programs, plan, people, 1)
 
 
-async def _maskline(name: str, plan: Plan, seeded: seed.Seed, processes: int) -> Outcome:
-    smsc = Smsc(_people(plan, seeded))
-    file = plan.work / f"carriers-{processes}.toml"
-    lines = [
-        '[carriers.north]\nkind = "smpp"\nhost = "127.0.0.1"\nsystem_id = "me"',
-        f"port = {await smsc.start()}",
-    ]
-    file.write_text("\n".join([*lines, f"window = {WINDOW}", ""]))
-    env = {"MASKLINE_CARRIERS_FILE": str(file), "MASKLINE_WORKERS": str(processes)}
-    server = await asyncio.to_thread(lambda: seeded.serve(f"smpp_{processes}", plan, "all", env=env))
-    try:
-        _carry(server)
-        await smsc.bound(processes)
-        return await _measure(name, plan, smsc, [server.pid])
-    finally:
-        await asyncio.to_thread(server.stop)
-        smsc.stop()
-
-
-def _carry(server: servers.Server) -> None:
-    """All numbers are the account's."""
-    if isinstance(server.database, str):
-        with psycopg.connect(server.database) as connection:
-            connection.execute(CARRY)
-        return
-    embedded = sqlite3.connect(server.database, timeout=30)
-    with embedded:
-        embedded.execute(CARRY)
-    embedded.close()
-
-
-class _Ask(asyncio.Protocol):
-    """Where Kannel asks: it answers to whom a text goes on, and from which number."""
-
-    def __init__(self, partners: dict[tuple[str, str], tuple[str, str]]) -> None:
-        self._partners = partners
-        self._rest = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
-
-    def data_received(self, data: bytes) -> None:
-        *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
-        for request in requests:
-            query = parse_qs(request.split(b" ", 2)[1].partition(b"?")[2].decode())
-            from_, to = self._partners[query["from"][0].strip("+ "), query["to"][0].strip("+ ")]
-            text = query["text"][0].encode()
-            head = (
-                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Kannel-DLR-Mask: 1\r\n"
-                f"X-Kannel-From: {from_}\r\nX-Kannel-To: {to}\r\nContent-Length: {len(text)}\r\n\r\n"
+def _search(plan: Plan, relays: list[Relay]) -> dict[str, list[float]]:
+    """The sustained rates of each, one for each turn, forwards in one turn and backwards in the next."""
+    rates: dict[str, list[float]] = {relay.name: [] for relay in relays}
+    for turn in range(plan.turns):
+        for relay in relays if turn % 2 == 0 else reversed(relays):
+            machine.wait_calm()
+            known = rates[relay.name]
+            rates[relay.name].append(
+                relay.sustained_rate(known[-1] if known and known[-1] else plan.first_rate)
             )
-            self._transport.write(head.encode() + text)
+    return rates
 
 
-async def _kannel(plan: Plan, seeded: seed.Seed) -> Outcome:
-    people = _people(plan, seeded)
-    smsc = Smsc(people)
-    loop = asyncio.get_running_loop()
-    partners = _partners(people)
-    asked = await loop.create_server(lambda: _Ask(partners), "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{asked.sockets[0].getsockname()[1]}/"
-    folder = plan.work / "kannel"
-    folder.mkdir()
-    kannel = Kannel(folder, await smsc.start(), url, WINDOW)
-    try:
-        await asyncio.to_thread(_on_the_servers_core, kannel.start)
-        await smsc.bound(1)
-        return await _measure("Kannel", plan, smsc, kannel.pids)
-    finally:
-        await asyncio.to_thread(kannel.stop)
-        smsc.stop()
-        asked.close()
+def _row(step: Step) -> list[Cell]:
+    return [
+        f"{step.rate:,.0f}",
+        step.accepted_per_s,
+        step.delivered / step.seconds,
+        step.behind_s,
+        step.refused,
+        step.failed,
+        step.cpu_us,
+        step.p50_ms,
+        step.p99_ms,
+        step.foreign,
+        "yes" if step.sustained else "no",
+    ]
 
 
-def _partners(people: Sequence[seed.Recipient]) -> dict[tuple[str, str], tuple[str, str]]:
-    """From whom and to which number a text comes: from which number and to whom it goes on."""
-    sides: dict[str, list[seed.Recipient]] = {}
-    for one in people:
-        sides.setdefault(one.session_sid, []).append(one)
-    return {
-        (one.identifier[1:], one.proxy_identifier[1:]): (other.proxy_identifier[1:], other.identifier[1:])
-        for first, second in sides.values()
-        for one, other in ((first, second), (second, first))
-    }
+def _check_books(part: Part, relay: Relay) -> None:
+    """Every text that was taken was submitted, once and to the partner. Kannel is held to nothing."""
+    books = relay.smsc.books
+    taken = sum(1 for status in books.statuses if status == 0)
+    missing = sum(
+        1 for status, came in zip(books.statuses, books.came, strict=True) if status == 0 and not came
+    )
+    part.text.append(
+        f"  {len(books.due):,} texts brought, {taken:,} taken, {books.relayed:,} relayed; {missing:,} missing, "
+        f"{books.twice:,} submitted more than once, {books.astray:,} to somebody else; "
+        f"{books.receipts:,} receipts asked for, {books.receipts_taken:,} taken"
+    )
+    if relay.name != KANNEL and (missing or books.twice or books.astray):
+        part.wrong.append(
+            f"{relay.name}: {missing:,} texts missing, {books.twice:,} submitted more than once, "
+            f"{books.astray:,} to somebody else"
+        )
 
 
-def _on_the_servers_core(start: Callable[[], None]) -> None:
-    """What is started in this thread runs there, with all its threads."""
-    os.sched_setaffinity(0, {machine.SERVER_CORE})
-    start()
+def _check_reports(part: Part, relay: Relay) -> None:
+    """Every receipt that was taken is written down."""
+    (server,) = relay.processes
+    taken, deadline = relay.smsc.books.receipts_taken, time.monotonic() + REPORTED_S
+    while (written := server.counts(REPORTED)[0]) < taken and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if written != taken:
+        part.wrong.append(f"{relay.name}: {taken:,} receipts taken, {written:,} written down")
+
+
+def _add_goals(part: Part, rates: dict[str, list[float]], halves: dict[str, Step]) -> None:
+    if KANNEL in rates and all(rates[KANNEL]):
+        for name, least in ((OURS, 1 / 3), (TWO, 0.5)):
+            ratios = [own / theirs for own, theirs in zip(rates[name], rates[KANNEL], strict=True)]
+            middle, spread = statistics.median(ratios), (min(ratios), max(ratios))
+            part.goals.append(
+                Goal(f"{name} over SMPP, of Kannel's rate", middle, at_least=least, spread=spread, hope=1.0)
+            )
+    elif KANNEL in rates:
+        part.text.append("\nKannel sustained no rate in some turn, so there is no ratio")
+    if OURS in halves:
+        part.goals.append(Goal("at half of its own rate, p99 in ms", halves[OURS].p99_ms, at_most=50.0))

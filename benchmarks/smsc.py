@@ -1,172 +1,303 @@
-"""An SMSC for the load's core: it brings texts from handsets, takes those to handsets, and reports each delivered.
+"""An SMSC: the load of the smpp part, and what counts there.
 
-It knows as much of SMPP 3.4 as that takes, on bare asyncio protocols, so that it costs a small part of what is
-measured by it.
+It brings texts in an open loop, as load.py does over HTTP, takes whatever is submitted at once, and a moment later
+brings the receipt that was asked for. It lives on a thread of the harness, so that who is bound stays so between steps.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
+import threading
 import time
-from collections.abc import Callable, Sequence
-from itertools import cycle
-from typing import cast
+from array import array
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
 
-from benchmarks.seed import TEXT, Recipient
+import uvloop
 
-WAIT_S = 30.0
-AGAIN_S = 0.1
-_HEAD = struct.Struct(">LLLL")
-_BINDS = {1, 2, 9}
-_SUBMIT, _DELIVER, _UNBIND, _ENQUIRE, _ANSWER = 4, 5, 6, 0x15, 0x80000000
+from benchmarks import seed
+from benchmarks.load import TICK_S
+from maskline.carriers.smpp.pdu import (
+    HEADER,
+    RESPONSE,
+    Address,
+    Command,
+    ShortMessage,
+    Status,
+    Tag,
+    decode_deliver,
+    encode,
+    encode_submit,
+)
+
+T = TypeVar("T")
+
+RECEIPT_S = 0.2
+"""A handset has its text so long after it was submitted."""
+QUIET_S = 10.0
+"""After so long without anything, what is not there is not awaited any more."""
+BOUND_S = 30.0
+BINDS = (Command.BIND_TRANSCEIVER, Command.BIND_TRANSMITTER, Command.BIND_RECEIVER)
+DELIVERED = bytes((2,))
+ASKED_FOR = 1
 
 
-def _text(source: str, destination: str, kind: int, text: bytes) -> bytes:
-    """The body of a deliver_sm between two international numbers."""
-    ends = b"\0\1\1" + source.encode() + b"\0\1\1" + destination.encode() + b"\0"
-    return ends + bytes((kind, 0, 0)) + b"\0\0" + bytes((0, 0, 0, 0, len(text))) + text
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one of two people writes, and where it has to come out: E.164 without the plus."""
+
+    sender: str
+    number: str
+    partner: str
+    partners_number: str
 
 
-class Bind(asyncio.Protocol):
+def routes(people: Sequence[seed.Recipient]) -> list[Route]:
+    """Of these people, in their order; both of each Session are among them."""
+    partners: dict[tuple[str, str], seed.Recipient] = {}
+    by_session: dict[str, list[seed.Recipient]] = {}
+    for one in people:
+        by_session.setdefault(one.session_sid, []).append(one)
+    for one, other in by_session.values():
+        partners[one.session_sid, one.participant_sid] = other
+        partners[other.session_sid, other.participant_sid] = one
+    made = []
+    for one in people:
+        other = partners[one.session_sid, one.participant_sid]
+        numbers = (one.identifier, one.proxy_identifier, other.identifier, other.proxy_identifier)
+        made.append(Route(*(number.removeprefix("+") for number in numbers)))
+    return made
+
+
+@dataclass(slots=True)
+class Run:
+    """What one step brought, and what came of it. A text's time begins when it was due."""
+
+    began_at: float = 0.0
+    seconds: float = 0.0
+    offered: int = 0
+    answered_in_time: int = 0
+    relayed_in_time: int = 0
+    relayed: int = 0
+    refused: int = 0
+    times_s: list[float] = field(default_factory=list)
+
+    def time_ms(self, share: float) -> float:
+        ordered = sorted(self.times_s)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000 if ordered else 0.0
+
+
+@dataclass(slots=True)
+class Books:
+    """Of all texts: each by its number, which is its place."""
+
+    due: array[float] = field(default_factory=lambda: array("d"))
+    came: array[float] = field(default_factory=lambda: array("d"))
+    """When it was submitted to its recipient; 0 as long as it was not."""
+    statuses: array[int] = field(default_factory=lambda: array("q"))
+    """Of its response; -1 as long as there is none."""
+    relayed: int = 0
+    twice: int = 0
+    astray: int = 0
+    """Submitted to somebody else, or from another number, than it should have been."""
+    answered: int = 0
+    receipts: int = 0
+    """So many were asked for."""
+    receipts_taken: int = 0
+    receipts_refused: int = 0
+
+
+class Smsc:
+    """Of one client, which brings its texts over its connections in turn. Texts are numbered through, and so are the
+    PDUs that carry them: text n goes with sequence number 2n + 1, its receipt with 2n + 2.
+    """
+
+    def __init__(self) -> None:
+        self.books = Books()
+        self.port = 0
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="smsc")
+        self._links: list[_Link] = []
+        self._moved_at = 0.0
+        self._routes: list[Route] = []
+        self._heads: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.port = self._ask(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait_bound(self, count: int) -> None:
+        deadline = time.monotonic() + BOUND_S
+        while len(self._links) < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{len(self._links)} connections are bound to the SMSC, and not {count}")
+            time.sleep(0.05)
+
+    def route(self, people: Sequence[Route]) -> None:
+        """Who writes: these, in turn."""
+        self._routes = list(people)
+        self._heads = [_before_content(one) for one in people]
+
+    def offer(self, rate: float, seconds: float) -> Run:
+        """Bring `rate` texts a second, then wait until all of them are through, receipts too, or nothing moves."""
+        return self._ask(self._offer(rate, seconds))
+
+    def _ask(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _listen(self) -> int:
+        server = await asyncio.get_running_loop().create_server(lambda: _Link(self), "127.0.0.1", 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _offer(self, rate: float, seconds: float) -> Run:
+        loop, books = self._loop, self.books
+        if not self._links:
+            raise RuntimeError("nobody is bound to the SMSC any more")
+        first, answered, relayed = len(books.due), books.answered, books.relayed
+        total, done, start, began_at = round(rate * seconds), 0, loop.time(), time.time()
+        while done < total:
+            passed = loop.time() - start
+            while done < total and done / rate <= passed:
+                self._links[done % len(self._links)].write(self._text(start + done / rate))
+                done += 1
+            await asyncio.sleep(TICK_S)
+        run = Run(began_at=began_at, seconds=loop.time() - start, offered=done)
+        run.answered_in_time = books.answered - answered
+        run.relayed_in_time = books.relayed - relayed
+        await self._settle()
+        run.refused = sum(1 for status in books.statuses[first:] if status > 0)
+        run.times_s = [
+            came - due for came, due in zip(books.came[first:], books.due[first:], strict=True) if came
+        ]
+        run.relayed = len(run.times_s)
+        return run
+
+    async def _settle(self) -> None:
+        books = self.books
+        self._moved_at = self._loop.time()
+        while self._loop.time() < self._moved_at + QUIET_S:
+            through = len(books.due) == books.answered == books.relayed
+            if through and books.receipts == books.receipts_taken + books.receipts_refused:
+                return
+            await asyncio.sleep(0.05)
+
+    def _text(self, due: float) -> bytes:
+        """The next text, as octets."""
+        books = self.books
+        number = len(books.due)
+        books.due.append(due)
+        books.came.append(0.0)
+        books.statuses.append(-1)
+        content = seed.text(number).encode()  # of letters that are the same in GSM 03.38
+        head = self._heads[number % len(self._heads)]
+        return encode(Command.DELIVER_SM, Status.OK, 2 * number + 1, head + bytes((len(content),)) + content)
+
+    def bound(self, link: _Link) -> None:
+        self._links.append(link)
+
+    def lost(self, link: _Link) -> None:
+        if link in self._links:
+            self._links.remove(link)
+
+    def submitted(self, link: _Link, sequence: int, body: bytes) -> bytes:
+        """Take a text; gives the response."""
+        books, now = self.books, self._loop.time()
+        message = decode_deliver(body)
+        number = seed.number_in(message.content.decode())
+        route = self._routes[number % len(self._routes)]
+        if books.came[number]:
+            books.twice += 1
+        else:
+            books.came[number] = self._moved_at = now
+            books.relayed += 1
+        if (message.destination.digits, message.source.digits) != (route.partner, route.partners_number):
+            books.astray += 1
+        message_id = b"%09d\0" % number
+        if message.registered_delivery & ASKED_FOR:
+            books.receipts += 1
+            self._loop.call_later(RECEIPT_S, self._receipt, link, number, message, message_id)
+        return encode(Command.SUBMIT_SM | RESPONSE, Status.OK, sequence, message_id)
+
+    def answered(self, sequence: int, status: int) -> None:
+        """The client has answered a text or a receipt."""
+        self._moved_at = self._loop.time()
+        if sequence % 2:
+            self.books.answered += 1
+            self.books.statuses[sequence // 2] = status
+        elif status:
+            self.books.receipts_refused += 1
+        else:
+            self.books.receipts_taken += 1
+
+    def _receipt(self, link: _Link, number: int, message: ShortMessage, message_id: bytes) -> None:
+        said = (
+            b"id:%b sub:001 dlvrd:001 submit date:2611260458 done date:2611260458 stat:DELIVRD err:000 text:"
+        )
+        receipt = ShortMessage(
+            source=message.destination,
+            destination=message.source,
+            content=said % message_id[:-1],
+            esm_class=4,
+            tlvs={Tag.RECEIPTED_MESSAGE_ID: message_id, Tag.MESSAGE_STATE: DELIVERED},
+        )
+        link.write(encode(Command.DELIVER_SM, Status.OK, 2 * number + 2, encode_submit(receipt)))
+
+
+class _Link(asyncio.Protocol):
+    """A connection; what is asked in one read is answered in one write."""
+
     def __init__(self, smsc: Smsc) -> None:
         self._smsc = smsc
-        self._rest = b""
-        self._sequence = 0
-        self._unanswered: dict[int, bytes] = {}
+        self._buffer = bytearray()
+        self._answers: dict[int, Callable[[int, bytes], bytes]] = {
+            Command.SUBMIT_SM: lambda sequence, body: smsc.submitted(self, sequence, body),
+            Command.ENQUIRE_LINK: lambda sequence, _: encode(
+                Command.ENQUIRE_LINK | RESPONSE, Status.OK, sequence
+            ),
+            Command.UNBIND: lambda sequence, _: encode(Command.UNBIND | RESPONSE, Status.OK, sequence),
+        }
+
+    def write(self, octets: bytes) -> None:
+        self._transport.write(octets)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
 
-    def connection_lost(self, _: Exception | None) -> None:
-        if self in self._smsc.binds:
-            self._smsc.binds.remove(self)
-
-    def deliver(self, source: str, destination: str, kind: int, text: bytes) -> None:
-        self._deliver(_text(source, destination, kind, text))
-
-    def _deliver(self, body: bytes) -> None:
-        self._sequence += 1
-        self._unanswered[self._sequence] = body
-        self._say(_DELIVER, self._sequence, body)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._smsc.lost(self)
 
     def data_received(self, data: bytes) -> None:
-        data, at = self._rest + data, 0
-        while len(data) - at >= 16:
-            length, command, status, sequence = _HEAD.unpack_from(data, at)
-            if len(data) - at < length:
+        self._buffer += data
+        start, out = 0, []
+        while len(self._buffer) - start >= HEADER.size:
+            length, command, status, sequence = HEADER.unpack_from(self._buffer, start)
+            if len(self._buffer) - start < length:
                 break
-            self._hear(command, status, sequence, data[at + 16 : at + length])
-            at += length
-        self._rest = data[at:]
-
-    def _say(self, command: int, sequence: int, body: bytes = b"") -> None:
-        self._transport.write(_HEAD.pack(16 + len(body), command, 0, sequence) + body)
-
-    def _hear(self, command: int, status: int, sequence: int, body: bytes) -> None:
-        if command == _DELIVER | _ANSWER:
-            brought = self._unanswered.pop(sequence)
-            if status:  # not now
-                asyncio.get_running_loop().call_later(AGAIN_S, self._deliver, brought)
-        elif command == _SUBMIT:
-            number = self._smsc.took(body)
-            self._say(_SUBMIT | _ANSWER, sequence, b"%d\0" % number)
-            self._report(number, body)
-        elif command in _BINDS:
-            self._say(command | _ANSWER, sequence, b"bench\0")
-            if command != 2:
-                self._smsc.binds.append(self)
-        elif command in (_ENQUIRE, _UNBIND):
-            self._say(command | _ANSWER, sequence)
-
-    def _report(self, number: int, body: bytes) -> None:
-        """A receipt, from the handset to the number that the text came from."""
-        _, rest = body.split(b"\0", 1)
-        source, rest = rest[2:].split(b"\0", 1)
-        destination = rest[2:].split(b"\0", 1)[0]
-        said = (
-            b"id:%d sub:001 dlvrd:001 submit date:2601010000 done date:2601010000 stat:DELIVRD err:000 text:"
-        )
-        self.deliver(destination.decode(), source.decode(), 4, said % number)
+            if command == Command.DELIVER_SM | RESPONSE:
+                self._smsc.answered(sequence, status)
+            elif command in BINDS:
+                out.append(encode(command | RESPONSE, Status.OK, sequence, b"bench\0"))
+                self._smsc.bound(self)
+            elif command in self._answers:
+                body = bytes(self._buffer[start + HEADER.size : start + length])
+                out.append(self._answers[command](sequence, body))
+            start += length
+        del self._buffer[:start]
+        if out:
+            self._transport.write(b"".join(out))
 
 
-class Smsc:
-    """Texts carry their numbers, from 1. `people`: who writes, in turn, each to their own proxy number."""
-
-    def __init__(self, people: Sequence[Recipient]) -> None:
-        self.binds: list[Bind] = []
-        self.came: dict[int, float] = {}
-        """When each text was submitted, by its number."""
-        self.again = 0
-        """How many were submitted once more."""
-        self.brought = 0
-        self.then: Callable[[], None] = lambda: None
-        self._people = cycle([(one.identifier[1:], one.proxy_identifier[1:]) for one in people])
-
-    async def start(self) -> int:
-        """Listen. The port."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Bind(self), "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def bound(self, count: int) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while len(self.binds) < count:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{len(self.binds)} binds, and not {count}")
-            await asyncio.sleep(0.05)
-
-    def stop(self) -> None:
-        self._server.close()
-
-    def bring(self) -> None:
-        """One more text comes from a handset, over the binds in turn."""
-        self.brought += 1
-        bind = self.binds[self.brought % len(self.binds)]
-        bind.deliver(*next(self._people), 0, b"m%09d %s" % (self.brought, TEXT.encode()))
-
-    def took(self, body: bytes) -> int:
-        start = body.index(b"m0")
-        number = int(body[start + 1 : start + 10])
-        if number in self.came:
-            self.again += 1
-        else:
-            self.came[number] = time.monotonic()
-            self.then()
-        return number
-
-    async def keep(self, window: int, seconds: float) -> float:
-        """Have so many under way at any time. How many came each second."""
-        first, began = len(self.came), time.monotonic()
-        self.then = self.bring
-        for _ in range(window):
-            self.bring()
-        await asyncio.sleep(seconds)
-        rate = (len(self.came) - first) / (time.monotonic() - began)
-        self.then = lambda: None
-        await self.rest()
-        return rate
-
-    async def pace(self, rate: float, seconds: float) -> list[float]:
-        """Bring texts at this rate, whatever becomes of them. How long each took, in seconds, sorted."""
-        rate = max(rate, 1.0)
-        first, began = self.brought, time.monotonic()
-        count = max(1, round(rate * seconds))
-        while (done := self.brought - first) < count:
-            due = min(count, int((time.monotonic() - began) * rate) + 1)
-            for _ in range(due - done):
-                self.bring()
-            await asyncio.sleep(0.001)
-        await self.rest()
-        numbers = range(first + 1, first + count + 1)
-        return sorted(
-            self.came[one] - (began + (one - first - 1) / rate) for one in numbers if one in self.came
-        )
-
-    async def rest(self) -> None:
-        """Until all that was brought has come, or nothing comes any more."""
-        last, since = -1, time.monotonic()
-        while len(self.came) < self.brought and time.monotonic() - since < 5:
-            if len(self.came) != last:
-                last, since = len(self.came), time.monotonic()
-            await asyncio.sleep(0.01)
+def _before_content(route: Route) -> bytes:
+    """The body of a deliver_sm up to the length of its content."""
+    empty = ShortMessage(Address(1, 1, route.sender), Address(1, 1, route.number), b"")
+    return encode_submit(empty)[:-1]

@@ -61,18 +61,12 @@ def free_ports(count: int) -> list[int]:
 
 
 class Kannel:
-    """Runs from `start` to `stop`, which both block. `url` is called with what comes in; with `answers`, what that
-    answers goes out, as its headers say, and so many messages are under way at a time.
-    """
+    """Runs from `start` to `stop`, which both block. `url` is called with what comes in."""
 
-    def __init__(self, directory: Path, smsc_port: int, url: str, answers: int = 0) -> None:
+    def __init__(self, directory: Path, smsc_port: int, url: str) -> None:
         admin, box, self.port = free_ports(3)
         self._config = directory / "kannel.conf"
-        config = CONFIG.format(admin=admin, box=box, send=self.port, smsc=smsc_port, url=url)
-        if answers:
-            config = config.replace("max-messages = 0", "max-messages = 1\naccept-x-kannel-headers = true")
-            config = config.replace("\ninterface", f"\nmax-pending-submits = {answers}\ninterface")
-        self._config.write_text(config)
+        self._config.write_text(CONFIG.format(admin=admin, box=box, send=self.port, smsc=smsc_port, url=url))
         self._log = directory / "kannel.log"
         self._box = box
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -80,10 +74,6 @@ class Kannel:
     def start(self) -> None:
         self._start("bearerbox", self._box)
         self._start("smsbox", self.port)
-
-    @property
-    def pids(self) -> list[int]:
-        return [process.pid for process in self._processes]
 
     def stop(self) -> None:
         """It says good-bye to its SMSC, which must be able to answer meanwhile."""
