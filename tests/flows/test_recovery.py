@@ -1,6 +1,7 @@
 """What a life of the server leaves to the next, and how it ends in peace."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,11 +9,10 @@ from maskline.carriers.base import Accepted, CarrierError, Kind
 from maskline.flows.messages import Messages
 from maskline.store.engine import Tx
 from maskline.store.record import Fate
-from maskline.store.sqlite import SqliteStore
 from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import THROTTLED, UNCERTAIN, ScriptedCarrier
 from tests.support.clock import FakeClock
-from tests.support.house import VALIDITY_S, House, held_writer, locked_out, opened
+from tests.support.house import ACCOUNT, VALIDITY_S, House, held_writer, locked_out, opened
 from tests.support.until import turns, until
 
 RESEND = '{"on_uncertain": "resend"}'
@@ -373,11 +373,14 @@ async def test_a_worker_reports_that_it_runs(house: House) -> None:
     assert not worker.is_running
 
 
-def test_without_carriers_nothing_is_waited_for(store: SqliteStore, clock: FakeClock) -> None:
+async def test_without_carriers_nothing_is_waited_for(house: House) -> None:
     """A process that only accepts answers at once."""
-    house = House(store, clock, wait_s=60)
-    nobody = Messages(store, clock, house.mint, {}, house.options, house.relay)
-    assert nobody._expect("KI") is None
+    _, ann, _ = await house.pair()
+    options = replace(house.options, wait_s=60)
+    nobody = Messages(house.store, house.clock, house.mint, {}, options, house.relay)
+    async with asyncio.timeout(30):
+        made = await nobody.create(ACCOUNT, ann.service_sid, ann.session_sid, ann.sid, "hello", None)
+    assert await house.status(made.interaction) == "queued"
 
 
 async def test_a_defect_of_one_message_does_not_stop_the_worker(house: House) -> None:

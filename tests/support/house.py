@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
@@ -74,6 +74,7 @@ from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
 from maskline.vault import Vault
 from maskline.worker import Worker
+from tests.support.asks import Asks
 from tests.support.carrier import ScriptedCarrier
 from tests.support.clock import FakeClock
 from tests.support.private import note, private
@@ -111,9 +112,7 @@ class House:
         may_reach: Callable[[str], bool] = anywhere,
     ) -> None:
         self.store = store
-        self._asked = self._unanswered = 0
-        for name in ("read", "write", "batch"):
-            setattr(store, name, self._noted(getattr(store, name)))
+        self._asks = Asks(store)
         self.clock = clock
         self.mint = Mint(clock)
         self.carrier = carrier or ScriptedCarrier()
@@ -419,28 +418,15 @@ class House:
         """Wait until nothing moves any more, in the tables or at the carrier, and nobody asks the store anything."""
         same, last = 0, None
         for _ in range(5000):
-            asked = self._asked
+            begun = self._asks.begun
             now = await self.store.write(fingerprint), len(self.carrier.sent), len(self.carrier.asked)
             await turns()
-            alone = self._asked == asked + 1 and not self._unanswered
+            alone = self._asks.begun == begun + 1 and not self._asks.unanswered
             same = same + 1 if now == last and alone else 0
             if same == QUIET_ROUNDS:
                 return
             last = now
         raise AssertionError("it does not come to rest")
-
-    def _noted(self, ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """The same verb of the store, while it is noted that somebody asks."""
-
-        async def noted(*args: Any, **kwargs: Any) -> Any:
-            self._asked += 1
-            self._unanswered += 1
-            try:
-                return await ask(*args, **kwargs)
-            finally:
-                self._unanswered -= 1
-
-        return noted
 
     async def pass_time(self, seconds: float) -> None:
         """Let time pass, and everything happen that this makes happen."""

@@ -13,6 +13,7 @@ from maskline.api.wire import Application, Exchange
 from maskline.runtime import Server
 from maskline.settings import Settings
 from maskline.store.engine import Tx
+from tests.support.asks import Asks
 from tests.support.checked import check_reply
 from tests.support.clock import FakeClock
 from tests.support.house import fingerprint
@@ -52,6 +53,7 @@ class Inside:
     async def __aenter__(self) -> Self:
         await self._server.start()
         self.store = self._server._store
+        self._asks = Asks(self.store)
         self._leaving = private(self.store.path)
         self._leaving.__enter__()
         self._app = self._server._https[0].config.app
@@ -116,16 +118,17 @@ class Inside:
         return await self.store.read(lambda tx: tx.execute(sql, values).fetchall())
 
     async def quiet(self) -> None:
-        """Until nothing moves any more without time passing."""
+        """Until nothing moves any more without time passing, and nobody asks the store anything."""
         same, last = 0, None
         for _ in range(5000):
-            await self.store.read(_all)
+            begun = self._asks.begun
             now = await self.store.write(_all)
-            same = same + 1 if now == last else 0
+            await turns()
+            alone = self._asks.begun == begun + 1 and not self._asks.unanswered
+            same = same + 1 if now == last and alone else 0
             if same == QUIET_ROUNDS:
                 return
             last = now
-            await turns()
         raise AssertionError("it does not come to rest")
 
     async def ops(self, path: str) -> Reply:
