@@ -14,7 +14,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Concatenate
 
@@ -27,10 +27,9 @@ from psycopg.types.numeric import Int8Dumper
 from maskline.clock import Clock, SteadyTime
 from maskline.domain.model import Instant
 from maskline.metrics import READ_SECONDS, Histogram, Sample
-from maskline.store.dialect import for_many, translate, translate_schema
+from maskline.store.dialect import translate_schema
 from maskline.store.engine import (
     Batched,
-    Cursor,
     InDoubt,
     ItemT,
     P,
@@ -43,6 +42,7 @@ from maskline.store.engine import (
     no_pseudonym,
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
+from maskline.store.postgres_tx import PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
 from maskline.store.sessions import follow_idle_limit
 from maskline.store.writer import Writer
@@ -217,96 +217,6 @@ class Dialer:
         return connection
 
 
-def _execute(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
-    def execute(text: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
-        translated = translate(text)
-        return connection.execute(translated.text, translated.values(params))
-
-    return execute
-
-
-_KINDS: tuple[tuple[type, str], ...] = ((str, "t"), (int, "i"), (type(None), "n"))
-
-
-def _array(values: Sequence[Any]) -> tuple[str, str]:
-    """The kind of these values of one place (`for_many`), and an array of them as PostgreSQL reads it.
-
-    Raises psycopg.ProgrammingError, psycopg.DataError.
-    """
-    kinds = {_kind(one) for one in set(map(type, values))}
-    if kinds == {"t"}:
-        return "t", f'{{"{_escaped(values)}"}}'
-    if kinds == {"i"}:
-        return "i", f"{{{','.join(map(repr, map(int, values)))}}}"
-    if kinds == {"n"}:
-        return "n", ""
-    if kinds == {"n", "t"}:
-        quoted = ("NULL" if one is None else f'"{_escaped([one])}"' for one in values)
-        return "t", f"{{{','.join(quoted)}}}"
-    if kinds == {"i", "n"}:
-        return "i", f"{{{','.join('NULL' if one is None else repr(int(one)) for one in values)}}}"
-    raise psycopg.ProgrammingError("texts and integers in one place")
-
-
-def _kind(of: type) -> str:
-    for known, kind in _KINDS:
-        if issubclass(of, known):
-            return kind
-    raise psycopg.ProgrammingError(f"a {of.__name__} is no value")
-
-
-def _escaped(values: Sequence[str]) -> str:
-    """The elements of an array of texts, all at once: none can hold the zero that stands between them meanwhile."""
-    joined = "\0".join(values)
-    if joined.count("\0") >= len(values):
-        raise psycopg.DataError("a text with a zero")
-    return joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","')
-
-
-class _Tx(Tx):
-    """One statement for many rows of values is one here."""
-
-    __slots__ = ("_connection",)
-
-    in_sets = True
-
-    def __init__(self, connection: psycopg.Connection[Any], *args: Any) -> None:
-        super().__init__(_execute(connection), self._execute_many, *args)
-        self._connection = connection
-
-    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[Any]:
-        found: list[Any] = [None] * len(many)
-        for place, row in self._each(text, many):
-            if found[place] is None:
-                found[place] = row
-        return found
-
-    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        found: list[list[Any]] = [[] for _ in many]
-        for place, row in self._each(text, many):
-            found[place].append(row)
-        return found
-
-    def _each(self, text: str, many: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        if len(many) == 1:
-            return ((0, row) for row in self.execute(text, many[0]).fetchall())
-        if not many:
-            return iter(())
-        return ((row[0] - 1, row[1:]) for row in self._execute_many(text, many).fetchall())
-
-    def _execute_many(self, text: str, many: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
-        if len(many) == 1:
-            return self.execute(text, many[0])
-        if not many:
-            return self._connection.cursor()
-        translated = translate(text)
-        if translated.names is not None:
-            many = [translated.values(params) for params in many]
-        kinds, arrays = zip(*map(_array, zip(*many, strict=True)), strict=True)
-        given = [array for array in arrays if array]
-        return self._connection.execute(for_many(translated.text, "".join(kinds)), given)
-
-
 class _Engine:
     """What the writer writes through: one connection, dialled anew whenever it was lost."""
 
@@ -456,7 +366,7 @@ class PostgresStore:
     def _prepare(self, migrating: bool) -> None:
         with self._dialer.dial() as connection:
             _check_server(connection)
-            execute = _execute(connection)
+            execute = executing(connection)
             # Of two that start at once, one makes the schema.
             connection.execute("SELECT pg_advisory_lock($1)", (_TURN,))
             now = self._time.now() if self._time else _database_time(connection)
@@ -476,7 +386,7 @@ class PostgresStore:
                 await self._writing.write(_nothing)
 
     def _tx(self, connection: psycopg.Connection[Any], now: Instant) -> Tx:
-        return _Tx(connection, now, self._idle_close_us, self._pseudonym)
+        return PostgresTx(connection, now, self._idle_close_us, self._pseudonym)
 
     async def close(self) -> None:
         """Finish what waits, then close. Nothing may be handed in afterwards."""
@@ -573,7 +483,7 @@ def opened(url: str) -> Iterator[tuple[Execute, int]]:
     try:
         with Dialer(url).dial() as connection:
             _check_server(connection)
-            yield _execute(connection), connection.info.server_version
+            yield executing(connection), connection.info.server_version
     except psycopg.Error as error:
         raise _cannot_open(error) from None
 
