@@ -256,7 +256,7 @@ def _quote(text: str) -> str:
     return quoted if _DONE.fullmatch(quoted) else "".join([_QUOTED[code] for code in text.encode()])
 
 
-_repeated = lru_cache(maxsize=4096)(_quote)
+_repeated = lru_cache(maxsize=1024)(_quote)
 
 
 def _join(base: str, location: str) -> str:

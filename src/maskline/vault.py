@@ -69,19 +69,21 @@ class Vault:
         except InvalidTag:
             raise WrongKey("it was sealed under another secret key") from None
 
-    def conceal(self, text: str) -> str:
-        """A word for a URL that stands for `text` and does not tell it: the same one each time."""
-        raw = text.encode()
+    def conceal(self, kind: str, text: str) -> str:
+        """A word for a URL that stands for `text` and does not tell it: the same one each time, and of use only as what
+        it is.
+        """
+        raw, bound = text.encode(), kind.encode()
         # Of the text itself, so that no two texts ever have one nonce.
-        nonce = hmac.digest(self._word_key, raw, "sha256")[:12]
-        return base64.urlsafe_b64encode(nonce + self._words.encrypt(nonce, raw, None)).decode().rstrip("=")
+        nonce = hmac.digest(self._word_key, bound + b"\0" + raw, "sha256")[:12]
+        return base64.urlsafe_b64encode(nonce + self._words.encrypt(nonce, raw, bound)).decode().rstrip("=")
 
-    def reveal(self, word: str) -> str:
-        """What a word stands for. Raises WrongKey for one that `conceal` did not make."""
+    def reveal(self, kind: str, word: str) -> str:
+        """What a word of this kind stands for. Raises WrongKey for one that `conceal` did not make."""
         try:
             if not _WORD.fullmatch(word):  # base64 passes over what is none of its own
                 raise ValueError
             raw = base64.urlsafe_b64decode(word + "=" * (-len(word) % 4))
-            return self._words.decrypt(raw[:12], raw[12:], None).decode()
+            return self._words.decrypt(raw[:12], raw[12:], kind.encode()).decode()
         except (InvalidTag, ValueError):
             raise WrongKey("it was not made under this secret key") from None

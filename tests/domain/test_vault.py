@@ -61,26 +61,28 @@ def test_a_person_is_found_again_under_the_same_key_only() -> None:
 
 @given(st.text(st.characters(codec="utf-8")))
 def test_a_word_stands_for_a_text_under_the_same_key_only(text: str) -> None:
-    word = Vault(KEY).conceal(text)
-    assert Vault(KEY).conceal(text) == word
-    assert Vault(KEY).reveal(word) == text
+    word = Vault(KEY).conceal("k", text)
+    assert Vault(KEY).conceal("k", text) == word
+    assert Vault(KEY).reveal("k", word) == text
     assert re.fullmatch("[A-Za-z0-9_-]+", word)
     with pytest.raises(WrongKey):
-        Vault(OTHER).reveal(word)
+        Vault(OTHER).reveal("k", word)
+    with pytest.raises(WrongKey):
+        Vault(KEY).reveal("another kind", word)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20), st.data())
 def test_a_word_that_was_changed_stands_for_nothing(text: str, data: st.DataObject) -> None:
-    word = Vault(KEY).conceal(text)
+    word = Vault(KEY).conceal("k", text)
     place = data.draw(st.integers(0, len(word) - 2))  # the last character has bits that do not count
     other = data.draw(st.characters(codec="ascii", min_codepoint=33).filter(lambda c: c != word[place]))
     for changed in (word[:place] + other + word[place + 1 :], word[:place], word + other, other):
         with pytest.raises(WrongKey):
-            Vault(KEY).reveal(changed)
+            Vault(KEY).reveal("k", changed)
 
 
 def test_no_two_words_begin_alike() -> None:
-    assert len({Vault(KEY).conceal(f"https://example.com/{i}")[:12] for i in range(1000)}) == 1000
+    assert len({Vault(KEY).conceal("k", f"https://example.com/{i}")[:12] for i in range(1000)}) == 1000
 
 
 def test_a_key_is_named_without_being_told() -> None:

@@ -357,6 +357,25 @@ async def test_what_is_being_handed_over_is_waited_for_and_never_sent_by_another
     assert await house.events() == [PAUSED, UNKNOWN, MOVED]
 
 
+async def test_what_goes_to_the_partner_meanwhile_is_not_waited_for(house: House, two: Two) -> None:
+    service = await two.service(1)
+    south = await two.number(service)
+    session = await house.session(service)
+    ann = await house.add(session)
+    ben = await house.add(session, None, south.phone_number)
+    async with house.working():
+        gate = two.south.gate(ben.identifier)
+        await house.say(ben, "slow")
+        await house.quiet()
+        await two.cut()
+        await house.say(ann, "first")
+        await two.settle()
+        assert heard(two.south, ann) == [(south.phone_number, WORDS), (south.phone_number, "first")]
+        gate.release()
+        await two.settle()
+        assert heard(two.south, ben) == [(south.phone_number, "slow")]
+
+
 async def test_what_comes_back_as_not_taken_goes_by_the_other(house: House, two: Two) -> None:
     _, ann, _ = await two.pair()
     async with house.working():

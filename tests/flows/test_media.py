@@ -269,7 +269,7 @@ async def test_a_link_is_good_for_a_while(web: House, clock: FakeClock) -> None:
 @pytest.mark.parametrize("token", ["", "x", "cat.jpg", "\u00fc", "A" * 200, "." * 40])
 async def test_a_link_that_nobody_made_is_not_found(web: House, token: str) -> None:
     assert (await refusal(web, token)).code is problems.NOT_FOUND
-    other = Vault("77" * 32).conceal(f"ffffffff {ACCOUNT} image/png http://127.0.0.1/")
+    other = Vault("77" * 32).conceal("medium", f"ffffffff {ACCOUNT} image/png http://127.0.0.1/")
     assert (await refusal(web, other)).code is problems.NOT_FOUND
 
 

@@ -26,6 +26,8 @@ from maskline.store.events import insert_event
 from maskline.store.services import load_service
 from maskline.vault import Vault, WrongKey
 
+KIND = "call address"
+
 
 class CallRelay:
     """The flow."""
@@ -77,7 +79,7 @@ class CallRelay:
         def through(method: str, url: str, asks: bool) -> str:
             if url.startswith(ours):
                 return url
-            concealed = self._vault.conceal(f"{request.account_sid} {method} {url}")
+            concealed = self._vault.conceal(KIND, f"{request.account_sid} {method} {url}")
             return ours + urlencode({"Event": Event.FOLLOW if asks else Event.TELL, "Address": concealed})
 
         return reroute(verbs, through)
@@ -106,7 +108,8 @@ class CallRelay:
     def _address_in(self, request: CallRequest) -> tuple[str, str]:
         """How and where a customer's server is to be reached; empty if the request's address holds none of theirs."""
         try:
-            account_sid, method, url = self._vault.reveal(request.query.get("Address", "")).split(" ", 2)
+            revealed = self._vault.reveal(KIND, request.query.get("Address", ""))
+            account_sid, method, url = revealed.split(" ", 2)
         except (WrongKey, ValueError):
             return "", ""
         return (method, url) if account_sid == request.account_sid else ("", "")

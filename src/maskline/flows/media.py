@@ -24,6 +24,7 @@ from maskline.domain.problems import Problem
 from maskline.net import HttpClient
 from maskline.vault import Vault, WrongKey
 
+KIND = "medium"
 LINK_LIFE_US = 30 * DAY
 MOST_BYTES = 5 * 1024 * 1024
 MOST_AT_ONCE, MOST_EACH = 32, 8
@@ -72,12 +73,12 @@ class MediaRelay:
         """
         until_s = (sendable_until + LINK_LIFE_US) // SECOND
         concealed = f"{until_s:x} {account_sid} {medium.content_type} {medium.url}"
-        return self._root + self._vault.conceal(concealed)
+        return self._root + self._vault.conceal(KIND, concealed)
 
     async def fetch(self, token: str) -> Fetched:
         """What a link stands for; it counts until it `was_read`. Raises 20404, 20503, 11200."""
         try:
-            until_s, account_sid, said, url = self._vault.reveal(token).split(" ", 3)
+            until_s, account_sid, said, url = self._vault.reveal(KIND, token).split(" ", 3)
         except (WrongKey, ValueError):
             raise Problem(problems.NOT_FOUND) from None
         if self._clock.now() >= int(until_s, 16) * SECOND:

@@ -48,7 +48,7 @@ class Moved(Enum):
 
     YES = auto()
     LATER = auto()
-    """Something of it is being handed over, and what comes of that has to be known first."""
+    """Something for those concerned is being handed over, and what comes of that has to be known first."""
     STUCK = auto()
     """Somebody is on a number whose account is down, and there is no other for them."""
     NO_NEED = auto()
@@ -183,34 +183,43 @@ def move_session(tx: Tx, move: Move) -> Moved:
     if any(is_being_erased(tx, person.service_sid, person.identifier_key) for person in people):
         return Moved.NO_NEED  # it is about to be closed, and nothing more is to be known of them
     lines = {person.sid: tx.execute(_LINE, (person.sid,)).fetchall() for person in people}
-    if any(_is_under_way(line) for line in lines.values()):
-        return Moved.LATER
     down = find_down(tx)
-    stuck = follows = False
+    leaving = [person for person in people if _has_to_leave(tx, person, down)]
+    # What was accepted before the Session moved, and had not yet been looked at then, is still to follow.
+    following = [
+        person
+        for person in people
+        if person not in leaving and any(row[3] != person.proxy_identifier for row in lines[person.sid])
+    ]
+    if any(_is_under_way(lines[person.sid]) for person in (*leaving, *following)):
+        return Moved.LATER
+    stuck = False
     changed: list[tuple[str, str]] = []
-    for person in people:
-        number = find_number(tx, person.proxy_identifier)
-        if person.proxy_identifier_sid is not None and number is not None and number.carrier_account in down:
-            new = _first_free(tx, person, move, down)
-            if new is None:
-                stuck = True
-                continue
-            line = lines[person.sid]
-            _give(tx, session, person, new, move.notices[person.sid], line)
-            changed.append((person.proxy_identifier, new.phone_number))
-            moved = replace(person, proxy_identifier=new.phone_number)
-            _readdress(tx, move, moved, line, move.notices[person.sid])
-        elif any(row[3] != person.proxy_identifier for row in lines[person.sid]):
-            # It was accepted before the Session moved, and had not yet been looked at then.
-            _readdress(tx, move, person, lines[person.sid], None)
-            follows = True
+    for person in leaving:
+        new = _first_free(tx, person, move, down)
+        if new is None:
+            stuck = True
+            continue
+        line = lines[person.sid]
+        _give(tx, session, person, new, move.notices[person.sid], line)
+        changed.append((person.proxy_identifier, new.phone_number))
+        moved = replace(person, proxy_identifier=new.phone_number)
+        _readdress(tx, move, moved, line, move.notices[person.sid])
+    for person in following:
+        _readdress(tx, move, person, lines[person.sid], None)
     if changed:
         said = ", ".join(f"{mask(before)} to {mask(after)}" for before, after in changed)
         where = {"service_sid": session.service_sid, "session_sid": session.sid}
         insert_event(tx, move.event_sid, move.account_sid, problems.SESSION_MOVED, said, **where)
-    if changed or follows:
+    if changed or following:
         return Moved.YES
     return Moved.STUCK if stuck else Moved.NO_NEED
+
+
+def _has_to_leave(tx: Tx, person: Participant, down: frozenset[str]) -> bool:
+    """Whether the account of their number is down. One that is in no pool is not for us to change."""
+    number = find_number(tx, person.proxy_identifier) if person.proxy_identifier_sid is not None else None
+    return number is not None and number.carrier_account in down
 
 
 def _is_under_way(line: Iterable[Any]) -> bool:
