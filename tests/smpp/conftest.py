@@ -1,6 +1,7 @@
 """An account at an SMSC on loopback, with a real store behind it and a clock that stands still."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ class Desk:
             await self.house.store.read(lambda _: None)
             await self.house.store.write(lambda _: None)
             await turns()
+
+    async def pass_until(self, condition: Callable[[], object]) -> None:
+        """Let time pass until this holds: the deadline that brings it may not be counted yet."""
+        bound = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < bound, "it did not come to pass"
+            await self.pass_time(1)
 
     async def bound(self, count: int = 1) -> None:
         """Wait until there are so many binds."""

@@ -69,7 +69,7 @@ async def test_no_response_is_uncertain_and_a_late_one_changes_nothing(desk: Des
     desk.smsc.holds = True
     sent = desk.send("hello")
     await until(lambda: desk.smsc.due)
-    await desk.pass_time(12)
+    await desk.pass_until(sent.done)
     assert (await refusal(sent)).kind is Kind.UNCERTAIN
     desk.smsc.holds = False
     desk.smsc.answer()
@@ -89,7 +89,7 @@ async def test_a_link_that_breaks_makes_uncertain_only_what_was_written(
         assert [(await refusal(sent)).kind for sent in written] == [Kind.UNCERTAIN] * 2
         smsc.due.clear()
         smsc.holds = False
-        await desk.pass_time(3)
+        await desk.pass_until(waiting.done)
         # It was never written; whether it still goes out or is given back, it is not uncertain.
         (outcome,) = await asyncio.gather(waiting, return_exceptions=True)
         assert isinstance(outcome, Accepted) or outcome.kind is Kind.UNREACHABLE  # type: ignore[union-attr]
@@ -108,7 +108,7 @@ async def test_without_a_bind_it_is_unreachable_after_a_moment(store: SqliteStor
         pass
     async with at_work(store, clock, gone) as desk:
         sent = desk.send("hello")
-        await desk.pass_time(3)
+        await desk.pass_until(sent.done)
         assert (await refusal(sent)).kind is Kind.UNREACHABLE
 
 
@@ -136,7 +136,7 @@ async def test_a_window_that_stays_full_throttles(store: SqliteStore, clock: Fak
         smsc.holds = True
         first, second = desk.send("one"), desk.send("two")
         await until(lambda: smsc.due)
-        await desk.pass_time(3)
+        await desk.pass_until(second.done)
         assert (await refusal(second)).kind is Kind.THROTTLED
         smsc.answer()
         assert await first == Accepted("1")
@@ -187,15 +187,14 @@ async def test_a_bind_that_is_refused_for_now_is_unreachable(
     async with at_work(store, clock, smsc) as desk:
         await until(lambda: smsc.heard)
         sent = desk.send("hello")
-        await desk.pass_time(3)
+        await desk.pass_until(sent.done)
         assert (await refusal(sent)).kind is Kind.UNREACHABLE
 
 
 async def test_a_silent_smsc_is_left_and_bound_anew(desk: Desk) -> None:
     (old,) = desk.smsc.connections
     desk.smsc.is_alive = False
-    await desk.pass_time(37)
-    await until(lambda: old not in desk.smsc.connections)
+    await desk.pass_until(lambda: old not in desk.smsc.connections)
     desk.smsc.is_alive = True
     await desk.bound_again()
     assert await desk.send("hello") == Accepted("1")
@@ -234,7 +233,7 @@ async def test_a_later_part_that_is_throttled_is_given_again_alone(desk: Desk) -
     desk.smsc.script.extend([OK, SYSTEM_ERROR])
     sent = desk.send(LONG)
     await until(lambda: len(desk.smsc.submitted) == 2)
-    await desk.pass_time(1)
+    await desk.pass_until(sent.done)
     assert await sent == Accepted("3")
     assert [part.short_message[5] for part in desk.smsc.submitted] == [1, 2, 2]
 
@@ -247,10 +246,7 @@ async def test_once_a_part_is_taken_the_message_never_goes_again(desk: Desk, sta
     desk.smsc.script.extend([OK, *[status] * 99])
     sent = desk.send(LONG)
     await until(lambda: len(desk.smsc.submitted) == 2)
-    for _ in range(60):
-        if sent.done():
-            break
-        await desk.pass_time(1)
+    await desk.pass_until(sent.done)
     assert (await refusal(sent)).kind is kind
 
 
@@ -310,6 +306,6 @@ async def test_over_tls_only_an_smsc_that_is_who_it_says(
             assert await desk.send("hello") == Accepted("1")
         else:
             sent = desk.send("hello")
-            await desk.pass_time(3)
+            await desk.pass_until(sent.done)
             assert (await refusal(sent)).kind is Kind.UNREACHABLE
             assert smsc.heard == []
