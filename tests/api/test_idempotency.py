@@ -65,6 +65,16 @@ def world(api: CheckedApi) -> World:
     return World(api)
 
 
+def test_the_order_of_names_makes_no_other_request_and_that_of_values_does(world: World) -> None:
+    path, _ = world.creates["message"]
+    media = ["https://media.example/a.png", "https://media.example/b.png"]
+    key = keyed(new_key())
+    made = world.api.post(path, {"Body": "look", "MediaUrl": media}, headers=key)
+    again = world.api.post(path, {"MediaUrl": media, "Body": "look"}, headers=key)
+    assert (again.json["sid"], again.headers["idempotent-replayed"]) == (made.json["sid"], "true")
+    refused(world.api.post(path, {"Body": "look", "MediaUrl": media[::-1]}, headers=key), 409, 20409)
+
+
 @pytest.mark.parametrize("kind", CREATES)
 def test_the_same_key_gives_the_same_resource(world: World, kind: str) -> None:
     path, form = world.creates[kind]

@@ -25,6 +25,15 @@ class Authenticator(Protocol):
         """The account's SID. Raises 20003, 20005."""
 
 
+def _in_order(fields: bytes) -> bytes:
+    """The fields of a form by their names: a client may write the same ones in another order when it tries again."""
+    return b"&".join(sorted(fields.split(b"&"), key=_name)) if b"&" in fields else fields
+
+
+def _name(field: bytes) -> bytes:
+    return field.partition(b"=")[0]
+
+
 @dataclass(slots=True)
 class Request:
     """What a handler knows: whose request it is, the SIDs in its path, its parameters, its Idempotency-Key.
@@ -44,7 +53,8 @@ class Request:
         """What the `Idempotency-Key` header asks for, within this account's `scope`; None if there is none."""
         if self.idempotency_key is None:
             return None
-        asked = repr((self.path, sorted(self.params.all().items()))).encode()
+        fields = b"&".join(filter(None, (self.exchange.query, self.exchange.body)))
+        asked = self.path.encode() + b"\n" + _in_order(fields)
         digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
         return Key(f"{self.account_sid}/{scope}", self.idempotency_key, self.method, digest)
 
