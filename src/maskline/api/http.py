@@ -27,7 +27,10 @@ class Authenticator(Protocol):
 
 def _in_order(fields: bytes) -> bytes:
     """The fields of a form by their names: a client may write the same ones in another order when it tries again."""
-    return b"&".join(sorted(fields.split(b"&"), key=_name)) if b"&" in fields else fields
+    if b"&" not in fields:
+        return fields
+    ordered = sorted(fields.split(b"&"), key=_name)
+    return b"&".join(ordered)
 
 
 def _name(field: bytes) -> bytes:
