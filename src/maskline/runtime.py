@@ -295,7 +295,7 @@ class Server:
         self._carriers = known
         works, serves = settings.role != "api", settings.role != "worker"
         carriers = known if works else {}
-        media = MediaRelay(clock, vault, self._http, url, known.values())
+        media = MediaRelay(clock, vault, self._http, url, known)
         outages_after_s = {name: float(account.options.outage_after_s) for name, account in accounts.items()}
         health = Health(store, clock, mint, outages_after_s)
         messages = Messages(store, clock, mint, carriers, options, media, silence=silence, health=health)

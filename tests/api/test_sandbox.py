@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -113,39 +112,6 @@ def test_another_accounts_script_changes_nothing(api: CheckedApi, stranger: Chec
 )
 def test_a_text_needs_two_ends_and_something_to_say(api: CheckedApi, form: dict[str, Any]) -> None:
     assert refused(api.post("/sandbox/messages", form), 80701)
-
-
-SHUT = "https://messaging.bandwidth.com/api/v2/users/9900000/media/"
-BANDWIDTH = """
-[carriers.south]
-kind = "bandwidth"
-account_id = "9900000"
-username = "api-user"
-password = "not to be had by anybody"
-application_id = "93de2206-9669-4e07-948d-329f4b722ee2"
-callback_user = "bandwidth"
-callback_password = "nobody knows it"
-"""
-
-
-@pytest.mark.parametrize("url", ["17/cat.png", "../messages"])
-def test_a_handset_brings_nothing_that_another_carrier_keeps_shut(tmp_path: Path, url: str) -> None:
-    """It would be fetched with that account's credentials, and shown to whoever has the handset."""
-    file = tmp_path / "carriers.toml"
-    file.write_text(BANDWIDTH)
-    environment = {"MASKLINE_CARRIERS_FILE": str(file), "MASKLINE_SANDBOX": "on"}
-    server = RealServer(tmp_path / "data", environment=environment).start()
-    try:
-        api = CheckedApi(server.url)
-        pair = make_pair(api)
-        numbers = {"From": pair.first["identifier"], "To": pair.first["proxy_identifier"]}
-        assert (
-            api.post("/sandbox/messages", numbers | {"MediaUrl": "https://example.com/cat.png"}).status == 201
-        )
-        assert refused(api.post("/sandbox/messages", numbers | {"MediaUrl": SHUT + url}), 80701)
-        assert SHUT + url not in str(books(api))
-    finally:
-        server.stop()
 
 
 def test_a_text_to_a_number_of_no_pool_is_not_found(api: CheckedApi) -> None:

@@ -33,11 +33,15 @@ HOOKS = "http://inside.test/carriers/north"
 async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(BandwidthApi(clock, *NUMBERS, hooks=HOOKS))
-        accounts = {"north": {"kind": "bandwidth", **options(north.url)}}
+        south = await stack.enter_async_context(BandwidthApi(clock, hooks=HOOKS))
+        accounts = {
+            name: {"kind": "bandwidth", **options(vendor.url)}
+            for name, vendor in (("north", north), ("south", south))
+        }
         inside = await stack.enter_async_context(
             Inside(tmp_path / "data", clock, carriers=accounts, sandbox=False)
         )
-        world = World(inside, north)
+        world = World(inside, north, south)
         await world.meet()
         yield world
 
@@ -57,7 +61,7 @@ async def test_a_masked_conversation(world: World) -> None:
     assert await world.events() == []
 
 
-async def test_media_are_fetched_with_the_account_s_credentials(
+async def test_media_are_fetched_with_the_credentials_of_the_account_that_brought_them(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = BandwidthApi.answer
@@ -67,13 +71,20 @@ async def test_media_are_fetched_with_the_account_s_credentials(
         return (200, b"meow") if "/media/" in request.target and status != 401 else (status, content)
 
     monkeypatch.setattr(BandwidthApi, "answer", serve)
-    shut = f"{world.north.url}/api/v2/users/9900000/media/1/cat.png"
-    await world.bring(world.text(world.ann, "look", shut))
+    own, another_s = (
+        f"{vendor.url}/api/v2/users/9900000/media/1/cat.png" for vendor in (world.north, world.south)
+    )
+    await world.bring(world.text(world.ann, "look", own, another_s))
     (taken,) = await world.sent(1)
-    exchange = Exchange(None)
-    exchange.method, exchange.path = "GET", taken.media[0].removeprefix(world.inside.url)
-    reply = await _answer(world.inside._app, exchange)
-    assert (reply.status, reply.raw, reply.headers["content-type"]) == (200, b"meow", "image/png")
+    replies = []
+    for link in taken.media:
+        exchange = Exchange(None)
+        exchange.method, exchange.path = "GET", link.removeprefix(world.inside.url)
+        replies.append(await _answer(world.inside._app, exchange))
+    shown, refused = replies
+    assert (shown.status, shown.raw, shown.headers["content-type"]) == (200, b"meow", "image/png")
+    assert refused.status == 502
+    assert [request.headers.get("authorization") for request in world.south.requests] == [None]
     said = await world.inside.rows("SELECT data FROM interactions UNION ALL SELECT payload FROM outbox")
     assert "p@ss" not in str(said) and "p%40ss" not in str(said)
 

@@ -20,8 +20,9 @@ from maskline.net import HttpClient
 from maskline.vault import Vault
 from tests.support.carrier import THROTTLED, UNCERTAIN
 from tests.support.clock import FakeClock
-from tests.support.house import ACCOUNT, HOME, House
+from tests.support.house import ACCOUNT, HOME, House, person
 from tests.support.peer import Behaviour, Peer, Talk, stalls
+from tests.support.receiver import receiving
 from tests.support.until import until
 
 CAT, DOG = "https://example.com/cat.jpg", "https://example.com/dog.jpg"
@@ -180,8 +181,10 @@ async def web(house: House) -> Any:
     await house.http.close()
 
 
-def link_to(house: House, url: str, content_type: str = "", account_sid: str = ACCOUNT) -> str:
-    return token_of(house.relay.link(Medium(url, content_type), account_sid, house.clock.now()))
+def link_to(
+    house: House, url: str, content_type: str = "", account_sid: str = ACCOUNT, brought_by: str = "scripted"
+) -> str:
+    return token_of(house.relay.link(Medium(url, content_type), brought_by, account_sid, house.clock.now()))
 
 
 async def refusal(house: House, token: str) -> Problem:
@@ -235,15 +238,53 @@ async def test_the_largest_comes_through_and_one_byte_more_does_not(web: House) 
         assert (await refusal(web, link_to(web, peer.url))).code is problems.MEDIUM_UNAVAILABLE
 
 
+LOGIN = f"Basic {base64.b64encode(b'user:p@ss').decode()}"
+
+
+def shut(house: House, peer: Peer) -> str:
+    """The address of a medium that the house's carrier account shows only to who has its credentials."""
+    house.carrier.shut = peer.url
+    house.carrier.key = peer.url.replace("http://", "http://user:p%40ss@")
+    return f"{peer.url}/cat.jpg"
+
+
+def shown(peer: Peer) -> list[str | None]:
+    """The credentials with which the peer was asked."""
+    return [request.headers.get("authorization") for request in peer.requests]
+
+
 async def test_what_its_carrier_keeps_shut_is_opened_by_the_carrier(web: House) -> None:
     async with Peer(origin()) as peer:
-        web.carrier.shut = peer.url
-        web.carrier.key = peer.url.replace("http://", "http://user:p%40ss@")
-        await web.relay.fetch(link_to(web, f"{peer.url}/cat.jpg"))
+        await web.relay.fetch(link_to(web, shut(web, peer)))
         await web.relay.fetch(link_to(web, peer.url.replace("127.0.0.1", "localhost")))
-    login = base64.b64encode(b"user:p@ss").decode()
-    said = [request.headers.get("authorization") for request in peer.requests]
-    assert said == [f"Basic {login}", None]
+    assert shown(peer) == [LOGIN, None]
+
+
+async def test_nobody_else_can_have_it_opened_by_naming_its_address(web: House) -> None:
+    async with Peer(origin()) as peer:
+        url = shut(web, peer)
+        for other in ("south", "", "scripte"):
+            await web.relay.fetch(link_to(web, url, brought_by=other))
+    assert shown(peer) == [None] * 3
+
+
+async def test_who_brought_it_is_known_whatever_it_has_waited_for(web: House) -> None:
+    async with Peer(origin()) as peer, receiving() as asked, web.working():
+        cat = Medium(shut(web, peer))
+        _, ann, _ = await web.pair()
+        await web.hear(ann, media=(cat,))
+        _, bea, _ = await web.pair(await web.service(intercept_callback_url=asked.url))
+        await web.hear(bea, media=(cat,))
+        shop = await web.service(0, out_of_session_callback_url=asked.url)
+        number, _ = await web.number(shop), await web.number(shop)
+        await until(lambda: len(asked.posts) == 1)
+        asked.answers.append(("application/json", f'{{"participantIdentifier":"{person(2)}"}}'))
+        await web.hear(person(1), number.phone_number, media=(cat,))
+        await until(lambda: len(web.carrier.sent) == 3)
+        await web.quiet()
+        for sent in web.carrier.sent:
+            await web.relay.fetch(token_of(sent.media[0]))
+    assert shown(peer) == [LOGIN] * 3
 
 
 async def test_a_link_into_our_own_network_leads_nowhere(web: House) -> None:
@@ -269,7 +310,7 @@ async def test_a_link_is_good_for_a_while(web: House, clock: FakeClock) -> None:
 @pytest.mark.parametrize("token", ["", "x", "cat.jpg", "\u00fc", "A" * 200, "." * 40])
 async def test_a_link_that_nobody_made_is_not_found(web: House, token: str) -> None:
     assert (await refusal(web, token)).code is problems.NOT_FOUND
-    other = Vault("77" * 32).conceal("medium", f"ffffffff {ACCOUNT} image/png http://127.0.0.1/")
+    other = Vault("77" * 32).conceal("medium", f"ffffffff {ACCOUNT} north image/png http://127.0.0.1/")
     assert (await refusal(web, other)).code is problems.NOT_FOUND
 
 

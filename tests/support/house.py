@@ -119,7 +119,7 @@ class House:
         self.options = SendOptions(wait_s, VALIDITY_S * SECOND)
         self.vault = VAULT
         self.http = HttpClient(may_reach=may_reach)
-        self.relay = MediaRelay(clock, self.vault, self.http, HOME, [self.carrier])
+        self.relay = MediaRelay(clock, self.vault, self.http, HOME, {self.carrier.name: self.carrier})
         self.messages = Messages(
             store,
             clock,

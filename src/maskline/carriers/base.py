@@ -294,7 +294,7 @@ class Carrier(Protocol):
         return ()
 
     def fetchable(self, url: str) -> str:
-        """The address by which a medium is fetched that it has brought: with its credentials, where it wants them."""
+        """The address by which a medium is fetched that this account has brought: with its credentials, if needed."""
         return url
 
     async def run(self) -> None:

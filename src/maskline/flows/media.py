@@ -1,15 +1,16 @@
 """Media from one handset on their way to the other: fetched from where they are, so that nobody at the other end learns
 where that is. A carrier's address of a medium may name the account or the number that sent it.
 
-The link holds the address itself, sealed, so nothing is kept; it is good for a while. What is not what people send each
-other, or too large, is not passed on.
+The link holds the address itself, sealed, and who brought it, so nothing is kept; it is good for a while. Whoever sends
+a message may name any address: only what a carrier account has brought itself is fetched with its credentials. What is
+not what people send each other, or too large, is not passed on.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -52,33 +53,33 @@ class Fetched:
 
 
 class MediaRelay:
-    """Makes links, and fetches what they stand for. `public_url` is what they begin with; `carriers` know what opens
-    what they have brought.
+    """Makes links, and fetches what they stand for. `public_url` is what they begin with; `carriers` are the accounts,
+    each of which knows what opens what it has brought.
     """
 
     def __init__(
-        self, clock: Clock, vault: Vault, http: HttpClient, public_url: str, carriers: Iterable[Carrier] = ()
+        self, clock: Clock, vault: Vault, http: HttpClient, public_url: str, carriers: Mapping[str, Carrier]
     ) -> None:
         self._clock = clock
         self._vault = vault
         self._http = http
-        self._carriers = tuple(carriers)
+        self._carriers = carriers
         self._root = f"{public_url.rstrip('/')}/media/"
         self._under_way: Counter[str] = Counter()
         self._unread: Counter[str] = Counter()
 
-    def link(self, medium: Medium, account_sid: str, sendable_until: int) -> str:
-        """A link to a medium of an account's message, good for a month longer than that can wait to be sent. Always the
-        same one.
+    def link(self, medium: Medium, brought_by: str, account_sid: str, sendable_until: int) -> str:
+        """A link to a medium of an account's message that this carrier account brought, good for a month longer than
+        that can wait to be sent. Always the same one.
         """
         until_s = (sendable_until + LINK_LIFE_US) // SECOND
-        concealed = f"{until_s:x} {account_sid} {medium.content_type} {medium.url}"
+        concealed = f"{until_s:x} {account_sid} {brought_by} {medium.content_type} {medium.url}"
         return self._root + self._vault.conceal(KIND, concealed)
 
     async def fetch(self, token: str) -> Fetched:
         """What a link stands for; it counts until it `was_read`. Raises 20404, 20503, 11200."""
         try:
-            until_s, account_sid, said, url = self._vault.reveal(KIND, token).split(" ", 3)
+            until_s, account_sid, brought_by, said, url = self._vault.reveal(KIND, token).split(" ", 4)
         except (WrongKey, ValueError):
             raise Problem(problems.NOT_FOUND) from None
         if self._clock.now() >= int(until_s, 16) * SECOND:
@@ -89,7 +90,7 @@ class MediaRelay:
             raise Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"})
         under_way[account_sid] += 1
         try:
-            fetched = await self._fetch(account_sid, Medium(url, said))
+            fetched = await self._fetch(account_sid, brought_by, Medium(url, said))
         finally:
             under_way -= Counter((account_sid,))  # keeps only who still has some
         unread[account_sid] += len(fetched.content)
@@ -99,10 +100,9 @@ class MediaRelay:
         """It is kept no longer for whoever asked for it."""
         self._unread -= Counter({fetched.account_sid: len(fetched.content)})
 
-    async def _fetch(self, account_sid: str, medium: Medium) -> Fetched:
-        url = medium.url
-        for carrier in self._carriers:
-            url = carrier.fetchable(url)
+    async def _fetch(self, account_sid: str, brought_by: str, medium: Medium) -> Fetched:
+        carrier = self._carriers.get(brought_by)
+        url = medium.url if carrier is None else carrier.fetchable(medium.url)
         try:
             answer = await self._http.fetch(url, most_bytes=MOST_BYTES, total_s=DEADLINE_S)
         except HttpError as error:

@@ -270,7 +270,9 @@ class Messages:
         links = data.media
         if data.media_types:
             media = map(Medium, data.media, data.media_types)
-            links = tuple(self._relay.link(medium, row.account_sid, row.expires_at) for medium in media)
+            links = tuple(
+                self._relay.link(medium, row.brought_by, row.account_sid, row.expires_at) for medium in media
+            )
         if row.mms:
             return replace(message, media=links)
         body, left_out = with_links(data.body, links, MOST_BODY)

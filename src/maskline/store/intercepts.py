@@ -50,8 +50,8 @@ _ROW = """
 SELECT id, order_key, seq, account_sid, service_sid, session_sid, interaction_sid FROM outbox WHERE id = ?"""
 _INSERT = """
 INSERT INTO outbox (topic, turn, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
-       session_sid, interaction_sid, message_sid, recipient, payload)
-VALUES ('intercept', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+       session_sid, interaction_sid, message_sid, recipient, payload, brought_by)
+VALUES ('intercept', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0"
 _FIRST_FRESH = "SELECT id, interaction_sid FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
 _QUEUED = f"""
@@ -96,7 +96,7 @@ class Verdict:
 
 
 def insert_intercept(tx: Tx, send: tuple[Any, ...]) -> None:
-    """Put a message (what `INSERT_SEND` takes) where it waits for its verdict, whatever is before it."""
+    """Put a message (what `relay` would have sent) where it waits for its verdict, whatever is before it."""
     tx.execute(_INSERT, (WAITING, *send))
     tx.wake |= Wake.ASKS
 

@@ -54,8 +54,8 @@ VALUES (?, ?, ?, ?, 'message', ?, ?, ?, ?, ?, ?, ?, ?)"""
 # It goes before what the API has made, where either has to wait.
 _INSERT_SEND = """
 INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_at, account_sid, service_sid,
-       session_sid, interaction_sid, message_sid, recipient, payload)
-VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+       session_sid, interaction_sid, message_sid, recipient, payload, brought_by)
+VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 _PAIR = f"""
 SELECT {PARTICIPANT_COLUMNS} FROM participants
@@ -155,6 +155,7 @@ def relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> None:
         item.outbound_sid,
         partner.identifier_key,
         item.data,
+        item.carrier_account,
     )
     if wants.bodies is StoreBodies.UNTIL_FINAL:
         keep_for_now(tx, [passing_body(tx, *place, item.sid, item.validity_us)])

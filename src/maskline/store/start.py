@@ -83,6 +83,8 @@ class Started:
     ask: bool
     handed_at: int
     """Of one to ask for: when it was handed over."""
+    brought_by: str
+    """The carrier account that brought it; empty: none did."""
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Starts:
 
 
 _COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at)"""
+       interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at), brought_by"""
 _FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
 SELECT {_COLUMNS} FROM outbox
@@ -392,6 +394,7 @@ def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask
         mms=bool(mms),
         ask=ask,
         handed_at=row[16] or 0,
+        brought_by=row[17] or "",
     )
 
 

@@ -45,8 +45,8 @@ WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
 _WAITS = "SELECT max(seq) FROM outbox WHERE order_key = ? AND state + 0 <> 0"
 _INSERT_ROW = """
 INSERT INTO outbox (topic, state, order_key, seq, number, due_at, expires_at, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload)
-VALUES ('out_of_session', ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)"""
+       interaction_sid, message_sid, recipient, payload, brought_by)
+VALUES ('out_of_session', ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?)"""
 _WHOM = """
 SELECT v.out_of_session_callback_url, a.token_sealed, n.service_sid FROM services v
 CROSS JOIN accounts a ON a.sid = v.account_sid
@@ -86,6 +86,7 @@ def insert_stranger(tx: Tx, item: NewInbound, account_sid: str, service_sid: str
             item.inbound_sid,
             item.sender,
             item.data,
+            item.carrier_account,
         ),
     )
     tx.wake |= Wake.ASKS
@@ -208,7 +209,7 @@ def _route(tx: Tx, row: LaneRow, event_sids: list[str]) -> Code | None:
 def _inbound(tx: Tx, row: LaneRow) -> NewInbound:
     """The message as it was received, for as long as it was then."""
     return NewInbound(
-        carrier_account="",
+        carrier_account=row.brought_by or "",
         carrier_id="",
         to=row.number,
         sender=row.recipient,

@@ -109,3 +109,6 @@ ALTER TABLE callback_attempts_in_order RENAME TO callback_attempts;
 -- key say `state + 0 <> 0`. Likewise `active + 0 = 1`, where Participants are not looked for by their pair.
 DROP INDEX outbox_busy;
 CREATE UNIQUE INDEX outbox_busy ON outbox (order_key, seq) WHERE state + 0 <> 0;
+
+-- The carrier account that brought a message. Only that one's credentials open the media that are with it.
+ALTER TABLE outbox ADD COLUMN brought_by TEXT;
