@@ -11,6 +11,7 @@ import pytest
 
 from maskline.carriers.base import Inbound, Report
 from maskline.domain import problems
+from maskline.domain.ids import is_sid
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import (
     Mode,
@@ -587,6 +588,24 @@ async def test_a_stop_word_to_either_number_counts_for_both(house: House, two: T
         assert [body for _, body in heard(two.south, ann)] == [WORDS, "hello there"]
         numbers = await house.rows("SELECT proxy_number FROM optouts ORDER BY proxy_number")
         assert {number for (number,) in numbers} == {ann.proxy_identifier, now.proxy_identifier}
+
+
+async def test_a_word_counts_for_all_numbers_that_somebody_has_had(house: House, two: Two) -> None:
+    _, ann, _ = await two.pair()
+    had = [f"+1415202{i:04d}" for i in range(7)]
+    sql = """
+    INSERT INTO former_numbers (service_sid, session_sid, participant_sid, left_at, identifier_key, proxy_identifier,
+           active, sent_before) VALUES (?, ?, ?, ?, ?, ?, 1, 'KI')"""
+    place = (ann.service_sid, ann.session_sid, ann.sid)
+    rows = [(*place, i, ann.identifier_key, number) for i, number in enumerate(had)]
+    await house.store.write(lambda tx: tx.executemany(sql, rows))
+    await two.hear(ann, "stop")
+    optouts = await house.rows("SELECT proxy_number, sid FROM optouts")
+    assert sorted(number for number, _ in optouts) == sorted([ann.proxy_identifier, *had])
+    assert all(is_sid(sid, "OO") for _, sid in optouts)
+    assert len({sid for _, sid in optouts}) == 8
+    await two.hear(ann, "START")
+    assert await house.rows("SELECT 1 FROM optouts") == []
 
 
 async def test_a_notice_to_somebody_who_is_erased_is_not_sent(house: House, two: Two) -> None:

@@ -41,6 +41,15 @@ def interaction_of_leg(leg_sid: str) -> InteractionSid:
     return InteractionSid(f"KI{leg_sid[2:-1]}{int(leg_sid[-1], 16) | 1:x}")
 
 
+def sibling_sid(sid: str, number: int) -> str:
+    """The SID of one more of what a SID names, made with it: of the same instant, and another for each number from 1 to
+    4095. Its digits differ where those of a SID are random, before the last one, which is what SIDs differ by that
+    follow from each other.
+    """
+    varied = (int(sid[-4:-1], 16) + number) & 0xFFF
+    return f"{sid[:-4]}{varied:03x}{sid[-1]}"
+
+
 def instant_of(sid: str) -> int:
     """The creation instant in a SID of ours, in microseconds UTC at whole milliseconds.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from maskline.domain import problems
 from maskline.domain.channel import scheme_of
+from maskline.domain.ids import sibling_sid
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
@@ -99,10 +100,11 @@ def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
     if wants_of(tx, service_sid).optouts.ask_of(item.word) is None:
         return False
     obeyed = obey_word(tx, item.optout_sid, account_sid, service_sid, item.sender, item.to, item.word)
-    # Whoever had another number before their Session moved means both.
+    # Whoever had other numbers before their Session moved means all of them.
     others = find_bound(tx, service_sid, item.sender, item.to)
-    for number, like in zip(others, (item.event_sid, item.sid, item.inbound_sid), strict=False):
-        obey_word(tx, f"OO{like[2:]}", account_sid, service_sid, item.sender, number, item.word)
+    for i, number in enumerate(others, 1):
+        sid = sibling_sid(item.optout_sid, i)
+        obey_word(tx, sid, account_sid, service_sid, item.sender, number, item.word)
     if obeyed.reply:
         data = json.dumps({"body": obeyed.reply}, ensure_ascii=False, separators=(",", ":"))
         reply = Reply(f"KI{item.optout_sid[2:]}", item.to, item.sender, data, confirms=True)
