@@ -27,14 +27,14 @@ from maskline.flows import inbound, receipts
 from maskline.flows.failover import FailOver
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.legs import list_legs
-from maskline.store.moving import move_session
+from maskline.store.moving import find_parked, find_tried, move_session
 from maskline.store.numbers import list_pool
 from maskline.store.pages import Seek
 from maskline.store.participants import Outdated, add_participant, find_participant
 from maskline.store.receive import Received
 from maskline.store.sessions import as_of_now
 from maskline.store.start import StartRequest, start_sends
-from tests.support.carrier import UNCERTAIN, UNREACHABLE, ScriptedCarrier
+from tests.support.carrier import THROTTLED, UNCERTAIN, UNREACHABLE, ScriptedCarrier
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 from tests.support.line import Line
 from tests.support.private import note
@@ -760,6 +760,69 @@ async def test_what_cannot_move_is_not_looked_at_all_the_time(house: House, two:
         assert await house.one("SELECT count(*) FROM outbox WHERE state = 2") == 2
         assert await count_moves(house, two, seconds=50) == 0
         assert STUCK not in await house.events()
+
+
+async def test_who_cannot_move_is_gone_past_however_many_they_are(house: House, two: Two) -> None:
+    stuck = await two.service()
+    people = [(await house.pair(stuck))[1] for _ in range(7)]
+    _, ann, _ = await two.pair()
+    carriers, validity_us = house.messages.carriers, house.options.validity_us
+    two.mover = FailOver(
+        house.store, house.clock, house.mint, house.messages.health, carriers, validity_us, page=2, pages=1
+    )
+    async with house.working():
+        await two.cut()
+        for person in (*people, ann):
+            await house.say(person)
+        await two.settle()
+        assert await two.now(ann) == ann
+        await two.settle()
+        assert [body for _, body in heard(two.south, ann)] == [WORDS, "hello there"]
+    assert (await house.events()).count(STUCK) == 7
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 100])
+async def test_pages_show_each_session_that_waits_and_moves_once(house: House, two: Two, most: int) -> None:
+    """On numbers of its Service that come and go with those of another, which stays; parked, or tried before."""
+    moving, staying = await two.service(), await house.service()
+    parked: set[str] = set()
+    tried: set[str] = set()
+    async with house.working():
+        for turn in range(3):
+            for service in (moving, staying):
+                await house.number(service)
+            for service, wanted in ((moving, tried), (staying, set[str]())):
+                session, ann, _ = await house.pair(service)
+                two.north.script(ann.identifier, UNREACHABLE, THROTTLED)
+                for text in range(turn + 1):
+                    await house.say(ann, str(text))
+                wanted.add(session.sid)
+        await house.quiet()
+        await two.cut()
+        for turn in range(3):
+            for service, wanted in ((moving, parked), (staying, set[str]())):
+                session, ann, _ = await house.pair(service)
+                for text in range(turn + 1):
+                    await house.say(ann, str(text))
+                    await two.hear(ann, str(text))
+                wanted.add(session.sid)
+        await house.quiet()
+    assert await pages(house, find_tried, most) == tried
+    assert await pages(house, find_parked, most) == parked
+
+
+async def pages(house: House, find: Any, most: int) -> set[str]:
+    """The Sessions on all pages. No page is longer than that."""
+    sids: set[str] = set()
+    after = None
+    while True:
+        found = await house.store.read(find, "scripted", after, most)
+        assert len(found.places) <= most
+        sids |= {session_sid for _, _, session_sid in found.places}
+        if found.after is None:
+            return sids
+        assert after is None or found.after > after
+        after = found.after
 
 
 async def count_moves(house: House, two: Two, seconds: int) -> int:

@@ -81,8 +81,9 @@ from maskline.store.moving import (
     Notice,
     find_down,
     find_former,
+    find_parked,
     find_people,
-    find_stranded,
+    find_tried,
     move_session,
 )
 from maskline.store.numbers import (
@@ -682,7 +683,9 @@ def move(tx: Tx, w: World) -> None:
     for down, choice in (("scripted", sid), ("other", w.ann.proxy_identifier_sid)):
         health.note_refusal(tx, down, ACCOUNT, w.mint.sid("NO"))
         place = (ACCOUNT, w.service_sid, w.session_sid)
-        find_stranded(tx, down)
+        for after in (None, ("+1", 0, 0)):
+            find_parked(tx, down, after, 50)
+        find_tried(tx, down, None, 50)
         people = find_people(tx, w.service_sid, w.session_sid)
         notices = {
             one.sid: Notice(*(w.mint.sid(prefix) for prefix in ("KI", "SM", "OO", "NO")), encode_data("x"))

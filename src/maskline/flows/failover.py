@@ -8,8 +8,9 @@ still free. One process of a database does this, the one that sweeps; it may be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -32,10 +33,12 @@ from maskline.store.moving import (
     Move,
     Moved,
     Notice,
+    Stranded,
     find_down,
     find_former,
+    find_parked,
     find_people,
-    find_stranded,
+    find_tried,
     move_session,
 )
 from maskline.store.numbers import find_carried_by
@@ -44,6 +47,8 @@ from maskline.store.services import load_service
 from maskline.store.sessions import load_session
 
 AT_ONCE = 32
+PAGE, PAGES = 500, 20
+"""How many messages that wait are looked at at a time, and how often in a row. The next look goes on from there."""
 AGAIN_S = 60.0
 """How long a Session waits that could not move before it is looked at again."""
 
@@ -51,6 +56,7 @@ _log = structlog.get_logger(__name__)
 
 Place = tuple[str, str, str]
 """Account, Service and Session."""
+_Find = Callable[[Tx, str, Any, int], Stranded]
 
 
 class FailOver:
@@ -64,6 +70,9 @@ class FailOver:
         health: Health,
         carriers: Collection[str],
         validity_us: int,
+        *,
+        page: int = PAGE,
+        pages: int = PAGES,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -71,6 +80,9 @@ class FailOver:
         self._health = health
         self._accounts = frozenset(carriers)
         self._validity_us = validity_us
+        self._page, self._pages = page, pages
+        self._after: dict[tuple[str, _Find], Any] = {}
+        """Where the last look stopped."""
         self._again_at: dict[Place, float] = {}
         self._told: set[Place] = set()
 
@@ -80,15 +92,27 @@ class FailOver:
         if not down:
             self._again_at.clear()
             self._told.clear()
+            self._after.clear()
             return
         for name in down:
-            found = await self._store.read(find_stranded, name)
-            places = [place for place in found if self._clock.uptime() >= self._again_at.get(place, 0)]
+            for find in (find_tried, find_parked):
+                await self._look_through(name, find)
+
+    async def _look_through(self, name: str, find: _Find) -> None:
+        """Go on to the end, or as far as one look goes. What cannot move is gone past like all else."""
+        after = self._after.pop((name, find), None)
+        for _ in range(self._pages):
+            found = await self._store.read(find, name, after, self._page)
+            places = [place for place in found.places if self._clock.uptime() >= self._again_at.get(place, 0)]
             for i in range(0, len(places), AT_ONCE):
                 moving = (self._move(place) for place in places[i : i + AT_ONCE])
                 for result in await asyncio.gather(*moving, return_exceptions=True):
                     if isinstance(result, Exception):
                         _log.error("failover.failed", exc_info=result)
+            after = found.after
+            if after is None:
+                return
+        self._after[name, find] = after
 
     async def _move(self, place: Place) -> None:
         try:

@@ -41,6 +41,8 @@ PARKED, WAITING, HELD, STARTED = (
     int(OutboxState.STARTED),
 )
 UNCERTAIN = int(OutboxState.UNCERTAIN)
+BEHIND_ALL = 2
+"""Greater than the turn of any message."""
 
 
 class Moved(Enum):
@@ -86,19 +88,21 @@ class Move:
 # What waits for an account that is down: parked, its numbers one by one; what has been tried and waits for its time;
 # and what its carrier may have taken, which is no reason by itself, but what waits behind it is.
 _NEXT_NUMBER = """
-SELECT number FROM outbox WHERE state = 2 AND carrier_account = ? AND number > ? ORDER BY number LIMIT 1"""
+SELECT number FROM outbox WHERE state = 2 AND carrier_account = ?1 AND (number, turn, id) > (?2, ?3, ?4)
+ORDER BY number, turn, id LIMIT 1"""
 _BEHIND = (
     "EXISTS (SELECT 1 FROM outbox b WHERE b.order_key = o.order_key AND b.seq > o.seq AND b.state + 0 <> 0)"
 )
 _PARKED = f"""
-SELECT DISTINCT o.account_sid, o.service_sid, o.session_sid FROM outbox o
-WHERE o.state = 2 AND o.carrier_account = ? AND o.number = ? AND length(o.session_sid) > 0
-AND (o.uncertain = 0 OR {_BEHIND})"""
+SELECT o.turn, o.id, o.account_sid, o.service_sid, o.session_sid, o.uncertain = 0 OR {_BEHIND} FROM outbox o
+WHERE o.state = 2 AND o.carrier_account = ?1 AND o.number = ?2 AND (o.turn, o.id) > (?3, ?4)
+ORDER BY o.turn, o.id LIMIT ?5"""
 _TRIED = f"""
-SELECT DISTINCT o.account_sid, o.service_sid, o.session_sid FROM outbox o
-CROSS JOIN numbers n ON n.phone_number = o.number AND n.carrier_account = ?
-WHERE o.topic = 'send' AND o.state IN (1, 5) AND length(o.session_sid) > 0
-AND (o.state = 1 AND o.uncertain = 0 OR {_BEHIND})"""
+SELECT o.due_at, o.id, o.account_sid, o.service_sid, o.session_sid,
+       n.carrier_account = ?1 AND (o.state = 1 AND o.uncertain = 0 OR {_BEHIND})
+FROM outbox o LEFT JOIN numbers n ON n.phone_number = o.number
+WHERE o.topic = 'send' AND o.state IN (1, 5) AND o.due_at >= ?2 AND (o.due_at > ?2 OR o.id > ?3)
+ORDER BY o.due_at, o.id LIMIT ?4"""
 _OWNER = "SELECT service_sid FROM numbers WHERE phone_number = ?"
 _SETTINGS = "SELECT settings FROM services WHERE sid = ?"
 
@@ -135,24 +139,59 @@ INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_
 VALUES ('send', 1, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-def find_stranded(tx: Tx, carrier_account: str) -> list[tuple[str, str, str]]:
-    """Sessions with messages that wait for this account, which is down, and that move: account, Service and Session."""
-    moving: dict[str, bool] = {}
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """Sessions that are to move: account, Service and Session. `after` is where the next page begins; None: this is the
+    last one.
+    """
 
-    def moves(service_sid: str) -> bool:
-        if service_sid not in moving:
-            row = tx.execute(_SETTINGS, (service_sid,)).fetchone()
-            moving[service_sid] = row is not None and moves_on_outage(row[0])
-        return moving[service_sid]
+    places: list[tuple[str, str, str]]
+    after: Any
 
-    found: list[tuple[str, str, str]] = tx.execute(_TRIED, (carrier_account,)).fetchall()
-    number = ""
-    while (row := tx.execute(_NEXT_NUMBER, (carrier_account, number)).fetchone()) is not None:
+
+def find_tried(tx: Tx, carrier_account: str, after: Any, most: int) -> Stranded:
+    """A page of the Sessions that move and of which a message was tried, and waits for this account, which is down. So
+    many messages are looked at, whoever they wait for.
+    """
+    rows = tx.execute(_TRIED, (carrier_account, *(after or (0, 0)), most)).fetchall()
+    places = _that_move(tx, rows)
+    return Stranded(places, (*rows[-1][:2],) if len(rows) == most else None)
+
+
+def find_parked(tx: Tx, carrier_account: str, after: Any, most: int) -> Stranded:
+    """The same of those with parked messages, number after number. Those of numbers whose Service stays where it is are
+    passed over.
+    """
+    found: list[Any] = []
+    left, key = most, after or ("", 0, 0)
+    while left > 0:
+        row = tx.execute(_NEXT_NUMBER, (carrier_account, *key)).fetchone()
+        if row is None:
+            return Stranded(_that_move(tx, found), None)
         (number,) = row
         owner = tx.execute(_OWNER, (number,)).fetchone()
-        if owner is not None and moves(owner[0] or ""):
-            found += tx.execute(_PARKED, (carrier_account, number)).fetchall()
-    return [*dict.fromkeys((*place,) for place in found if moves(place[1]))]
+        if owner is None or not _moves(tx, owner[0] or ""):
+            key = number, BEHIND_ALL, 0
+            left -= 1
+            continue
+        before = key[1:] if key[0] == number else (0, 0)
+        rows = tx.execute(_PARKED, (carrier_account, number, *before, left)).fetchall()
+        found += rows
+        key = (number, *rows[-1][:2])
+        left -= len(rows)
+    return Stranded(_that_move(tx, found), key)
+
+
+def _moves(tx: Tx, service_sid: str) -> bool:
+    row = tx.execute(_SETTINGS, (service_sid,)).fetchone()
+    return row is not None and moves_on_outage(row[0])
+
+
+def _that_move(tx: Tx, rows: Sequence[Any]) -> list[tuple[str, str, str]]:
+    """The Sessions of these rows, each once, as far as they have reason to move and their Service wants it."""
+    places = dict.fromkeys((row[2], row[3], row[4]) for row in rows if row[4] and row[5])
+    moving = {service_sid: _moves(tx, service_sid) for service_sid in {place[1] for place in places}}
+    return [place for place in places if moving[place[1]]]
 
 
 def find_people(tx: Tx, service_sid: str, session_sid: str) -> list[Participant]:
