@@ -44,23 +44,21 @@ from maskline.store.adoptions import (
 from maskline.store.alerts import claim_alerts, give_up_alerts, settle_alerts
 from maskline.store.backup import MARK, unmark
 from maskline.store.bodies import blank_overdue
+from maskline.store.call_course import (
+    NewCall,
+    accept_call,
+    end_silent_calls,
+    find_silent_calls,
+    hang_up_call,
+    hear_of_call,
+)
 from maskline.store.callbacks import (
     Attempt,
     bury_expired,
     claim_callbacks,
     record_attempts,
 )
-from maskline.store.calls import (
-    Asking,
-    NewCall,
-    accept_call,
-    end_silent_calls,
-    enter_call,
-    find_silent_calls,
-    hang_up_call,
-    hear_of_call,
-    judge_call,
-)
+from maskline.store.calls import Asking, enter_call, judge_call
 from maskline.store.calls import Verdict as CallVerdict
 from maskline.store.claims import find_claims, has_heard
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again

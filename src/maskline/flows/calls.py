@@ -43,22 +43,19 @@ from maskline.flows.messages import carrier_key
 from maskline.flows.sessions import Sessions
 from maskline.flows.strangers import auto_create
 from maskline.mint import Mint
+from maskline.store.call_course import NewCall, accept_call, hang_up_call, hear_of_call
 from maskline.store.calls import (
     Asking,
     Caller,
     Dialling,
     Ended,
-    NewCall,
     Step,
     Strange,
     TurnedAway,
     Verdict,
-    accept_call,
     enter_call,
     find_caller,
     find_settings,
-    hang_up_call,
-    hear_of_call,
     judge_call,
     route_call,
     turn_away,

@@ -13,8 +13,8 @@ from maskline.domain.model import DAY
 from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.mint import Mint
 from maskline.store.bodies import blank_overdue
+from maskline.store.call_course import end_silent_calls, find_silent_calls
 from maskline.store.callbacks import bury_expired
-from maskline.store.calls import end_silent_calls, find_silent_calls
 from maskline.store.engine import Store, Tx
 from maskline.store.erasure import erase_step, find_traces, forget_traces
 from maskline.store.events import delete_old_events
