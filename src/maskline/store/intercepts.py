@@ -6,6 +6,7 @@ about meanwhile, but sent behind it. Until the verdict its Session knows nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,10 +96,11 @@ class Verdict:
     event_sid: str
 
 
-def insert_intercept(tx: Tx, send: tuple[Any, ...]) -> None:
-    """Put a message (what `relay` would have sent) where it waits for its verdict, whatever is before it."""
-    tx.execute(_INSERT, (WAITING, *send))
-    tx.wake |= Wake.ASKS
+def insert_intercepts(tx: Tx, sends: Sequence[tuple[Any, ...]]) -> None:
+    """Put messages (what `relay` would have sent) where they wait for their verdicts, whatever is before them."""
+    if sends:
+        tx.executemany(_INSERT, [(WAITING, *send) for send in sends])
+        tx.wake |= Wake.ASKS
 
 
 @batched(Turn.START)

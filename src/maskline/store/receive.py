@@ -1,12 +1,15 @@
 """T1 of an inbound message: from a carrier's word to a durable relay, or to an event that says why there is none. Hot.
 
-The carrier is answered only after this has been committed; what it sends again stops at `received`.
+The carrier is answered only after this has been committed; what it sends again stops at `received`. What is asked about
+each message is asked once for the whole batch, and what most of them lead to, a relay, is written in a few statements
+for all: nothing that one message of a batch does changes where another goes.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from maskline.domain import problems
 from maskline.domain.channel import scheme_of
@@ -20,9 +23,13 @@ from maskline.store.events import insert_event
 from maskline.store.loose import Reply, insert_reply, may_reply
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
-from maskline.store.relay import NewInbound, find_bound, find_match, relay
-from maskline.store.strangers import insert_stranger, is_waiting
+from maskline.store.relay import Bound, NewInbound, find_bound, find_match, find_matches, relay_each
+from maskline.store.strangers import find_waiting, insert_stranger
 from maskline.store.telling import wants_of
+
+_NUMBER = "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?"
+_BROUGHT = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"
+_BRING = "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?)"
 
 
 @dataclass(slots=True)
@@ -40,13 +47,51 @@ class Received:
 @batched(Turn.RECEIVE)
 def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Exception]:
     """Take each message in: relay it, or write down why not."""
-    return [_receive(tx, item) for item in items]
+    numbers = _numbers_of(tx, [item.to for item in items])
+    received = [_carried(tx, item, numbers[item.to]) for item in items]
+    carried = [place for place, known in enumerate(received) if known.known]
+    again = _note(tx, [items[place] for place in carried])
+    owned: list[_Owned] = []
+    for place, is_again in zip(carried, again, strict=True):
+        item, (account_sid, service_sid, _) = items[place], numbers[items[place].to]
+        if is_again:
+            tx.count(INBOUND, "repeated")
+            received[place] = Received(repeated=True)
+        elif service_sid is None:
+            tx.count(INBOUND, "not-wired")
+            _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
+        elif item.word and _obey(tx, item, account_sid, service_sid):
+            tx.count(INBOUND, "stop-word")
+        elif not _is_slow_enough(tx, item, account_sid, service_sid):
+            tx.count(INBOUND, "too-fast")
+        else:
+            owned.append(_Owned(item, account_sid, service_sid, received[place]))
+    _route(tx, owned)
+    return [*received]
 
 
-def _receive(tx: Tx, item: NewInbound) -> Received:
-    number = tx.execute(
-        "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?", (item.to,)
-    ).fetchone()
+class _Owned(NamedTuple):
+    """A message that a Service has to do with, and what is said of it."""
+
+    item: NewInbound
+    account_sid: str
+    service_sid: str
+    received: Received
+
+    @property
+    def pair(self) -> tuple[str, str, str]:
+        return self.service_sid, self.item.sender, self.item.to
+
+
+def _numbers_of(tx: Tx, numbers: list[str]) -> dict[str, Any]:
+    """Each number's row in the directory; None if it is not in there."""
+    known = dict.fromkeys(numbers)
+    known.update(zip(known, tx.find_each(_NUMBER, [(number,) for number in known]), strict=True))
+    return known
+
+
+def _carried(tx: Tx, item: NewInbound, number: Any) -> Received:
+    """Whether the account that brought it carries this number for anybody."""
     if number is None or (number[1] is None and not scheme_of(item.to)):
         tx.count(INBOUND, "unknown-number")
         return Received(known=False)
@@ -55,44 +100,51 @@ def _receive(tx: Tx, item: NewInbound) -> Received:
         detail = f"{item.carrier_account}, for {mask(item.to)} of {number[2]}"
         insert_event(tx, item.event_sid, number[0], problems.WRONG_CARRIER, detail, service_sid=number[1])
         return Received(known=False)
-    taken = tx.execute(
-        "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (item.carrier_account, item.carrier_id, tx.now),
-    )
-    if taken.rowcount == 0:
-        tx.count(INBOUND, "repeated")
-        return Received(repeated=True)
-    account_sid, service_sid, _ = number
-    if service_sid is None:
-        tx.count(INBOUND, "not-wired")
-        _event(tx, item, account_sid, None, None, problems.SENDER_NOT_WIRED)
-        return Received()
-    if item.word and _obey(tx, item, account_sid, service_sid):
-        tx.count(INBOUND, "stop-word")
-        return Received()
-    if not _is_slow_enough(tx, item, account_sid, service_sid):
-        tx.count(INBOUND, "too-fast")
-        return Received()
-    if is_waiting(tx, service_sid, item.to, item.sender):
-        # Whatever the sender has by now: what they wrote before goes first.
-        tx.count(INBOUND, "out-of-session")
-        insert_stranger(tx, item, account_sid, service_sid)
-        return Received()
-    match incoming(find_match(tx, service_sid, item.to, item.sender), tx.now, tx.idle_close_us):
-        case Route() as route:
-            tx.count(INBOUND, "relayed")
-            relay(tx, item, account_sid, route)
-            return Received(interaction_sid=item.sid)
-        case OutOfSession(code):
-            tx.count(INBOUND, "out-of-session")
-            if wants_of(tx, service_sid).strangers:
-                insert_stranger(tx, item, account_sid, service_sid)
-            else:
-                _event(tx, item, account_sid, service_sid, None, code)
-        case Refused(code, session):
-            tx.count(INBOUND, "refused")
-            _event(tx, item, account_sid, service_sid, session.sid, code)
     return Received()
+
+
+def _note(tx: Tx, items: list[NewInbound]) -> list[bool]:
+    """Which of these were brought before, be it by an earlier one of them; the others are noted as brought now."""
+    keys = [(item.carrier_account, item.carrier_id) for item in items]
+    seen = {key for key, row in zip(keys, tx.find_each(_BROUGHT, keys), strict=True) if row is not None}
+    again = []
+    for key in keys:
+        again.append(key in seen)
+        seen.add(key)
+    tx.executemany(
+        _BRING, [(*key, tx.now) for key, is_again in zip(keys, again, strict=True) if not is_again]
+    )
+    return again
+
+
+def _route(tx: Tx, owned: list[_Owned]) -> None:
+    """Relay what a Session takes, and write down what becomes of the others."""
+    pairs = list(dict.fromkeys(one.pair for one in owned))
+    waiting = find_waiting(tx, pairs)
+    matches = dict(zip(pairs, find_matches(tx, pairs), strict=True))
+    relayed: list[Bound] = []
+    for one in owned:
+        item, account_sid, service_sid, received = one
+        if one.pair in waiting:
+            # Whatever the sender has by now: what they wrote before goes first.
+            tx.count(INBOUND, "out-of-session")
+            insert_stranger(tx, item, account_sid, service_sid)
+            continue
+        match incoming(matches[one.pair], tx.now, tx.idle_close_us):
+            case Route() as route:
+                tx.count(INBOUND, "relayed")
+                relayed.append(Bound(item, account_sid, route))
+                received.interaction_sid = item.sid
+            case OutOfSession(code):
+                tx.count(INBOUND, "out-of-session")
+                if wants_of(tx, service_sid).strangers:
+                    insert_stranger(tx, item, account_sid, service_sid)
+                else:
+                    _event(tx, item, account_sid, service_sid, None, code)
+            case Refused(code, session):
+                tx.count(INBOUND, "refused")
+                _event(tx, item, account_sid, service_sid, session.sid, code)
+    relay_each(tx, relayed)
 
 
 def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
@@ -140,9 +192,7 @@ def note_inbound(
     tx: Tx, carrier_account: str, to: str, sender: str, code: Code, why: str, event_sid: str
 ) -> bool:
     """Write an event about what came to a number, for whoever owns it; whether this account carries it for anybody."""
-    number = tx.execute(
-        "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?", (to,)
-    ).fetchone()
+    number = tx.execute(_NUMBER, (to,)).fetchone()
     if number is None or number[2] != carrier_account:
         return False
     detail = f"from {mask(sender)} to {mask(to)}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from maskline.domain.callback import START, Told
 from maskline.domain.interaction import NO_BODY, MessageStatus
@@ -12,9 +13,9 @@ from maskline.domain.route import Match, Route
 from maskline.store.accept import START_SESSION, TOUCH_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
-from maskline.store.intercepts import insert_intercept
+from maskline.store.intercepts import insert_intercepts
 from maskline.store.sessions import SESSION_COLUMNS, make_session
-from maskline.store.telling import insert_first, new_callback, wants_of
+from maskline.store.telling import ask_wants, insert_first, new_callback, wants_of
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 
@@ -77,6 +78,12 @@ SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid
 UNION ALL SELECT proxy_identifier FROM former_numbers
 WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active + 0 = 1"""
 
+_SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?"
+_PARTNER = f"""
+SELECT {PARTICIPANT_COLUMNS} FROM participants
+WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL"""
+
+_SEQ = "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?"
 _COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
 
 
@@ -85,23 +92,26 @@ def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Matc
 
     A number that the sender had before the Session moved answers like the one they have now.
     """
-    pair = (service_sid, sender, proxy_number)
-    row = tx.execute(_PAIR, pair).fetchone() or tx.execute(_FORMER_PAIR, pair).fetchone()
-    if row is None:
-        return None
-    writer = Participant(*row)
-    session: Any = tx.execute(
-        f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?",
-        (service_sid, writer.session_sid),
-    ).fetchone()
-    if session is None:
-        return None
-    partner = tx.execute(
-        f"SELECT {PARTICIPANT_COLUMNS} FROM participants"
-        " WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL",
-        (service_sid, writer.session_sid, writer.sid),
-    ).fetchone()
-    return Match(make_session(session), writer, Participant(*partner) if partner else None)
+    return find_matches(tx, [(service_sid, sender, proxy_number)])[0]
+
+
+def find_matches(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> list[Match | None]:
+    """The same for many, each a Service, a sender and a proxy number."""
+    rows = tx.find_each(_PAIR, pairs)
+    if lost := [i for i, row in enumerate(rows) if row is None]:
+        for i, row in zip(lost, tx.find_each(_FORMER_PAIR, [pairs[i] for i in lost]), strict=True):
+            rows[i] = row
+    matches: list[Match | None] = [None] * len(pairs)
+    writers = [(i, Participant(*row)) for i, row in enumerate(rows) if row is not None]
+    places = [(one.service_sid, one.session_sid) for _, one in writers]
+    sessions = tx.find_each(_SESSION, places)
+    partners = tx.find_each(
+        _PARTNER, [(*place, one.sid) for place, (_, one) in zip(places, writers, strict=True)]
+    )
+    for (i, writer), session, partner in zip(writers, sessions, partners, strict=True):
+        if session is not None:
+            matches[i] = Match(make_session(session), writer, Participant(*partner) if partner else None)
+    return matches
 
 
 def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:
@@ -113,57 +123,89 @@ def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> li
     return [other for (other,) in numbers if other != number]
 
 
+class Bound(NamedTuple):
+    """A message with the Session that takes it."""
+
+    item: NewInbound
+    account_sid: str
+    route: Route
+
+
 def relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> None:
     """Bind the message to its Session: as an Interaction, and in the outbox, where it waits to be sent or, before that,
     for the verdict of the customer.
     """
-    session, partner = route.session, route.partner
-    wants = wants_of(tx, session.service_sid)
-    place = (session.service_sid, session.sid)
-    (seq,) = tx.execute("SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?", place).fetchone()
-    if wants.intercept:
-        tx.execute(_COUNT, (seq + 1, *place))
-    else:
-        tx.execute(TOUCH_SESSION, (seq + 1, tx.now, *place))
-        if session.status is SessionStatus.OPEN:
-            tx.execute(START_SESSION, (tx.now, *place))
-    tx.execute(
-        _INSERT_RELAY,
-        (
+    relay_each(tx, [Bound(item, account_sid, route)])
+
+
+def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
+    """The same for many, in this order."""
+    ask_wants(tx, (one.route.session.service_sid for one in messages))
+    places = list(dict.fromkeys(_place_of(one) for one in messages))
+    seqs = {place: row[0] for place, row in zip(places, tx.find_each(_SEQ, places), strict=True)}
+    starts: dict[tuple[str, str], None] = {}
+    interactions: list[tuple[Any, ...]] = []
+    sends: list[tuple[Any, ...]] = []
+    intercepts: list[tuple[Any, ...]] = []
+    callbacks: list[tuple[Any, ...]] = []
+    passing: list[tuple[Any, ...]] = []
+    for one in messages:
+        item, account_sid, route = one
+        place, partner = _place_of(one), route.partner
+        wants = wants_of(tx, place[0])
+        seqs[place] += 1
+        interactions.append(
+            (
+                *place,
+                item.sid,
+                account_sid,
+                NO_BODY if wants.bodies is StoreBodies.NEVER else item.data,
+                route.sender.sid,
+                item.inbound_sid,
+                DELIVERED,
+                partner.sid,
+                item.outbound_sid,
+                QUEUED,
+                tx.now,
+            )
+        )
+        send = (
+            partner.sid,
+            seqs[place],
+            partner.proxy_identifier,
+            tx.now,
+            tx.now + item.validity_us,
+            account_sid,
             *place,
             item.sid,
-            account_sid,
-            NO_BODY if wants.bodies is StoreBodies.NEVER else item.data,
-            route.sender.sid,
-            item.inbound_sid,
-            DELIVERED,
-            partner.sid,
             item.outbound_sid,
-            QUEUED,
-            tx.now,
-        ),
-    )
-    send = (
-        partner.sid,
-        seq + 1,
-        partner.proxy_identifier,
-        tx.now,
-        tx.now + item.validity_us,
-        account_sid,
-        *place,
-        item.sid,
-        item.outbound_sid,
-        partner.identifier_key,
-        item.data,
-        item.carrier_account,
-    )
-    if wants.bodies is StoreBodies.UNTIL_FINAL:
-        keep_for_now(tx, [passing_body(tx, *place, item.sid, item.validity_us)])
-    if wants.intercept:
-        insert_intercept(tx, send)
-        return
-    tx.execute(_INSERT_SEND, send)
-    tx.wake |= Wake.SENDS
-    if wants.callbacks:
-        told = Told(DELIVERED, QUEUED, tx.now)
-        insert_first(tx, [new_callback(account_sid, *place, item.sid, START, told)])
+            partner.identifier_key,
+            item.data,
+            item.carrier_account,
+        )
+        if wants.bodies is StoreBodies.UNTIL_FINAL:
+            passing.append(passing_body(tx, *place, item.sid, item.validity_us))
+        if wants.intercept:
+            intercepts.append(send)
+            continue
+        sends.append(send)
+        if route.session.status is SessionStatus.OPEN:
+            starts[place] = None
+        if wants.callbacks:
+            told = Told(DELIVERED, QUEUED, tx.now)
+            callbacks.append(new_callback(account_sid, *place, item.sid, START, told))
+    asked = {place for place in places if wants_of(tx, place[0]).intercept}
+    tx.executemany(TOUCH_SESSION, [(seqs[place], tx.now, *place) for place in places if place not in asked])
+    tx.executemany(_COUNT, [(seqs[place], *place) for place in places if place in asked])
+    tx.executemany(START_SESSION, [(tx.now, *place) for place in starts])
+    tx.executemany(_INSERT_RELAY, interactions)
+    keep_for_now(tx, passing)
+    insert_intercepts(tx, intercepts)
+    tx.executemany(_INSERT_SEND, sends)
+    insert_first(tx, callbacks)
+    if sends:
+        tx.wake |= Wake.SENDS
+
+
+def _place_of(one: Bound) -> tuple[str, str]:
+    return one.route.session.service_sid, one.route.session.sid

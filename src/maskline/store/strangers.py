@@ -61,9 +61,10 @@ SELECT {PARTICIPANT_COLUMNS} FROM participants
 WHERE service_sid = ? AND session_sid = ? AND sid <> ? ORDER BY deleted_at IS NOT NULL, sid DESC LIMIT 1"""
 
 
-def is_waiting(tx: Tx, service_sid: str, number: str, sender: str) -> bool:
-    """Whether something that this sender wrote to this number is still being asked about."""
-    return tx.execute(_WAITS, (order_key_of(service_sid, number, sender),)).fetchone()[0] is not None
+def find_waiting(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """Of which of these (Service, sender, proxy number) something is still being asked about."""
+    keys = [(order_key_of(service_sid, number, sender),) for service_sid, sender, number in pairs]
+    return {pair for pair, (last,) in zip(pairs, tx.find_each(_WAITS, keys), strict=True) if last is not None}
 
 
 def insert_stranger(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> None:
