@@ -198,7 +198,7 @@ class LaneLoop(Generic[WorkT]):
             task = asyncio.create_task(self._do(one))
             self.under_way.add(task)
             task.add_done_callback(self.under_way.discard)
-        if claimed.work or claimed.dropped:
+        if claimed.dropped or (claimed.work and claimed.short):
             return 0
         pause_s = POLL_S
         if claimed.next_due_us is not None:

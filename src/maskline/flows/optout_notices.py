@@ -26,7 +26,7 @@ class OptOutNotices:
             self._clock,
             run,
             topic=TOPIC,
-            wake=Wake.CALLBACKS,
+            wake=Wake.NOTICES,
             claim=claim_notices,
             work=self.tell,
         )

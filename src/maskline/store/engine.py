@@ -67,6 +67,7 @@ class Wake(IntFlag):
     SENDS = 1
     CALLBACKS = 2
     ASKS = 4
+    NOTICES = 8
 
 
 class Wants(NamedTuple):

@@ -175,7 +175,7 @@ def free_orphans(tx: Tx, run: str, silent_since: int, ids: Sequence[int]) -> Non
     tx.executemany(
         _FREE, [{"id": one, "now": tx.now, "run": run, "silent_since": silent_since} for one in ids]
     )
-    tx.wake |= Wake.CALLBACKS | Wake.ASKS
+    tx.wake |= Wake.CALLBACKS | Wake.ASKS | Wake.NOTICES
 
 
 def own_row(tx: Tx, row_id: int, message_sid: str, run: str) -> Any:

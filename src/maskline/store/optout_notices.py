@@ -66,7 +66,7 @@ def insert_notices(
                 json.dumps(astuple(notice)),
             ),
         )
-        tx.wake |= Wake.CALLBACKS
+        tx.wake |= Wake.NOTICES
 
 
 @dataclass(slots=True)

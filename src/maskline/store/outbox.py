@@ -22,7 +22,7 @@ _NEXT = """
 SELECT id, state, topic FROM outbox WHERE order_key = ? AND state + 0 <> 0 AND state <> 6 ORDER BY seq LIMIT 1"""
 _ALL_NEXT = "SELECT order_key, id, state, topic FROM outbox WHERE state + 0 <> 0 AND state <> 6"
 _RELEASE = "UPDATE outbox SET state = 1, due_at = ? WHERE id = ?"
-_WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS, "optout": Wake.CALLBACKS}
+_WAKES = {"send": Wake.SENDS, "callback": Wake.CALLBACKS, "optout": Wake.NOTICES}
 
 # Dead rows, which stay for long, and those whose time is not over are passed over where it costs least; but however
 # many they are, one step of the walk is no longer than another.
