@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, ParamSpec
 
 import structlog
 
 from maskline.carriers.base import Inbound, Means, Notice, Report
+from maskline.carriers.parts import Parts
 from maskline.carriers.smpp.coding import Piece, Receipt, Text, Unreadable, decode, read
 from maskline.carriers.smpp.link import Link
 from maskline.carriers.smpp.options import SmppOptions
@@ -19,10 +21,6 @@ from maskline.domain import problems
 from maskline.domain.part import Part
 from maskline.domain.problems import Code
 from maskline.mint import Mint
-
-MOST_SWEPT = 100
-GAP = "…"
-"""Stands for parts that never came."""
 
 P = ParamSpec("P")
 
@@ -39,6 +37,7 @@ class Receiving:
         self._bring = means.bring
         self._inbox = means.inbox
         self._mint = Mint(means.clock)
+        self._parts = Parts(name, means, options.parts_s, partial(_decode, options=options))
         self._key = options.password.encode()
         self._repeats = Repeats()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,8 +66,7 @@ class Receiving:
 
     async def sweep(self) -> None:
         """Bring on messages whose parts have come, and those that have waited for a missing one for long enough."""
-        for parts in await self._inbox.waiting_parts(self._name, self._options.parts_s, MOST_SWEPT):
-            await self._bring_parts(parts)
+        await self._parts.sweep()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -116,7 +114,7 @@ class Receiving:
         link.answer(delivered, status)
 
     async def _keep(self, delivered: Delivered, piece: Piece) -> bool:
-        parts = await self._inbox.keep_part(
+        return await self._parts.keep(
             Part(
                 carrier_account=self._name,
                 sender=piece.sender,
@@ -130,18 +128,6 @@ class Receiving:
                 digest=digest_of(delivered.message, self._key),
             )
         )
-        return await self._bring_parts(parts) if parts else True
-
-    async def _bring_parts(self, parts: list[Part]) -> bool:
-        """Bring on what there is of a message that came in parts; an event says so where one is missing."""
-        first = parts[0]
-        body = _join(parts, self._options)
-        known = await self._bring(Inbound(self._name, first.message_id, first.number, first.sender, body))
-        await self._inbox.mark_brought(first)
-        if known and len(parts) < first.total:
-            said = f"{len(parts)} of {first.total} parts came"
-            await self._notify(first.sender, first.number, problems.MESSAGE_INCOMPLETE, said)
-        return known
 
     async def _notify(self, sender: str, number: str, code: Code, why: str = "") -> bool:
         return await self._bring(Notice(self._name, number, sender, code, why))
@@ -161,16 +147,5 @@ class Receiving:
         return Status.PERMANENT_APP_ERROR if known is False else Status.OK
 
 
-def _join(parts: list[Part], options: SmppOptions) -> str:
-    """The text of these parts, which are in order, with a mark for each gap."""
-    texts: list[str] = []
-    run: list[tuple[int, bytes]] = []
-    there = {part.place: part for part in parts}
-    for place in range(1, parts[0].total + 1):
-        part = there.get(place)
-        if part is not None:
-            run.append((part.coding, bytes.fromhex(part.content)))
-        elif run or not texts:
-            texts += [decode(run, options), GAP]
-            run = []
-    return "".join([*texts, decode(run, options)])
+def _decode(parts: Sequence[Part], options: SmppOptions) -> str:
+    return decode([(part.coding, bytes.fromhex(part.content)) for part in parts], options)
