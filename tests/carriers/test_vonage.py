@@ -512,7 +512,7 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
         assert found.says.endswith("(signed_callbacks)")
         voice["signed_callbacks"] = True
         other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        bench.carrier._key = other  # type: ignore[attr-defined]
+        bench.carrier._numbers._key = other  # type: ignore[attr-defined]
         (found,) = await bench.carrier.check([OURS])
         assert found.says == "the private key is not its application's"
         bench.vendor.secret = "another"

@@ -19,14 +19,11 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Meta
 
 from maskline.carriers.base import (
@@ -40,18 +37,17 @@ from maskline.carriers.base import (
     Keep,
     Kind,
     Means,
-    NotCarried,
     Options,
     Outgoing,
     Report,
 )
-from maskline.carriers.checks import check_account
-from maskline.carriers.jwt import load_key, read_token, sign_token
+from maskline.carriers.jwt import load_key, sign_token
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
 from maskline.carriers.vonage_ncco import ENDS, read_asked, read_end, render
+from maskline.carriers.vonage_numbers import VonageNumbers
+from maskline.carriers.vonage_signature import wrong_token
 from maskline.carriers.webhooks import (
-    FORM,
     CallAsked,
     NotSigned,
     Unreadable,
@@ -107,10 +103,6 @@ _MEDIA = ("image", "audio", "video", "file", "vcard")
 
 TOKEN_S, RENEW_S = 900, 600
 """How long a token of ours is good, and after what time it is made anew."""
-EARLY_S, LATE_S = 300, 25 * 3600
-"""How far a webhook's token may be from now. Vonage brings again for 24 hours what was not taken; what is brought twice
-is known for 7 days.
-"""
 LONGEST_SHORT_CODE = 6
 
 
@@ -161,7 +153,6 @@ class VonageCarrier(Carrier):
         self._mint = Mint(means.clock)
         self._url = means.url
         self._base = options.base_url.rstrip("/")
-        self._rest = options.rest_url.rstrip("/")
         self._api_key = options.api_key
         self._secret = options.signature_secret
         self._application = options.application_id
@@ -170,6 +161,16 @@ class VonageCarrier(Carrier):
         login = base64.b64encode(f"{options.api_key}:{options.api_secret}".encode()).decode()
         self._login = f"Basic {login}"
         self._api = Api(means.http, KINDS, _code_of, {"Accept": "application/json"})
+        self._numbers = VonageNumbers(
+            name,
+            self._ask,
+            self._key,
+            options.application_id,
+            url=means.url,
+            base_url=self._base,
+            rest_url=options.rest_url.rstrip("/"),
+            own_address=False,
+        )
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         return self.can
@@ -211,7 +212,7 @@ class VonageCarrier(Carrier):
             "date_start": start,
             "date_end": end,
         }
-        found = (await self._get(f"{self._base}/v2/reports/records?{urlencode(query)}")).get("records")
+        found = (await self._ask("GET", f"{self._base}/v2/reports/records?{urlencode(query)}")).get("records")
         if not isinstance(found, list):
             raise CarrierError(Kind.UNCERTAIN, "the list of messages cannot be read")
         return [
@@ -225,13 +226,13 @@ class VonageCarrier(Carrier):
     def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
         match request.what:
             case ("message",):
-                return [self._read_message(self._signed(request).json())]
+                return [self._read_message(self._signed(request))]
             case ("status", *sid):
-                return self._read_report(self._signed(request).json(), *sid)
+                return self._read_report(self._signed(request), *sid)
             case ("call", *_):
-                return read_asked(self._signed(request).json(), request.query()) or []
+                return read_asked(self._signed(request), request.query()) or []
             case ("event",):
-                return self._read_event(self._signed(request).json())
+                return self._read_event(self._signed(request))
             case _:
                 return None
 
@@ -240,29 +241,12 @@ class VonageCarrier(Carrier):
         content = render(verbs, asked.form) if asked is not None else b""
         return WebAnswer(content, "application/json")
 
-    def _signed(self, request: WebRequest) -> WebRequest:
-        """The request, if it is. Raises NotSigned."""
-        if (wrong := self._wrong_with(request)) is not None:
+    def _signed(self, request: WebRequest) -> Mapping[str, Any]:
+        """What a request says, if it is signed. Raises NotSigned, Unreadable."""
+        wrong = wrong_token(request, self._secret, self._clock.now() / SECOND)
+        if wrong is not None:
             raise NotSigned(wrong, _said_to(request))
-        return request
-
-    def _wrong_with(self, request: WebRequest) -> str | None:
-        """What is wrong with a request's token; None: nothing."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return "the token is missing"
-        claims = read_token(token.strip(), self._secret)
-        if claims is None:
-            return "the token's signature does not fit"
-        made = hashlib.sha256(request.body).hexdigest()
-        if not hmac.compare_digest(made.encode(), text_at(claims, "payload_hash").lower().encode()):
-            return "the token's payload_hash does not fit"
-        made_at = claims.get("iat")
-        if not isinstance(made_at, int | float):
-            return "the token has no date"
-        if not -EARLY_S <= self._clock.now() / SECOND - made_at <= LATE_S:
-            return "the token is too old, or of another time"
-        return None
+        return request.json()
 
     def _read_message(self, said: Mapping[str, Any]) -> CarrierEvent:
         """What was sent to a number of ours."""
@@ -296,124 +280,20 @@ class VonageCarrier(Carrier):
     # Where the traffic of numbers goes
 
     async def adopt(self, account_sid: str, number: str, keep: Keep) -> None:
-        if scheme_of(number):  # a channel's sender is set up by hand
-            return
-        resource = await self._find(number)
-        await self._take_application()
-        former = {"app_id": text_at(resource, "app_id")}
-        if former["app_id"] != self._application:
-            await keep(msgspec.json.encode(former).decode())
-            await self._link(resource, self._application)
+        await self._numbers.adopt(number, keep)
 
     async def release(self, number: str, former: str) -> None:
-        resource = await self._find(number)
-        before = msgspec.json.decode(former, type=dict[str, str])
-        # What others have changed since is theirs.
-        if text_at(resource, "app_id") == self._application:
-            await self._link(resource, before.get("app_id", ""))
-
-    async def _find(self, number: str) -> dict[str, Any]:
-        """What Vonage has of a number. Raises NotCarried."""
-        digits = number.removeprefix("+")
-        query = {"pattern": digits, "search_pattern": 0, "size": 100}
-        found = (await self._get(f"{self._rest}/account/numbers?{urlencode(query)}")).get("numbers")
-        for one in found if isinstance(found, list) else ():
-            if isinstance(one, dict) and text_at(one, "msisdn") == digits and text_at(one, "country"):
-                return one
-        raise NotCarried("the account at Vonage has no such number")
-
-    async def _link(self, resource: Mapping[str, Any], application_id: str) -> None:
-        """Link a number to an application, or to none. Vonage would forget what it says besides if that were not said
-        again.
-        """
-        names = ("country", "msisdn", "moHttpUrl", "voiceCallbackType", "voiceCallbackValue")
-        form = {name: value for name in names if (value := text_at(resource, name))}
-        if form.get("voiceCallbackType") == "app":  # which is the application itself
-            del form["voiceCallbackType"]
-            form.pop("voiceCallbackValue", None)
-        body = urlencode({**form, **({"app_id": application_id} if application_id else {})}).encode()
-        headers = {"Authorization": self._login, "Content-Type": FORM}
-        await self._api.ask(
-            "POST", f"{self._rest}/number/update", self._clock.now(), body=body, headers=headers
-        )
-
-    async def _take_application(self) -> None:
-        """Have the application bring things here. Raises CarrierError, too, where somebody else's address is there."""
-        application = await self._get(self._application_url)
-        wanted = self._webhooks()
-        if not _differing(application, wanted):
-            return
-        for product, webhooks in wanted.items():
-            for name, webhook in webhooks.items():
-                former = text_at(application, "capabilities", product, "webhooks", name, "address")
-                # It was ours under another public_url, too.
-                if former and not former.endswith(urlsplit(webhook["address"]).path):
-                    raise CarrierError(
-                        Kind.MISCONFIGURED, f"its application's {name} leads to another address"
-                    )
-        said = {name: application[name] for name in ("name", "keys", "privacy") if name in application}
-        capabilities = dict(application.get("capabilities") or {})
-        for product, webhooks in wanted.items():
-            capabilities[product] = {
-                **(capabilities.get(product) or {}),
-                **_PRODUCTS[product],
-                "webhooks": webhooks,
-            }
-        body = msgspec.json.encode({**said, "capabilities": capabilities})
-        headers = {"Authorization": self._login, "Content-Type": "application/json"}
-        await self._api.ask("PUT", self._application_url, self._clock.now(), body=body, headers=headers)
-
-    @property
-    def _application_url(self) -> str:
-        return f"{self._base}/v2/applications/{self._application}"
-
-    def _webhooks(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Where the application is to bring what, by product."""
-        return {
-            "messages": {
-                "inbound_url": {"address": f"{self._url}/message", "http_method": "POST"},
-                "status_url": {"address": f"{self._url}/status", "http_method": "POST"},
-            },
-            "voice": {
-                # It waits no longer than that, and tries the fallback then.
-                "answer_url": {"address": f"{self._url}/call", "http_method": "POST", "socket_timeout": 5000},
-                "fallback_answer_url": {"address": f"{self._url}/call", "http_method": "POST"},
-                "event_url": {"address": f"{self._url}/event", "http_method": "POST"},
-            },
-        }
+        await self._numbers.release(number, former)
 
     async def check(self, numbers: Sequence[str]) -> list[Checked]:
-        own = [number for number in numbers if not scheme_of(number)]
-        return await check_account(self.name, "Vonage", self._url, self._objection, own, self._strays)
+        return await self._numbers.check(numbers)
 
-    async def _objection(self) -> Checked | None:
-        application = await self._get(self._application_url)
-        public_key = text_at(application, "keys", "public_key")
-        ours = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-        if "".join(public_key.split()) != "".join(ours.split()):
-            return Checked("the private key is not its application's", "correct private_key in the settings")
-        if wrong := _differing(application, self._webhooks()):
-            said = f"its application does not lead to {self._url} ({', '.join(wrong)})"
-            return Checked(said, _TAKE.format(self.name))
-        return None
-
-    async def _strays(self, number: str) -> list[str]:
-        resource = await self._find(number)
-        return ["app_id"] if text_at(resource, "app_id") != self._application else []
-
-    async def _get(self, url: str) -> dict[str, Any]:
-        headers = {"Authorization": self._login}
-        return await self._api.ask("GET", url, self._clock.now(), headers=headers)
-
-
-# What the application says of each product besides.
-_PRODUCTS: Mapping[str, Mapping[str, Any]] = {
-    "messages": {"version": "v1"},
-    "voice": {"signed_callbacks": True},
-}
-_TAKE = (
-    "empty its addresses at Vonage, then put a number into a pool, or `maskline numbers adopt --carrier {}`"
-)
+    async def _ask(
+        self, method: str, url: str, body: bytes | None = None, content_type: str = ""
+    ) -> dict[str, Any]:
+        """What only the account itself may ask."""
+        headers = {"Authorization": self._login, **({"Content-Type": content_type} if body else {})}
+        return await self._api.ask(method, url, self._clock.now(), body=body, headers=headers)
 
 
 def _content(message: Outgoing) -> dict[str, Any]:
@@ -439,26 +319,6 @@ def _address(channel: str, number: str) -> str:
     if number.isdecimal() and len(number) > LONGEST_SHORT_CODE:
         number = f"+{number}"
     return number if channel in ("", "sms", "mms", "rcs") else f"{channel}:{number}"
-
-
-def _differing(
-    application: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]
-) -> list[str]:
-    """Which of its webhooks do not lead here."""
-    capabilities = application.get("capabilities")
-    capabilities = capabilities if isinstance(capabilities, dict) else {}
-    voice = capabilities.get("voice")
-    unsigned = isinstance(voice, dict) and voice.get("signed_callbacks") is False
-    return (["signed_callbacks"] if unsigned else []) + [
-        name
-        for product, webhooks in wanted.items()
-        for name, webhook in webhooks.items()
-        if any(
-            text_at(capabilities, product, "webhooks", name, field) != value
-            for field, value in webhook.items()
-            if isinstance(value, str)
-        )
-    ]
 
 
 def _code_of(error: Mapping[str, Any]) -> str:
