@@ -56,12 +56,9 @@ class Bench:
     clock: FakeClock
     refused: str
     opted_out: str | None
+    can: Capabilities
     brought: list[CarrierEvent] = field(default_factory=list)
     lists_texts: bool = True
-
-    @property
-    def can(self) -> Capabilities:
-        return type(self.carrier).can  # type: ignore[attr-defined]
 
 
 Open = Callable[[FakeClock], AbstractAsyncContextManager[Bench]]
@@ -86,8 +83,10 @@ async def _at_work(
     http = await HttpClient(may_reach=anywhere, host_connections=0).open()
     try:
         async with vendor:
-            carrier = kind("north", options(vendor.url), Means(http, clock, bring, NoInbox(), URL))
-            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, opted_out, brought, **more)
+            said = options(vendor.url)
+            carrier = kind("north", said, Means(http, clock, bring, NoInbox(), URL))
+            can = said.limit(kind.can)
+            yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, opted_out, can, brought, **more)
     finally:
         await http.close()
 
@@ -127,19 +126,30 @@ def plivo(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, vendor, PlivoCarrier, options, opted_out=None, lists_texts=False)
 
 
+def vonage_options(url: str) -> dict[str, str]:
+    return {
+        "api_key": vonage_api.API_KEY,
+        "api_secret": vonage_api.API_SECRET,
+        "signature_secret": vonage_api.SIGNATURE_SECRET,
+        "application_id": vonage_api.APPLICATION,
+        "private_key": vonage_api.PRIVATE_KEY,
+        "base_url": url,
+        "rest_url": url,
+    }
+
+
 def vonage(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     def options(url: str) -> Options:
-        return VonageOptions(
-            api_key=vonage_api.API_KEY,
-            api_secret=vonage_api.API_SECRET,
-            signature_secret=vonage_api.SIGNATURE_SECRET,
-            application_id=vonage_api.APPLICATION,
-            private_key=vonage_api.PRIVATE_KEY,
-            base_url=url,
-            rest_url=url,
-        )
+        return VonageOptions(**vonage_options(url))
 
     return _at_work(clock, vonage_api.VonageApi(clock, OURS), VonageCarrier, options, opted_out=None)
+
+
+def vonage_sms(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
+    def options(url: str) -> Options:
+        return VonageOptions(**vonage_options(url), api="sms")
+
+    return _at_work(clock, vonage_api.VonageSmsApi(clock, OURS), VonageCarrier, options, opted_out=None)
 
 
 def bandwidth(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
@@ -156,5 +166,6 @@ OVER_HTTP: dict[str, Open] = {
     "telnyx": telnyx,
     "plivo": plivo,
     "vonage": vonage,
+    "vonage sms": vonage_sms,
     "bandwidth": bandwidth,
 }

@@ -1,7 +1,10 @@
-"""Vonage's own SDK is the oracle: whose tokens it believes, we believe, and what it sends for a message, we send."""
+"""Vonage's own SDK is the oracle: whose tokens it believes, we believe, what it sends for a message, we send, and it
+signs fields as we want them signed.
+"""
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -9,11 +12,21 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from maskline.carriers.jwt import load_key, read_token
 from maskline.carriers.vonage_ncco import render
+from maskline.carriers.vonage_signature import sign_fields
 from maskline.domain.twiml import Dial, Gather, Number, Pause, Play, Say, Verb
-from tests.carriers.benches import OURS, THEIRS, URL, outgoing, vonage
+from tests.carriers.benches import OURS, THEIRS, URL, outgoing, vonage, vonage_sms
 from tests.clients.official import OfficialClient
 from tests.support.clock import FakeClock
-from tests.support.vonage_api import APPLICATION, PRIVATE_KEY, SIGNATURE_SECRET, VonageApi, decode, hs256
+from tests.support.vonage_api import (
+    API_KEY,
+    API_SECRET,
+    APPLICATION,
+    PRIVATE_KEY,
+    SIGNATURE_SECRET,
+    VonageApi,
+    decode,
+    hs256,
+)
 
 GOOD = hs256({"iat": 1, "jti": "1", "payload_hash": "é 🍕"})
 TOKENS = [
@@ -82,6 +95,10 @@ ACTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+FIELDS = {"text": "é & 🍕 = 1", "b": "2", "a": "", "timestamp": "1461605396", "messageId": "0A&="}
+SIGNED = [(method, FIELDS) for method in ("md5", "sha1", "sha256", "sha512")]
+
+
 def claims_of(authorization: str) -> dict[str, Any]:
     """What a token of ours, or of the SDK's, says; it is signed by the application's key."""
     head, claims, signature = authorization.removeprefix("Bearer ").split(".")
@@ -102,6 +119,10 @@ async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: 
         for message in messages:
             await bench.carrier.send(message)
         ours = bench.vendor.requests
+    async with vonage_sms(clock) as bench:
+        text = outgoing("é & 🍕")
+        await bench.carrier.send(text)
+        (our_text,) = bench.vendor.requests
     said: list[tuple[str, dict[str, Any]]] = [
         ("Sms", {"text": "é & 🍕"}),
         ("MmsImage", {"image": {"url": one, "caption": "look"}}),
@@ -120,6 +141,19 @@ async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: 
                 "application_id": APPLICATION,
                 "private_key": PRIVATE_KEY,
                 "actions": ACTIONS,
+                "signed": SIGNED,
+                "api_key": API_KEY,
+                "api_secret": API_SECRET,
+                "texts": [
+                    {
+                        "to": THEIRS.removeprefix("+"),
+                        "from_": OURS.removeprefix("+"),
+                        "text": text.body,
+                        "type": "unicode",
+                        "client_ref": text.sid,
+                        "callback": f"{URL}/receipt",
+                    }
+                ],
                 "messages": [
                     (
                         model,
@@ -140,9 +174,18 @@ async def test_what_the_sdk_believes_and_sends(official: OfficialClient, clock: 
     assert told["judged"] == [good for _, good in TOKENS]
     assert told["actions"] == json.loads(render(VERBS, CALL))
     assert [read_token(token, SIGNATURE_SECRET) is not None for token, _ in TOKENS] == told["judged"]
-    for sent, own in zip(told["sent"], ours, strict=True):
+    assert told["signed"] == [sign_fields(fields, SIGNATURE_SECRET, method) for method, fields in SIGNED]
+    *messages_sent, text_sent = told["sent"]
+    assert (text_sent["method"], text_sent["url"]) == (
+        our_text.method,
+        f"https://rest.nexmo.com{our_text.target}",
+    )
+    assert sorted(parse_qsl(text_sent["body"])) == sorted(parse_qsl(our_text.body.decode()))
+    for header in ("authorization", "content-type"):
+        assert text_sent["headers"][header] == our_text.headers[header]
+    for sent, own in zip(messages_sent, ours, strict=True):
         assert (sent["method"], sent["url"]) == (own.method, f"https://api.nexmo.com{own.target}")
-        assert sent["body"] == json.loads(own.body)
+        assert json.loads(sent["body"]) == json.loads(own.body)
         assert sent["headers"]["content-type"] == own.headers["content-type"] == "application/json"
         theirs, mine = (claims_of(one["authorization"]) for one in (sent["headers"], own.headers))
         assert set(theirs) == set(mine)

@@ -1,5 +1,6 @@
-"""A stand-in for Vonage's APIs and webhooks, written from the public reference: Messages (v1), Reports, Applications,
-Numbers. Webhooks come with a token under the signature secret, made here from the primitives.
+"""A stand-in for Vonage's APIs and webhooks, written from the public reference: Messages (v1), SMS, Reports,
+Applications, Numbers. Webhooks come with a token under the signature secret, or with a hash in their fields, made here
+from the primitives.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hmac
 import json
 from itertools import count
 from typing import Any
-from urllib.parse import parse_qs, parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -65,6 +66,8 @@ def hs256(claims: dict[str, Any], secret: str = SIGNATURE_SECRET, alg: str = "HS
 
 class VonageApi(Vendor):
     """`numbers` are the account's. They are linked to somebody else's application, unless told."""
+
+    product = "MESSAGES"
 
     def __init__(self, clock: Clock, *numbers: str) -> None:
         super().__init__()
@@ -137,7 +140,7 @@ class VonageApi(Vendor):
             case "GET", ["v2", "reports", "records"]:
                 assert (query["account_id"], query["product"], query["direction"]) == (
                     API_KEY,
-                    "MESSAGES",
+                    self.product,
                     "outbound",
                 )
                 found = [
@@ -189,18 +192,21 @@ class VonageApi(Vendor):
         uuid = self._id()
         self.taken.append(Taken(uuid, number, to, text, media))
         self.callbacks[uuid] = (said["webhook_url"], said["client_ref"])
+        self._record(uuid, said["client_ref"], said)
+        return 202, {"message_uuid": uuid}
+
+    def _record(self, id_: str, client_ref: str, said: dict[str, Any]) -> None:
         self.records.append(
             {
                 "account_id": API_KEY,
-                "message_id": uuid,
-                "client_ref": said["client_ref"],
+                "message_id": id_,
+                "client_ref": client_ref,
                 "direction": "outbound",
                 "from": said["from"],
                 "to": said["to"],
                 "date_received": self._date(),
             }
         )
-        return 202, {"message_uuid": uuid}
 
     def _id(self) -> str:
         digits = f"{next(self._ids):032x}"
@@ -285,3 +291,100 @@ class VonageApi(Vendor):
             "timestamp": self._date(),
         }
         return self.say(url, said | more)
+
+
+def hashed(fields: dict[str, str], method: str, secret: str = SIGNATURE_SECRET) -> str:
+    """The hash of fields, as the account's settings want it."""
+    flat = {name: value.replace("&", "_").replace("=", "_") for name, value in fields.items()}
+    text = "".join(f"&{name}={flat[name]}" for name in sorted(flat))
+    if method == "md5hash":
+        return hashlib.md5((text + secret).encode(), usedforsecurity=False).hexdigest()
+    return hmac.digest(secret.encode(), text.encode(), method).hex().upper()
+
+
+class VonageSmsApi(VonageApi):
+    """Its account sends and gets texts by the SMS API. `statuses`: what the parts of the next text are answered; 0
+    takes one.
+    """
+
+    product = "SMS"
+
+    def __init__(self, clock: Clock, *numbers: str, method: str = "sha256", as_json: bool = False) -> None:
+        super().__init__(clock, *numbers)
+        self.method, self.as_json = method, as_json
+        self.statuses: list[str] = []
+
+    def answer(self, request: Request) -> tuple[int, Any]:
+        if (request.method, request.target) != ("POST", "/sms/json"):
+            return super().answer(request)
+        if not self._knows(request):
+            return self._refusal(401, "#unauthorized")
+        assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+        said = dict(parse_qsl(request.body.decode(), strict_parsing=True))
+        assert set(said) == {"from", "to", "text", "type", "client-ref", "callback"}
+        assert len(said["client-ref"]) <= 100 and len(said["callback"]) <= 100
+        number, to = f"+{said['from']}", f"+{said['to']}"
+        room = 153 if said["type"] == "text" else 67
+        statuses = self.statuses or ["0"] * max(1, -(-len(said["text"]) // room))
+        self.statuses = []
+        if number not in self.resources:
+            statuses = ["15"]
+        elif to == UNREACHABLE_REGION:
+            statuses = ["6"]
+        parts = []
+        for status in statuses:
+            part = {"to": said["to"], "status": status}
+            if status == "0":
+                part |= {"message-id": self._id(), "message-price": "0.03", "network": "310090"}
+                self.callbacks[part["message-id"]] = (said["callback"], said["client-ref"])
+                self._record(part["message-id"], said["client-ref"], said)
+            else:
+                part["error-text"] = "It is refused."
+            parts.append(part)
+        ids = [part["message-id"] for part in parts if part["status"] == "0"]
+        if ids:
+            self.taken.append(Taken(ids[0], number, to, said["text"]))
+        return 200, {"message-count": str(len(parts)), "messages": parts}
+
+    def _id(self) -> str:
+        return f"{next(self._ids):016X}"
+
+    # What it brings
+
+    def tell(self, url: str, fields: dict[str, str], late_s: int = 0) -> Hook:
+        """A webhook of the SMS API, signed as the account's settings want it."""
+        stamped = {**fields, "api-key": API_KEY, "nonce": "aaaaaaaa", "message-timestamp": self._date()}
+        stamped["timestamp"] = str(self.clock.now() // SECOND - late_s)
+        signed = {**stamped, "sig": hashed(stamped, self.method)}
+        if self.as_json:
+            return url, json.dumps(signed).encode(), {"Content-Type": "application/json"}
+        return url, urlencode(signed).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def report(self, taken: Taken, word: str, **more: Any) -> Hook:
+        url, client_ref = self.callbacks[taken.id]
+        fields = {
+            "msisdn": taken.to.removeprefix("+"),
+            "to": taken.from_.removeprefix("+"),
+            "messageId": taken.id,
+            "status": word,
+            "err-code": "0",
+            "scts": "2701150800",
+            "client-ref": client_ref,
+        }
+        return self.tell(url, fields | more)
+
+    def text(self, from_: str, to: str, body: str, *media: str, sid: str = "", late_s: int = 0) -> Hook:
+        assert not media
+        return self.part(from_, to, body, sid=sid, late_s=late_s)
+
+    def part(self, from_: str, to: str, body: str, *, sid: str = "", late_s: int = 0, **more: str) -> Hook:
+        """A text, or a part of a long one (`concat-ref`, …), to where the number leads."""
+        fields = {
+            "msisdn": from_.removeprefix("+"),
+            "to": to.removeprefix("+"),
+            "messageId": sid or self._id(),
+            "type": "text" if body.isascii() else "unicode",
+            "text": body,
+            "keyword": body.partition(" ")[0].upper(),
+        }
+        return self.tell(self.resources[to]["moHttpUrl"], fields | more, late_s)

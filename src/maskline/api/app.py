@@ -93,8 +93,8 @@ def build_app(
         "/openapi.json": Resource(None, get=fixed(load_contract())),
     }
     hooks = CarrierHooks(context)
-    for path in ("/carriers/{carrier}/{what}", "/carriers/{carrier}/{what}/{sid}"):
-        table[path] = RawResource(None, post=hooks.take)
+    table["/carriers/{carrier}/{what}"] = RawResource(None, get=hooks.show, post=hooks.take)
+    table["/carriers/{carrier}/{what}/{sid}"] = RawResource(None, post=hooks.take)
     table |= v2010.routes(
         auth,
         "IncomingPhoneNumbers",

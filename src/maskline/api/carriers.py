@@ -14,8 +14,10 @@ import structlog
 from maskline.api.context import Context
 from maskline.api.http import Answer, Request
 from maskline.api.signed import EVENT_S, headers_of, url_of
+from maskline.carriers.base import CarrierEvent
 from maskline.carriers.webhooks import CallAsked, HasWebhooks, NotSigned, Unreadable, WebRequest
 from maskline.domain import problems
+from maskline.domain.part import Part
 from maskline.domain.phone import identifier_key, mask
 from maskline.domain.problems import Code, Problem
 from maskline.domain.twiml import Verb
@@ -57,10 +59,19 @@ class CarrierHooks:
             asked = heard
             verbs = await self._answer(carrier, asked, query, request.sids.get("sid", ""))
         # All are brought, though one may be for nobody: what comes again comes whole.
-        elif not all([await self._c.bring(event) for event in heard]):
+        elif not all([await self._bring(carrier, event) for event in heard]):
             raise Problem(problems.NOT_FOUND)
         said = carrier.answer(verbs, asked)
         return Answer(said.content, said.status, {"Content-Type": said.content_type})
+
+    async def show(self, request: Request) -> Answer:
+        """That somebody is here: vendors ask before they set an address. Raises 20404."""
+        if not isinstance(self._c.carriers.get(request.sids["carrier"]), HasWebhooks):
+            raise Problem(problems.NOT_FOUND)
+        return Answer(b"", headers={"Content-Type": "text/plain"})
+
+    async def _bring(self, carrier: HasWebhooks, event: CarrierEvent | Part) -> bool:
+        return await (carrier.take_part(event) if isinstance(event, Part) else self._c.bring(event))
 
     async def _answer(
         self, carrier: HasWebhooks, asked: CallAsked, query: Mapping[str, str], service_sid: str

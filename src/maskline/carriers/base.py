@@ -293,6 +293,10 @@ class Carrier(Protocol):
         """
         return ()
 
+    async def take_part(self, part: Part) -> bool:
+        """Take in a part of a long message that it has heard, and bring that on if it is whole now. As `Bring`."""
+        return False
+
     def fetchable(self, url: str) -> str:
         """The address by which a medium is fetched that this account has brought: with its credentials, if needed."""
         return url

@@ -1,4 +1,4 @@
-"""Vonage: the Messages API (v1), and calls by NCCO (`vonage_ncco.py`).
+"""Vonage: the Messages API (v1), or the SMS API (`vonage_sms.py`), and calls by NCCO (`vonage_ncco.py`).
 
     POST {base}/v1/messages        Bearer JWT of the application, RS256
       {"channel": "sms", "message_type": "text", "text": "hi", "from": "14155550100", "to": "12125550177",
@@ -20,10 +20,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlencode
 
 import msgspec
+import structlog
 from msgspec import Meta
 
 from maskline.carriers.base import (
@@ -42,12 +44,23 @@ from maskline.carriers.base import (
     Report,
 )
 from maskline.carriers.jwt import load_key, sign_token
+from maskline.carriers.parts import Parts
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
 from maskline.carriers.vonage_ncco import ENDS, read_asked, read_end, render
-from maskline.carriers.vonage_numbers import VonageNumbers
-from maskline.carriers.vonage_signature import wrong_token
+from maskline.carriers.vonage_numbers import VonageNumbers, read_number
+from maskline.carriers.vonage_signature import wrong_sig, wrong_token
+from maskline.carriers.vonage_sms import (
+    MOST_CALLBACK,
+    decode,
+    fields_of,
+    form_of,
+    read_receipt,
+    read_sent,
+    read_text,
+)
 from maskline.carriers.webhooks import (
+    FORM,
     CallAsked,
     NotSigned,
     Unreadable,
@@ -60,6 +73,7 @@ from maskline.domain.channel import scheme_of
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND
+from maskline.domain.part import Part
 from maskline.domain.twiml import Verb
 from maskline.mint import Mint
 
@@ -101,9 +115,12 @@ _TYPES = {
 }
 _MEDIA = ("image", "audio", "video", "file", "vcard")
 
+SWEEP_S = 5.0
 TOKEN_S, RENEW_S = 900, 600
 """How long a token of ours is good, and after what time it is made anew."""
-LONGEST_SHORT_CODE = 6
+
+
+_log = structlog.get_logger(__name__)
 
 
 class VonageOptions(Options, frozen=True):
@@ -130,12 +147,34 @@ class VonageOptions(Options, frozen=True):
     rest_url: Annotated[
         str, Meta(pattern="^https?://[!-~]+$", description="Where the API of its numbers is.")
     ] = "https://rest.nexmo.com"
+    api: Annotated[
+        Literal["messages", "sms"],
+        Meta(description="Which API carries messages; it has to be the account's default for SMS at Vonage."),
+    ] = "messages"
+    signature_method: Annotated[
+        Literal["sha256", "sha512", "sha1", "md5", "md5hash"],
+        Meta(
+            description="How Vonage signs with the SMS API, as its settings have it: by HMAC with this hash, or"
+            " (`md5hash`) by the MD5 hash."
+        ),
+    ] = "sha256"
+    parts_s: Annotated[
+        int,
+        Meta(
+            ge=10,
+            le=86400,
+            description="With the SMS API, a long message of which a part is missing goes on so long after the first.",
+        ),
+    ] = 600
 
     def __post_init__(self) -> None:
         try:
             load_key(self.private_key)
         except ValueError as error:
             raise ValueError(f"private_key: {error}") from None
+
+    def limit(self, can: Capabilities) -> Capabilities:
+        return can if self.api == "messages" else replace(can, mms=False)
 
 
 class VonageCarrier(Carrier):
@@ -155,6 +194,11 @@ class VonageCarrier(Carrier):
         self._base = options.base_url.rstrip("/")
         self._api_key = options.api_key
         self._secret = options.signature_secret
+        self._method = options.signature_method
+        self._can = options.limit(self.can)
+        self._takes_sms = options.api == "sms"
+        self._rest = options.rest_url.rstrip("/")
+        self._parts = Parts(name, means, options.parts_s, decode)
         self._application = options.application_id
         self._key = load_key(options.private_key)
         self._token, self._token_at = "", 0
@@ -168,16 +212,19 @@ class VonageCarrier(Carrier):
             options.application_id,
             url=means.url,
             base_url=self._base,
-            rest_url=options.rest_url.rstrip("/"),
-            own_address=False,
+            rest_url=self._rest,
+            own_address=self._takes_sms,
         )
 
     async def capabilities(self, account_sid: str) -> Capabilities:
-        return self.can
+        return self._can
 
     async def send(self, message: Outgoing) -> Accepted:
         if scheme_of(message.from_) or scheme_of(message.to):
             raise CarrierError(Kind.REJECTED, "channels are not served")
+        if self._takes_sms:
+            form = urlencode(form_of(message, self._receipts_url)).encode()
+            return read_sent(await self._ask("POST", f"{self._rest}/sms/json", form, FORM))
         said = {
             **_content(message),
             "from": message.from_.removeprefix("+"),
@@ -193,6 +240,10 @@ class VonageCarrier(Carrier):
         )
         return Accepted(text_at(made, "message_uuid") or None)
 
+    @property
+    def _receipts_url(self) -> str:
+        return f"{self._url}/receipt"
+
     def _our_token(self) -> str:
         """A token that is good for some minutes more."""
         now_s = self._clock.now() // SECOND
@@ -206,7 +257,7 @@ class VonageCarrier(Carrier):
         start, end = (_date(instant / SECOND) for instant in made_within(message))
         query = {
             "account_id": self._api_key,
-            "product": "MESSAGES",
+            "product": "SMS" if self._takes_sms else "MESSAGES",
             "direction": "outbound",
             "to": message.to.removeprefix("+"),
             "date_start": start,
@@ -215,16 +266,22 @@ class VonageCarrier(Carrier):
         found = (await self._ask("GET", f"{self._base}/v2/reports/records?{urlencode(query)}")).get("records")
         if not isinstance(found, list):
             raise CarrierError(Kind.UNCERTAIN, "the list of messages cannot be read")
-        return [
-            uuid
+        ids = [
+            id_
             for one in found
-            if text_at(one, "client_ref") == message.sid and (uuid := text_at(one, "message_id"))
+            if text_at(one, "client_ref") == message.sid and (id_ := text_at(one, "message_id"))
         ]
+        return ids[:1] if self._takes_sms else ids  # there, the parts of a text are messages of their own
 
     # What it brings
 
-    def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
+    def hear(self, request: WebRequest) -> Sequence[CarrierEvent | Part] | CallAsked | None:
+        # By either API: while an account goes over to the other, things still come by the one before.
         match request.what:
+            case ("sms",):
+                return [read_text(self.name, self._signed_fields(request))]
+            case ("receipt",):
+                return read_receipt(self.name, self._signed_fields(request))
             case ("message",):
                 return [self._read_message(self._signed(request))]
             case ("status", *sid):
@@ -235,6 +292,17 @@ class VonageCarrier(Carrier):
                 return self._read_event(self._signed(request))
             case _:
                 return None
+
+    async def take_part(self, part: Part) -> bool:
+        return await self._parts.keep(part)
+
+    async def run(self) -> None:
+        while self._takes_sms:
+            try:
+                await self._parts.sweep()
+            except Exception:
+                _log.exception("vonage.sweep_failed", carrier=self.name)
+            await self._clock.sleep(SWEEP_S)
 
     def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:
         # Where it is told nothing, it goes on with what it was told before.
@@ -247,6 +315,14 @@ class VonageCarrier(Carrier):
         if wrong is not None:
             raise NotSigned(wrong, _said_to(request))
         return request.json()
+
+    def _signed_fields(self, request: WebRequest) -> Mapping[str, str]:
+        """The same of the SMS API."""
+        fields = fields_of(request)
+        wrong = wrong_sig(fields, self._secret, self._method, self._clock.now() / SECOND)
+        if wrong is not None:
+            raise NotSigned(wrong, read_number(fields.get("to", "")))
+        return fields
 
     def _read_message(self, said: Mapping[str, Any]) -> CarrierEvent:
         """What was sent to a number of ours."""
@@ -286,6 +362,9 @@ class VonageCarrier(Carrier):
         await self._numbers.release(number, former)
 
     async def check(self, numbers: Sequence[str]) -> list[Checked]:
+        if self._takes_sms and len(self._receipts_url) > MOST_CALLBACK:
+            said = f"its address for receipts has more than the {MOST_CALLBACK} characters that Vonage takes"
+            return [Checked(said, "set a shorter public_url, or give the account a shorter name")]
         return await self._numbers.check(numbers)
 
     async def _ask(
@@ -316,8 +395,7 @@ def _type(url: str) -> str:
 
 def _address(channel: str, number: str) -> str:
     """A number of Vonage's as E.164, or the address of somebody on another channel."""
-    if number.isdecimal() and len(number) > LONGEST_SHORT_CODE:
-        number = f"+{number}"
+    number = read_number(number)
     return number if channel in ("", "sms", "mms", "rcs") else f"{channel}:{number}"
 
 

@@ -23,6 +23,8 @@ from maskline.carriers.checks import check_account
 from maskline.carriers.webhooks import FORM, text_at
 from maskline.domain.channel import scheme_of
 
+LONGEST_SHORT_CODE = 6
+
 # (method, address, body, its type): the JSON of the answer. Raises CarrierError.
 Ask = Callable[..., Awaitable[dict[str, Any]]]
 
@@ -164,6 +166,11 @@ _PRODUCTS: Mapping[str, Mapping[str, Any]] = {
 _TAKE = (
     "empty its addresses at Vonage, then put a number into a pool, or `maskline numbers adopt --carrier {}`"
 )
+
+
+def read_number(text: str) -> str:
+    """A number as Vonage writes it, as E.164; a short code, and whatever else a sender may be, as it is."""
+    return f"+{text}" if text.isdecimal() and len(text) > LONGEST_SHORT_CODE else text
 
 
 def _differing(

@@ -1,9 +1,16 @@
-"""What Vonage has signed: a token of the account's signature secret, with a hash of the body, in Authorization."""
+"""What Vonage has signed. Messages and Voice put a token into Authorization, the SMS API a hash into the fields:
+
+    sig = HMAC(secret, "&msisdn=12125550177&text=a_b&timestamp=1800000000&to=14155550100")
+
+over all the others in the order of their names, each `&` and `=` in a value as `_`; in the oldest way it is the MD5 of
+that text with the secret behind it. Which way it is, the account's settings at Vonage say.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
 from maskline.carriers.jwt import read_token
 from maskline.carriers.webhooks import WebRequest, text_at
@@ -12,6 +19,7 @@ EARLY_S, LATE_S = 300, 25 * 3600
 """How far a signature's date may be from now. Vonage brings again for 24 hours what was not taken; what is brought
 twice is known for 7 days.
 """
+MD5_HASH = "md5hash"
 
 
 def wrong_token(request: WebRequest, secret: str, now_s: float) -> str | None:
@@ -31,6 +39,34 @@ def wrong_token(request: WebRequest, secret: str, now_s: float) -> str | None:
     if not _is_of_now(made_at, now_s):
         return "the token is too old, or of another time"
     return None
+
+
+def wrong_sig(fields: Mapping[str, str], secret: str, method: str, now_s: float) -> str | None:
+    """What is wrong with the hash in these fields; None: nothing. `method`: MD5_HASH, or a hash for HMAC."""
+    given = fields.get("sig", "")
+    if not given:
+        return "sig is missing"
+    made = sign_fields(fields, secret, method)
+    if not hmac.compare_digest(made.encode(), given.lower().encode("utf-8", "replace")):
+        return f"sig does not fit (signature_method is {method})"
+    made_at = fields.get("timestamp", "")
+    if not made_at.isdecimal() or len(made_at) > 12:
+        return "the timestamp is missing"
+    if not _is_of_now(int(made_at), now_s):
+        return "the timestamp is too old, or of another time"
+    return None
+
+
+def sign_fields(fields: Mapping[str, str], secret: str, method: str) -> str:
+    """The hash of all these fields but `sig`, in lower case."""
+    signed = "".join(
+        f"&{name}={fields[name].replace('&', '_').replace('=', '_')}"
+        for name in sorted(fields)
+        if name != "sig"
+    ).encode("utf-8", "replace")
+    if method == MD5_HASH:
+        return hashlib.md5(signed + secret.encode(), usedforsecurity=False).hexdigest()
+    return hmac.new(secret.encode(), signed, method).hexdigest()
 
 
 def _is_of_now(made_at: float, now_s: float) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from maskline.carriers.base import Carrier, CarrierEvent
+from maskline.domain.part import Part
 from maskline.domain.twiml import Verb
 
 FORM = "application/x-www-form-urlencoded"
@@ -160,7 +161,7 @@ class HasWebhooks(Carrier, Protocol):
 
     reads_twiml: ClassVar[bool]
 
-    def hear(self, request: WebRequest) -> Sequence[CarrierEvent] | CallAsked | None:
+    def hear(self, request: WebRequest) -> Sequence[CarrierEvent | Part] | CallAsked | None:
         """What a request brings or asks; None: there is nothing at this address. Raises NotSigned, Unreadable."""
 
     def answer(self, verbs: Sequence[Verb] = (), asked: CallAsked | None = None) -> WebAnswer:

@@ -64,6 +64,11 @@ def count_segments(text: str) -> int:
     return len(_cuts(alphabet, sizes)) + 1
 
 
+def fits_gsm(text: str) -> bool:
+    """Whether the alphabet of GSM 03.38 suffices."""
+    return all(character in _SIZES for character in text)
+
+
 def split_segments(
     text: str, alphabets: Collection[Alphabet] = (Alphabet.GSM, Alphabet.UCS_2)
 ) -> tuple[Alphabet, list[str]]:

@@ -18,6 +18,10 @@ LIFE_US = 172_800 * SECOND
 _COLUMNS = "carrier_account, sender, number, reference, place, total, message_id, coding, content, digest"
 _WHERE = "carrier_account = ? AND sender = ? AND number = ? AND reference = ?"
 _FIND = f"SELECT {_COLUMNS}, brought FROM parts WHERE {_WHERE} ORDER BY place"
+_KNOWN = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"
+_REMEMBER = f"""
+INSERT INTO received (carrier_account, carrier_id, received_at)
+SELECT carrier_account, digest, ? FROM parts WHERE {_WHERE} ON CONFLICT DO NOTHING"""
 _INSERT = f"""
 INSERT INTO parts ({_COLUMNS}, brought, kept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"""
 
@@ -25,6 +29,8 @@ INSERT INTO parts ({_COLUMNS}, brought, kept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?,
 def keep_part(tx: Tx, part: Part) -> list[Part]:
     """Keep a part for good. Gives all parts of its message, in order, if that is complete and has not gone on yet."""
     key = (part.carrier_account, part.sender, part.number, part.reference)
+    if part.is_named and tx.execute(_KNOWN, (part.carrier_account, part.digest)).fetchone() is not None:
+        return []
     rows = tx.execute(_FIND, key).fetchall()
     parts = [Part(*row[:-1]) for row in rows]
     brought = any(row[-1] for row in rows)
@@ -44,10 +50,15 @@ def keep_part(tx: Tx, part: Part) -> list[Part]:
 
 
 def mark_brought(tx: Tx, part: Part) -> None:
-    """The message of this part has gone on: its parts are known by their digests only."""
+    """The message of this part has gone on: its parts are known by their digests only, and for as long as any message
+    where the carrier has ids of its own for them.
+    """
+    key = (part.carrier_account, part.sender, part.number, part.reference)
+    if part.is_named:
+        tx.execute(_REMEMBER, (tx.now, *key))
     tx.execute(
         f"UPDATE parts SET brought = 1, content = '', kept_at = ? WHERE {_WHERE}",
-        (tx.now, part.carrier_account, part.sender, part.number, part.reference),
+        (tx.now, *key),
     )
 
 
