@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from maskline.api.wire import Exchange
-from maskline.carriers.base import CarrierError, Kind
+from maskline.carriers.base import CarrierError, Checked, Kind
 from maskline.carriers.kinds import read_accounts
 from maskline.domain.interaction import CallStatus, MessageStatus
 from maskline.domain.markup import Element, parse_xml
@@ -475,11 +475,42 @@ async def test_the_doctor_hears_how_the_account_is(clock: FakeClock) -> None:
         vendor.hooks = "https://before.example"
         _, problem = await said(bench)
         assert (
-            problem
-            == f"its application does not bring its traffic to {URL}/message (CallbackUrl, MsgCallbackUrl)"
+            problem == f"its application does not bring its traffic to {URL}/message"
+            " (CallbackUrl, InboundCallbackUrl, MsgCallbackUrl, OutboundCallbackUrl)"
         )
         vendor.password = "changed"
         assert await said(bench) == ["cannot be asked: misconfigured (status 401)"]
+
+
+async def test_the_doctor_hears_where_its_numbers_are(clock: FakeClock) -> None:
+    async with bandwidth(clock) as bench:
+        vendor: Any = bench.vendor
+        good = Checked("Bandwidth takes its credentials")
+        assert await bench.carrier.check([OURS, "72345", "+442079460000"]) == [good]
+        unknown = "+14155550199"
+        _, problem = await bench.carrier.check([OURS, unknown])
+        assert problem.says == "+1…99: the account at Bandwidth has no such number" and problem.remedy
+        vendor.voice_location = "another"
+        _, problem = await bench.carrier.check([OURS])
+        assert problem.says == "+1…00 is in a location that does not use the account's applications"
+        vendor.voice_location, vendor.location = "", ""
+        assert len(await bench.carrier.check([OURS])) == 2
+        vendor.owner = "another"
+        assert (await bench.carrier.check([OURS]))[1].says.endswith("has no such number")
+
+
+async def test_that_numbers_cannot_be_looked_up_is_told_once(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = BandwidthApi.answer
+
+    def serve(self: BandwidthApi, request: Request) -> tuple[int, Any]:
+        return (403, self.error(403)) if "/tns/" in request.target else answer(self, request)
+
+    monkeypatch.setattr(BandwidthApi, "answer", serve)
+    async with bandwidth(clock) as bench:
+        _, problem = await bench.carrier.check([OURS, OURS])
+    assert problem.says == "where its numbers are cannot be looked up: misconfigured (status 403)"
 
 
 @pytest.mark.parametrize(

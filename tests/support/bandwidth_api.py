@@ -19,6 +19,7 @@ from tests.support.vendor import Taken, Vendor
 ACCOUNT, USER, PASSWORD = "9900000", "api-user", "p@ss/w:rd"
 CALLBACK_USER, CALLBACK_PASSWORD = "bandwidth", "e5" * 12
 APPLICATION = "93de2206-9669-4e07-948d-329f4b722ee2"
+LOCATION = "540341"
 VOICE_APPLICATION = "04e88489-df02-4e34-a0ee-27a91849555f"
 UNREACHABLE_REGION = "+12125550198"
 
@@ -58,6 +59,8 @@ class BandwidthApi(Vendor):
         self.voice_hooks = ""
         self.password = PASSWORD
         self.user_shown = CALLBACK_USER
+        self.owner = ACCOUNT
+        self.location = self.voice_location = LOCATION
         self.listed: list[dict[str, Any]] = []
         self.tags: dict[str, str] = {}
         self._ids = count(1)
@@ -79,6 +82,14 @@ class BandwidthApi(Vendor):
                 assert query["messageDirection"] in ("OUTBOUND", "INBOUND")
                 found = [one for one in reversed(self.listed) if _fits(one, query)]
                 return 200, {"totalCount": len(found), "messages": found[: int(query["limit"])]}
+            case "GET", ["dashboard", "accounts", "9900000", "applications", id_, "associatedsippeers"]:
+                peer = self.voice_location if id_ == VOICE_APPLICATION else LOCATION
+                return 200, (
+                    "<AssociatedSipPeersResponse><AssociatedSipPeers><AssociatedSipPeer><SiteId>482</SiteId>"
+                    f"<PeerId>{peer}</PeerId></AssociatedSipPeer></AssociatedSipPeers></AssociatedSipPeersResponse>"
+                ).encode()
+            case "GET", ["dashboard", "tns", number, "tndetails"] if number.isdecimal():
+                return self._details(number)
             case "GET", ["dashboard", "accounts", "9900000", "applications", id_]:
                 return 200, self.application(voice=id_ == VOICE_APPLICATION)
         return 404, {"status": 404, "error": "Not Found", "message": "Not Found", "path": parts.path}
@@ -88,7 +99,7 @@ class BandwidthApi(Vendor):
         names = (
             ("CallInitiatedCallbackUrl", "CallStatusCallbackUrl")
             if voice
-            else ("MsgCallbackUrl", "CallbackUrl")
+            else ("MsgCallbackUrl", "InboundCallbackUrl", "OutboundCallbackUrl", "CallbackUrl")
         )
         url = f"{self.voice_hooks or self.hooks}/call" if voice else f"{self.hooks}/message"
         kind = "Voice-V2" if voice else "Messaging-V2"
@@ -98,6 +109,16 @@ class BandwidthApi(Vendor):
             + "".join(f"<{name}>{url}</{name}>" for name in names)
             + f"<CallbackCreds><UserId>{self.user_shown}</UserId></CallbackCreds>"
             "</Application></ApplicationProvisioningResponse>"
+        ).encode()
+
+    def _details(self, number: str) -> tuple[int, Any]:
+        if f"+1{number}" not in self.numbers:
+            return 404, b"<TelephoneNumberResponse><Errors/></TelephoneNumberResponse>"
+        return 200, (
+            "<TelephoneNumberResponse><TelephoneNumberDetails><City>CARY</City>"
+            f"<FullNumber>{number}</FullNumber><AccountId>{self.owner}</AccountId>"
+            f"<Site><Id>482</Id></Site><SipPeer><PeerId>{self.location}</PeerId></SipPeer>"
+            "</TelephoneNumberDetails></TelephoneNumberResponse>"
         ).encode()
 
     def _send(self, said: dict[str, Any]) -> tuple[int, Any]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hmac
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
@@ -36,6 +37,7 @@ from maskline.carriers.base import (
     Inbound,
     Kind,
     Means,
+    NotCarried,
     Options,
     Outgoing,
     Report,
@@ -57,6 +59,7 @@ from maskline.domain import markup
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Instant
+from maskline.domain.phone import mask
 from maskline.domain.twiml import Verb
 
 # What its errors' types say of a message; the others go by their status (https://dev.bandwidth.com, messaging errors).
@@ -81,9 +84,11 @@ NO_RECEIPT = 9902
 """The code of a failure that is none: no receipt has come in time."""
 
 PAGE = 100
-_MESSAGES = {"CallbackUrl", "MsgCallbackUrl", "InboundCallbackUrl", "StatusCallbackUrl"}
+_MESSAGES = {"CallbackUrl", "MsgCallbackUrl", "InboundCallbackUrl", "OutboundCallbackUrl"}
 _CALLS = {"CallInitiatedCallbackUrl", "CallStatusCallbackUrl"}
 """What an application may call the addresses of its messages, and of its calls."""
+_NATIONAL = re.compile("[+]1[0-9]{10}")
+"""The numbers whose location the dashboard tells."""
 
 
 class BandwidthOptions(Options, frozen=True):
@@ -134,6 +139,8 @@ class BandwidthCarrier(Carrier):
         self._application, self._voice = options.application_id, options.voice_application_id
         self._user_url = f"{options.base_url.rstrip('/')}/users/{options.account_id}"
         self._account_url = f"{options.dashboard_url.rstrip('/')}/accounts/{options.account_id}"
+        self._tns_url = f"{options.dashboard_url.rstrip('/')}/tns"
+        self._account = options.account_id
         self._userinfo = f"{quote(options.username, '')}:{quote(options.password, '')}"
         self._callback_user = options.callback_user
         self._callback = _basic(options.callback_user, options.callback_password)
@@ -265,33 +272,78 @@ class BandwidthCarrier(Carrier):
             found += await self._check_application("", self._application, f"{self._url}/message", _MESSAGES)
         if self._voice and len(found) == 1 and found[0].remedy is None:
             found += await self._check_application("voice ", self._voice, f"{self._url}/call", _CALLS)
+        if len(found) == 1 and found[0].remedy is None:
+            found += await self._check_numbers([one for one in numbers if _NATIONAL.fullmatch(one)])
         return found
 
     async def _check_application(self, kind: str, id_: str, ours: str, names: set[str]) -> list[Checked]:
         """What is wrong with an application, if anything is."""
         what = f"its {kind}application"
         try:
-            content = await self._api.fetch(
-                "GET", f"{self._account_url}/applications/{id_}", self._clock.now()
-            )
-            fields = _fields(markup.parse_xml(content, "application/xml"))
+            shown = await self._look(f"{self._account_url}/applications/{id_}")
         except CarrierError as error:
-            said = f"{what} cannot be looked up: {error.kind.value} ({error.detail})"
-            return [Checked(said, "give the API user the role configuration, or look for yourself")]
-        except markup.Unreadable:
-            return [Checked(f"{what} cannot be read", "look for yourself")]
+            return [_unseen(what, error)]
         remedy = f"set it at Bandwidth to {ours}, with callback_user and callback_password"
-        wrong = sorted(name for name in names if name in fields and fields[name] != ours)
-        if wrong or not names & fields.keys():
-            return [
-                Checked(
-                    f"{what} does not bring its traffic to {ours} ({', '.join(wrong) or 'none'})",
-                    remedy,
-                )
-            ]
-        if fields.get("UserId") != self._callback_user:
+        there = [name for name in sorted(names) if _texts(shown, name)]
+        wrong = [name for name in there if set(_texts(shown, name)) != {ours}]
+        if wrong or not there:
+            said = f"{what} does not bring its traffic to {ours} ({', '.join(wrong) or 'none'})"
+            return [Checked(said, remedy)]
+        if set(_texts(shown, "UserId")) != {self._callback_user}:
             return [Checked(f"{what}'s callbacks show another name than callback_user", remedy)]
         return []
+
+    async def _check_numbers(self, numbers: Sequence[str]) -> list[Checked]:
+        """Which of these numbers are not the account's, or in a location without the applications."""
+        found: list[Checked] = []
+        try:
+            peers = [
+                set(
+                    _texts(
+                        await self._look(f"{self._account_url}/applications/{id_}/associatedsippeers"),
+                        "PeerId",
+                    )
+                )
+                for id_ in ((self._application, self._voice) if numbers else ())
+                if id_
+            ]
+            for number in numbers:
+                peer = await self._find_location(number)
+                if peer is None:
+                    said = f"{mask(number)}: the account at Bandwidth has no such number"
+                    found.append(Checked(said, "correct the directory, or the account in the settings"))
+                elif not all(peer in associated for associated in peers):
+                    said = f"{mask(number)} is in a location that does not use the account's applications"
+                    found.append(
+                        Checked(said, "have it use them at Bandwidth, or move the number to one that does")
+                    )
+        except CarrierError as error:
+            found.append(_unseen("where its numbers are", error))
+        return found
+
+    async def _find_location(self, number: str) -> str | None:
+        """The location of a number; empty if it is in none, None if the account does not have it."""
+        try:
+            shown = await self._look(f"{self._tns_url}/{number.removeprefix('+1')}/tndetails")
+        except NotCarried:
+            return None
+        if _texts(shown, "AccountId") != [self._account]:
+            return None
+        return next(iter(_texts(shown, "PeerId")), "")
+
+    async def _look(self, url: str) -> markup.Element:
+        """What the dashboard shows there. Raises CarrierError; NotCarried if there is no such thing."""
+        try:
+            return markup.parse_xml(await self._api.fetch("GET", url, self._clock.now()), "application/xml")
+        except markup.Unreadable:
+            raise CarrierError(Kind.UNCERTAIN, "it cannot be read") from None
+        except CarrierError as error:
+            raise NotCarried(error.detail) if error.detail == "status 404" else error from None
+
+
+def _unseen(what: str, error: CarrierError) -> Checked:
+    said = f"{what} cannot be looked up: {error.kind.value} ({error.detail})"
+    return Checked(said, "give the API user the role configuration, or look for yourself")
 
 
 def _basic(user: str, password: str) -> str:
@@ -318,12 +370,10 @@ def _said_to(request: WebRequest) -> str:
         return ""
 
 
-def _fields(element: markup.Element) -> dict[str, str]:
-    """The texts of a document by the names of their elements."""
-    found = {element.name: element.text}
-    for child in element.children:
-        found |= _fields(child)
-    return found
+def _texts(element: markup.Element, name: str) -> list[str]:
+    """What stands in a document in elements of this name, in whatever case it is written there."""
+    own = [text] if element.name.lower() == name.lower() and (text := element.text.strip()) else []
+    return own + [text for child in element.children for text in _texts(child, name)]
 
 
 def _date(instant: Instant) -> str:
