@@ -1,27 +1,38 @@
-"""The contract of a carrier, as each of them keeps it, the sandbox included: what `send`, `look_up` and the rest mean.
+"""The contract of a carrier, as each of them keeps it, the sandbox and SMPP too: what `send`, `look_up` and the rest mean.
 
 What the other end does for it is named by its effect; each bench knows how its other end is brought to do so.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
+import msgspec
 import pytest
 
-from maskline.carriers.base import Capabilities, Carrier, CarrierError, Kind, Outgoing
+from maskline.carriers.base import Capabilities, Carrier, CarrierError, Kind, Means, Outgoing
 from maskline.carriers.sandbox import SandboxCarrier
+from maskline.carriers.smpp.carrier import SmppCarrier
+from maskline.carriers.smpp.options import SmppOptions
 from maskline.domain.sandbox import Abilities, Outcome
+from maskline.domain.text import decode_gsm
+from maskline.flows.inbox import NoInbox
 from maskline.mint import Mint
+from maskline.net import HttpClient
 from maskline.runtime import StoreLedger
 from maskline.store.engine import Store
 from maskline.store.sandbox import set_abilities, set_script
 from tests.carriers.benches import OURS, OVER_HTTP, THEIRS, outgoing
 from tests.support.clock import FakeClock
 from tests.support.private import note
+from tests.support.smsc import CUTS, INVALID_DESTINATION, LOSES, THROTTLED, Smsc
+from tests.support.until import until
 from tests.support.vendor import Trouble
 
 
@@ -46,6 +57,12 @@ OUTCOMES = {
     Effect.THROTTLED: Outcome.THROTTLE,
     Effect.REFUSED: Outcome.FAIL,
 }
+STATUSES = {
+    Effect.TAKEN_UNHEARD: CUTS,
+    Effect.LOST: LOSES,
+    Effect.THROTTLED: THROTTLED,
+    Effect.REFUSED: INVALID_DESTINATION,
+}
 KINDS = {
     Effect.TAKEN_UNHEARD: Kind.UNCERTAIN,
     Effect.LOST: Kind.UNCERTAIN,
@@ -65,7 +82,39 @@ class Kept:
     then: Callable[[Effect], Awaitable[None]]
 
 
-@pytest.fixture(params=["sandbox", "sandbox with keys", *OVER_HTTP])
+@asynccontextmanager
+async def over_smpp(clock: FakeClock) -> AsyncIterator[Kept]:
+    """An account with several binds, since one is lost with what nobody hears of."""
+
+    async def bring(_: object) -> bool:
+        return True
+
+    async with Smsc() as smsc:
+        said = {"host": "127.0.0.1", "port": smsc.port, "system_id": "me", "password": "secret", "binds": 4}
+        means = Means(HttpClient(), clock, bring, NoInbox(), "")
+        carrier = SmppCarrier("north", msgspec.convert(said, SmppOptions), means)
+        running = asyncio.create_task(carrier.run())
+
+        async def taken() -> list[tuple[str, str, str, tuple[str, ...]]]:
+            return [(id_, f"+{one.destination_addr.decode()}", _text_of(one), ()) for id_, one in smsc.taken]
+
+        async def then(effect: Effect) -> None:
+            smsc.script.append(STATUSES[effect])
+
+        try:
+            await until(lambda: sum(link.is_bound for link in carrier._links) == 4)
+            yield Kept(carrier, SmppCarrier.can, clock, taken, then)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def _text_of(submit: Any) -> str:
+    content: bytes = submit.short_message
+    return decode_gsm(content) if submit.data_coding == 0 else content.decode("utf-16-be")
+
+
+@pytest.fixture(params=["sandbox", "sandbox with keys", "smpp", *OVER_HTTP])
 async def kept(
     request: pytest.FixtureRequest,
     store: Store,
@@ -84,6 +133,10 @@ async def kept(
                 bench.vendor.then(TROUBLES[effect])
 
             yield Kept(bench.carrier, bench.can, clock, taken, then)
+        return
+    if request.param == "smpp":
+        async with over_smpp(clock) as smpp:
+            yield smpp
         return
 
     async def bring(_: object) -> bool:
@@ -152,7 +205,10 @@ async def test_what_fails_says_whether_it_may_have_been_taken(kept: Kept, effect
 
 @pytest.mark.parametrize("effect", [Effect.TAKEN_UNHEARD, Effect.LOST])
 async def test_what_nobody_heard_of_can_be_asked_for(kept: Kept, effect: Effect) -> None:
-    assert kept.can.look_up
+    if not kept.can.look_up:
+        with pytest.raises(NotImplementedError):
+            await kept.carrier.look_up(message("was it taken?"))
+        return
     unheard = message("was it taken?", handed_at=kept.clock.now())
     await kept.then(effect)
     with pytest.raises(CarrierError):

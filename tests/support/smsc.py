@@ -14,8 +14,8 @@ from smpplib import smpp
 OK, THROTTLED, SYSTEM_ERROR, INVALID_DESTINATION, VENDORS = 0, 0x58, 0x08, 0x0B, 0x410
 INVALID_PASSWORD, ALREADY_BOUND = 0x0E, 0x05
 TEMPORARY, PERMANENT = 0x64, 0x65
-SILENT = -1
-"""A status for what is taken and never answered."""
+SILENT, CUTS, LOSES = -1, -2, -3
+"""Statuses for what is taken and never answered, and for what a connection is lost over, taken or not."""
 BINDS = ("bind_transceiver", "bind_transmitter", "bind_receiver")
 
 logging.getLogger("smpplib").setLevel(logging.ERROR)
@@ -100,6 +100,8 @@ class Smsc:
         self.heard: list[Any] = []
         self.submitted: list[Any] = []
         """Every submit_sm, whatever became of it."""
+        self.taken: list[tuple[str, Any]] = []
+        """Those that it took, with their ids."""
         self.due: deque[tuple[Connection, Any]] = deque()
         self.script: deque[int] = deque()
         """The statuses of the next answers; then OK."""
@@ -147,11 +149,14 @@ class Smsc:
         for _ in range(len(self.due) if count is None else count):
             connection, heard = self.due.popleft()
             status = self.script.popleft() if self.script else OK
-            if status == SILENT:
-                continue
             message_id = ""
-            if status == OK:
+            if status in (OK, SILENT, CUTS):
                 message_id = self.ids.popleft() if self.ids else f"{len(self.submitted)}"
+                self.taken.append((message_id, heard))
+            if status in (CUTS, LOSES):
+                connection.writer.transport.abort()
+            if status < 0:
+                continue
             connection.say(pdu("submit_sm_resp", heard.sequence, status, message_id=message_id))
 
     def deliver(self, name: str = "deliver_sm", **fields: Any) -> "asyncio.Future[int | None]":

@@ -15,7 +15,17 @@ from typing import ClassVar
 
 import structlog
 
-from maskline.carriers.base import Accepted, Capabilities, Carrier, Checked, Means, Options, Outgoing
+from maskline.carriers.base import (
+    Accepted,
+    Capabilities,
+    Carrier,
+    CarrierError,
+    Checked,
+    Kind,
+    Means,
+    Options,
+    Outgoing,
+)
 from maskline.carriers.smpp.check import look
 from maskline.carriers.smpp.coding import MOST_PARTS
 from maskline.carriers.smpp.link import Link, bind_of, connect
@@ -57,6 +67,10 @@ class SmppCarrier(Carrier):
         return Capabilities(receipts=self._options.receipts, parts=MOST_PARTS)
 
     async def send(self, message: Outgoing) -> Accepted:
+        if (
+            message.media
+        ):  # its number is down as one that carries them; without them it would be another message
+            raise CarrierError(Kind.REJECTED, "SMPP takes no media")
         return await self._sending.send(message)
 
     async def check(self, numbers: Sequence[str]) -> Sequence[Checked]:
