@@ -1,4 +1,4 @@
-"""The contract of a carrier, as each of them keeps it, the sandbox and SMPP too: what `send`, `look_up` and the rest mean.
+"""The contract of a carrier, as each of them keeps it, the sandbox and SMPP too: what `send` and the rest mean.
 
 What the other end does for it is named by its effect; each bench knows how its other end is brought to do so.
 """
