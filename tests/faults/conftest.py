@@ -1,5 +1,7 @@
 """Servers that may die, and what is told about them in the end."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +29,24 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Keep a line of figures for the end of the run."""
     lines = request.config.stash.setdefault(_figures, [])
     return lambda line: lines.append(f"{request.node.name}: {line}")
+
+
+@pytest.fixture(scope="session")
+def preloaded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A C file of this directory, compiled to be preloaded (LD_PRELOAD)."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    built = tmp_path_factory.mktemp("preloaded")
+
+    def compiled(name: str) -> Path:
+        library = built / f"{name}.so"
+        source = Path(__file__).with_name(f"{name}.c")
+        flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-pthread"]
+        if not library.exists():
+            subprocess.run(["gcc", *flags, "-o", library, source], check=True)
+        return library
+
+    return compiled
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

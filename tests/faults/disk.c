@@ -2,6 +2,9 @@
  *
  * DISK_FAIL_WHEN=FILE  once FILE exists, every sync fails with EIO (only of files whose path ends in DISK_FAIL_OF, if set);
  *                      with DISK_KILL the process dies instead, by SIGKILL, when it asks for the sync
+ * DISK_FULL_WHEN=FILE  while FILE exists, no file grows any more (ENOSPC), as on a full disk; what it has may be written
+ * DISK_READ_ONLY_WHEN=FILE   while FILE exists, nothing is written (EROFS), as where the kernel has found an error
+ * DISK_SLOW_MS=N       every sync takes so much longer
  * DISK_KEEP=DIR        DIR/NAME holds what a power failure would at least leave of the file NAME: its content as it was
  *                      when the last successful sync of it began (files that are open for reading and writing)
  */
@@ -59,6 +62,8 @@ static int sync_file(long call, int fd)
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
     path[n < 0 ? 0 : n] = '\0';
+    if (getenv("DISK_SLOW_MS"))
+        usleep(1000 * atoi(getenv("DISK_SLOW_MS")));
     if (when && access(when, F_OK) == 0 && (!of || ends_with(path, of))) {
         if (getenv("DISK_KILL"))
             kill(getpid(), SIGKILL);
@@ -89,4 +94,23 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
     return sync_file(SYS_fdatasync, fd);
+}
+
+static int holds(const char *name)
+{
+    return getenv(name) && access(getenv(name), F_OK) == 0;
+}
+
+ssize_t pwrite64(int fd, const void *what, size_t n, off64_t at)
+{
+    struct stat about;
+    int refused = holds("DISK_READ_ONLY_WHEN") ? EROFS : 0;
+
+    if (!refused && holds("DISK_FULL_WHEN") && fstat(fd, &about) == 0 && at + (off64_t)n > about.st_size)
+        refused = ENOSPC;
+    if (refused) {
+        errno = refused;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, what, n, at);
 }

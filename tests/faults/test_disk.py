@@ -5,29 +5,26 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.faults.lives import FULL, CrashingServer, Lives
 from tests.faults.load import WAIT_S, World, look, make_world, script_handsets
+from tests.support.eventually import eventually
+from tests.support.server import Api, Reply
+from tests.support.world import fresh_number
 
 SECTOR = 512
 STORED = ["maskline.db", "maskline.db-wal"]
 
 
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def disk(preloaded: Callable[[str], Path]) -> Path:
     """disk.c, compiled."""
-    if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed")
-    library = tmp_path_factory.mktemp("disk") / "disk.so"
-    source = Path(__file__).with_name("disk.c")
-    subprocess.run(
-        ["gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-pthread"], check=True
-    )
-    return library
+    return preloaded("disk")
 
 
 class Disk:
@@ -43,8 +40,17 @@ class Disk:
             "LD_PRELOAD": str(library),
             "DISK_KEEP": str(self.kept),
             "DISK_FAIL_WHEN": str(self.failing),
+            "DISK_FULL_WHEN": str(self.data.parent / "full"),
+            "DISK_READ_ONLY_WHEN": str(self.data.parent / "read-only"),
             "MASKLINE_SEND_WAIT_MS": "0",
         }
+
+    @contextmanager
+    def refusing(self, how: str) -> Iterator[None]:
+        """Nothing, or nothing more, is taken by it while the block lasts."""
+        (self.data.parent / how).touch()
+        yield
+        (self.data.parent / how).unlink()
 
     def image(self, rng: random.Random | None) -> Path:
         """What was synced; with `rng`, any sector that was written since may be on the disk, too, or not."""
@@ -122,6 +128,56 @@ def test_failed_sync(lives: Lives, disk: Path, file: str, report: Callable[[str]
         lives.kills = 1
         lives.start()
         report(lives.tell(lives.finish(world)))
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_disk_that_takes_nothing(lives: Lives, disk: Path, how: str, report: Callable[[str], None]) -> None:
+    """Writes are refused, reads are answered; with room again it goes on, and nobody has to start anything."""
+    state = Disk(lives, disk)
+    lives.start()
+    world = make_world(lives.api)
+    script_handsets(lives.api, world, random.Random(24))
+    api = lives.api
+    times = 10 if FULL else 2
+    with lives.load(world, seed=24, threads=8) as load:
+        for _ in range(times):
+            load.wait_for(50)
+            with state.refusing(how):
+                refused = eventually(lambda: refusal(api))
+                assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+                assert api.get("/v1/Services").status == 200
+        load.wait_for(50)
+    report(f"seed 24, {how} {times} times, {lives.finish(world, unknown_allowed=False)}")
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_start_on_a_disk_that_takes_nothing(lives: Lives, disk: Path, how: str) -> None:
+    state = Disk(lives, disk)
+    with state.refusing(how):
+        with pytest.raises(RuntimeError):
+            lives.start()
+        assert lives.server.process is not None and lives.server.process.poll() == 1
+        assert "Traceback" not in lives.server.log()
+        assert "cannot be opened" in lives.server.log()
+    lives.start()
+    assert lives.server.stop() == 0
+
+
+def refusal(api: Api) -> Reply | None:
+    """What is answered to a create, unless it is done."""
+    reply = api.post("/v1/Services", {"UniqueName": f"more {fresh_number()}"})
+    return None if reply.status == 201 else reply
+
+
+def test_a_slow_disk(lives: Lives, disk: Path, report: Callable[[str], None]) -> None:
+    """Every commit takes a third of a second: everything is late, and nothing else."""
+    Disk(lives, disk)
+    lives.server.environment["DISK_SLOW_MS"] = "300"
+    lives.start()
+    world = make_world(lives.api, sessions=4)
+    with lives.load(world, seed=25, threads=4) as load:
+        load.wait_for(100 if FULL else 20)
+    report(f"seed 25, {lives.finish(world, unknown_allowed=False)}")
 
 
 def test_failed_sync_before_commit(tmp_path: Path, disk: Path) -> None:

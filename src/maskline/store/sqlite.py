@@ -71,6 +71,10 @@ _ENVIRONMENT = {
     sqlite3.SQLITE_NOTADB,
 }
 
+# A write that failed has changed nothing that counts: what it added to the log, or to its index, is not looked at. So
+# fails what goes beyond a quota, and all where the kernel takes no more writes. No other error of the disk passes.
+_PASSING = {sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+
 
 class AlreadyServed(Exception):
     """Another server has this data directory."""
@@ -99,6 +103,12 @@ def _is_environment(error: BaseException) -> bool:
     return code is not None and (code & 0xFF) in _ENVIRONMENT
 
 
+def _is_failing(error: BaseException) -> bool:
+    """Whether nobody knows any more what is on the disk."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_IOERR and code not in _PASSING
+
+
 def _told(error: Exception) -> Exception:
     """What a caller is told of an error that its own operation met."""
     if not isinstance(error, sqlite3.Error):
@@ -122,7 +132,7 @@ def _checkpoint(connection: sqlite3.Connection) -> int:
     try:
         (_, pages, _) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+        if _is_failing(error):
             _die(error)
         return 0
     return int(pages)
@@ -153,7 +163,7 @@ class _Engine:
 
     def is_environment(self, error: Exception) -> bool:
         # Not only a COMMIT syncs: a transaction that outgrows the cache has the head of the WAL synced before.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+        if _is_failing(error):
             _die(error)
         return _is_environment(error)
 
@@ -317,7 +327,7 @@ class SqliteStore:
                 connection.execute(f"PRAGMA busy_timeout={CUT_MS}")
                 (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR:
+            if _is_failing(error):
                 _die(error)
             return False
         return not busy
