@@ -1,13 +1,16 @@
 """Servers that may die, and what is told about them in the end."""
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.faults.lives import FULL, CrashingServer, Lives
+from tests.support.postgres import PostgresServer
 
 _figures = pytest.StashKey[list[str]]()
 
@@ -21,6 +24,32 @@ def lives(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lives]:
     if getattr(request, "param", "sqlite") == "postgres":
         server.environment |= request.getfixturevalue("postgres").settings()
     yield Lives(server)
+    server.bury()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may die."""
+    (tmp_path / "postgres").mkdir()
+    server = PostgresServer(tmp_path / "postgres").start()
+    yield server
+    with contextlib.suppress(AssertionError):
+        server.stop()
+
+
+@pytest.fixture
+def node(database: PostgresServer, tmp_path: Path) -> Iterator[CrashingServer]:
+    """One server on it. Not started."""
+    server = CrashingServer(tmp_path / "data", environment=database.settings())
+    yield server
+    server.bury()
+
+
+@pytest.fixture
+def other(node: CrashingServer, tmp_path: Path) -> Iterator[CrashingServer]:
+    """A second one on the same database, with the same key."""
+    server = replace(node, data=tmp_path / "other", environment=dict(node.environment))
+    yield server
     server.bury()
 
 

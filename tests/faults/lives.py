@@ -118,7 +118,9 @@ class Lives:
 
     def tell(self, verdict: Verdict) -> str:
         """The figures in a line."""
-        return f"{self.kills} kills, {verdict}, unknown by kill {self.unknown_by_kill}"
+        seed = f"seed {self._load.seed}, " if self._load else ""
+        most = f" (by one kill at most {max(self.unknown_by_kill)})" if self.unknown_by_kill else ""
+        return f"{seed}{self.kills} kills, {verdict}{most}"
 
 
 def nth(rng: random.Random) -> int:

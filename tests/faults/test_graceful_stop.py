@@ -26,4 +26,4 @@ def test_stop_under_load(lives: Lives, report: Callable[[str], None]) -> None:
             lives.start()
         load.wait_for(20)
     verdict = lives.finish(world, unknown_allowed=False)
-    report(f"{stops} stops, {verdict}")
+    report(f"seed 31, {stops} stops, {verdict}")
