@@ -4,9 +4,9 @@ Run as `python crashing_server.py serve --data DIR --port 0` with CRASH_AT=FUNCT
 FUNCTION is a function of a transaction, such as `accept_messages`; the N-th time that a commit carries some work of it,
 the process dies: `before` the COMMIT, so that nothing of it is stored, or `after` it and before anybody has been told.
 Without CRASH_AT it is the server as it is. With FREEZE=1 it is not killed but frozen (SIGSTOP) until it is thawed.
-With CONFLICT_EVERY=N each N-th COMMIT on PostgreSQL is undone and fails as one does
-that has lost against another transaction. With SPARE=1 it loads its modules and then waits for a line on its input, a
-JSON object of what to add to the environment: so the next life is ready when the present one ends.
+With DIAL_FROM=PID:HOST its connections to PostgreSQL go from the network of another process to this host. With SPARE=1
+it loads its modules and then waits for a line on its input, a JSON object of what to add to the environment: so the
+next life is ready when the present one ends.
 
 Production code has no hooks for this. Two things are wrapped from outside, and both are the narrowest there are: the
 function itself, wherever a module holds it, tells that it has run; and every connection is of a class that sees the
@@ -14,7 +14,7 @@ words COMMIT and ROLLBACK go by. All work of the store is done by such functions
 writer's rounds look like inside. A name that is not there is an error, so that a rename cannot make the tests empty.
 """
 
-import itertools
+import ctypes
 import json
 import os
 import runpy
@@ -23,13 +23,17 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 import maskline.cli
 import maskline.runtime  # noqa: F401 - every module is to be there before its functions are wrapped
 from maskline.store.engine import Batched
+
+CLONE_NEWNET = 0x40000000
 
 # Whether a call did some work, for the functions that are also called when there is nothing to do.
 _WORKED: dict[str, Callable[[Any], bool]] = {
@@ -126,19 +130,25 @@ def set_trap(trap: Trap) -> None:
     psycopg.Connection.execute = watch_ends(psycopg.Connection.execute)  # type: ignore[method-assign]
 
 
-def inject_conflicts(every: int) -> None:
-    """Serialization failures and deadlocks of what is written, in turn; who reads meets none."""
-    execute = psycopg.Connection.execute
-    commits = itertools.count(1)
+def dial_from(process: int, host: str) -> None:
+    """Have every connection to a database begin in the network of this process, and go to this host. The process has
+    to be of a user namespace that we are in.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    connect = psycopg.Connection.connect.__func__  # type: ignore[attr-defined]
 
-    def failing(connection: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
-        writes = threading.current_thread().name == "maskline-write"
-        if writes and sql == "COMMIT" and (n := next(commits)) % every == 0:
-            execute(connection, "ROLLBACK")
-            raise psycopg.errors.DeadlockDetected if n // every % 2 else psycopg.errors.SerializationFailure
-        return execute(connection, sql, *args, **kwargs)
+    def connect_there(conninfo: str, *args: Any, **kwargs: Any) -> Any:
+        with open(f"/proc/{process}/ns/net") as network:  # noqa: PTH123 - a descriptor is all that is wanted
+            if libc.setns(network.fileno(), CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+        return connect(*args, conninfo, **kwargs)
 
-    psycopg.Connection.execute = failing  # type: ignore[method-assign]
+    def dial(cls: type, conninfo: str, **kwargs: Any) -> Any:
+        # A socket stays in the network in which it was made; whoever makes it never comes back from there.
+        with ThreadPoolExecutor(1) as traveller:
+            return traveller.submit(connect_there, make_conninfo(conninfo, host=host), cls, **kwargs).result()
+
+    psycopg.Connection.connect = classmethod(dial)  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
@@ -147,8 +157,9 @@ if __name__ == "__main__":
         if not line:
             raise SystemExit("not needed")
         os.environ |= json.loads(line)
-    if conflict_every := os.environ.get("CONFLICT_EVERY"):
-        inject_conflicts(int(conflict_every))
+    if network := os.environ.get("DIAL_FROM"):
+        pid, _, at = network.partition(":")
+        dial_from(int(pid), at)
     if wanted := os.environ.get("CRASH_AT"):
         name, when, times = wanted.split(":")
         set_trap(Trap(name, when, int(times)))

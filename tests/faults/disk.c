@@ -4,7 +4,7 @@
  *                      with DISK_KILL the process dies instead, by SIGKILL, when it asks for the sync
  * DISK_FULL_WHEN=FILE  while FILE exists, no file grows any more (ENOSPC), as on a full disk; what it has may be written
  * DISK_READ_ONLY_WHEN=FILE   while FILE exists, nothing is written (EROFS), as where the kernel has found an error
- * DISK_SLOW_MS=N       every sync takes so much longer
+ * DISK_SLOW_MS=N       every sync of a log takes so much longer
  * DISK_KEEP=DIR        DIR/NAME holds what a power failure would at least leave of the file NAME: its content as it was
  *                      when the last successful sync of it began (files that are open for reading and writing)
  */
@@ -62,7 +62,7 @@ static int sync_file(long call, int fd)
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof path - 1);
     path[n < 0 ? 0 : n] = '\0';
-    if (getenv("DISK_SLOW_MS"))
+    if (getenv("DISK_SLOW_MS") && strstr(path, "wal"))
         usleep(1000 * atoi(getenv("DISK_SLOW_MS")));
     if (when && access(when, F_OK) == 0 && (!of || ends_with(path, of))) {
         if (getenv("DISK_KILL"))

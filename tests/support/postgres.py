@@ -19,6 +19,10 @@ FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 """For tests that kill nothing: what is not on the disk is not missed."""
 
 
+OTHER_USER = ("unshare", "-U", "--map-user=1000", "--map-group=1000", "--")
+"""In a namespace of its own a program sees that it is not root, and files stay root's."""
+
+
 def find_program(name: str) -> str | None:
     """Where Debian and others put PostgreSQL's own programs; the newest."""
     for place in PLACES:
@@ -28,8 +32,8 @@ def find_program(name: str) -> str | None:
 
 
 def as_user() -> list[str]:
-    """PostgreSQL refuses to run as root; in a namespace of its own it sees another user, and files stay root's."""
-    return ["unshare", "-U", "--map-user=1000", "--map-group=1000", "--"] if os.geteuid() == 0 else []
+    """PostgreSQL refuses to run as root."""
+    return [*OTHER_USER] if os.geteuid() == 0 else []
 
 
 def is_usable() -> bool:
@@ -66,26 +70,35 @@ def _processes_of(data: Path) -> list[Path]:
 class PostgresServer:
     """Use `start`, then `stop`."""
 
-    def __init__(self, directory: Path, settings: Sequence[str] = FAST) -> None:
+    def __init__(
+        self, directory: Path, settings: Sequence[str] = FAST, within: Sequence[str] | None = None
+    ) -> None:
+        """`within`: what its programs are started by, instead of `as_user`."""
         self.data = directory / "pg"
+        self.environment: dict[str, str] = {}
         self._directory = directory
         self._settings = settings
+        self._within = as_user() if within is None else within
         self._names = count(1)
 
     def start(self) -> "PostgresServer":
-        if not self.data.exists():
+        if not (self.data / "PG_VERSION").exists():
             self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-        options = [f"-c {quote(setting)}" for setting in self._settings]
-        options += [
-            "-c listen_addresses=",
-            f"-c unix_socket_directories={self._directory}",
-            "-c max_connections=200",
-        ]
+        own = ["listen_addresses=", f"unix_socket_directories={self._directory}", "max_connections=200"]
+        options = [f"-c {quote(setting)}" for setting in (*own, *self._settings)]
         self._run("pg_ctl", "-w", "-l", str(self._directory / "pg.log"), "-o", " ".join(options), "start")
         return self
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def is_up(self) -> bool:
+        """Whether it runs, be it to recover."""
+        try:
+            self._run("pg_ctl", "status")
+        except AssertionError:
+            return False
+        return True
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self._directory}"
@@ -122,7 +135,13 @@ class PostgresServer:
         assert found is not None
         # Not captured through a pipe: the server keeps it open.
         with (self._directory / "run.log").open("w+") as log:
-            done = subprocess.run([*as_user(), found, *args], stdout=log, stderr=log, check=False)
+            done = subprocess.run(
+                [*self._within, found, *args],
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
             log.seek(0)
             assert done.returncode == 0, log.read()
 
