@@ -6,8 +6,10 @@ from maskline.carriers.base import Report
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND
 from maskline.flows import receipts
-from tests.support.carrier import UNCERTAIN
-from tests.support.house import House
+from maskline.store.engine import Store
+from tests.support.carrier import UNCERTAIN, UNREACHABLE
+from tests.support.clock import FakeClock
+from tests.support.house import VALIDITY_S, House
 
 SETTLES_S = 60
 
@@ -53,6 +55,43 @@ async def test_when_none_has_turned_up_in_time_nobody_knows(house: House) -> Non
     assert await house.statuses() == ["delivery-unknown", "sent"]
     assert house.carrier.bodies(ann.identifier) == ["1", "2"]
     assert await house.events() == [49001]
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, VALIDITY_S + 3600])
+async def test_how_long_it_is_asked_for_goes_by_the_time_of_the_store(
+    store: Store, clock: FakeClock, ahead_s: int
+) -> None:
+    """The clock of the process that asks is hours off: it neither gives up at once nor asks for ever."""
+    house = House(store, FakeClock(clock.now() + ahead_s * SECOND))
+    house.carrier.able(look_up=True)
+    house.carrier.able(settle_s=SETTLES_S)
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(UNREACHABLE)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        for seconds in (1, *[5] * (SETTLES_S // 5 - 1)):
+            clock.advance(seconds)
+            await house.pass_time(seconds)
+            assert await house.status(message) == "queued"
+        clock.advance(5)
+        await house.pass_time(5)
+    assert await house.status(message) == "delivery-unknown"
+
+
+async def test_a_carrier_that_never_answers_is_asked_until_the_validity_is_over(house: House) -> None:
+    _, ann, _ = await house.pair()
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(*[UNREACHABLE] * 20)
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        await house.pass_time(1)
+        await house.pass_time(VALIDITY_S - 2)
+        assert await house.status(message) == "queued"
+        await house.pass_time(2)
+    assert await house.status(message) == "delivery-unknown"
 
 
 async def test_what_is_another_messages_is_not_taken_for_it(house: House) -> None:

@@ -285,7 +285,7 @@ def reports_by_sid(tx: Tx, w: World) -> None:
     assert merge_receipts.fn(tx, [named, unknown]) == [True, False]
     has_heard(tx, ACCOUNT, "scripted", "KI")
     place = (w.service_sid, w.session_sid, rows[0].interaction_sid)
-    assert find_claims(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set())
+    assert find_claims(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set(), tx.now)
     tx.now = Instant(tx.now + 2 * SECOND)
     retry_receipts(tx, [w.mint.sid("NO")] * 4)
 

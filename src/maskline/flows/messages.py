@@ -313,7 +313,7 @@ class Messages:
             outcome.fate = _fate_by(await carrier.capabilities(row.account_sid))
         except Exception:
             _log.exception("capabilities.defect", carrier=carrier.name)
-            self._ask_later(row, outcome)
+            _ask_later(outcome)
 
     async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
         outcome.delay_us = next_send_at(ZERO, max(row.attempts, 1))
@@ -328,13 +328,13 @@ class Messages:
                 found = await carrier.look_up(message)
             place = (row.service_sid, row.session_sid, row.interaction_sid)
             keys = [carrier_key(carrier.name, one) for one in found]
-            own, others = await self._store.read(find_claims, *place, keys)
+            own, others, now = await self._store.read(find_claims, *place, keys)
         except (CarrierError, TimeoutError, StoreUnavailable):
-            self._ask_later(row, outcome)
+            _ask_later(outcome)
             return
         except Exception:
             _log.exception("look_up.defect", carrier=carrier.name, message=row.message_sid)
-            self._ask_later(row, outcome)
+            _ask_later(outcome)
             return
         matches = [key for key in keys if key not in others]
         if own is not None:  # a report has told meanwhile
@@ -342,15 +342,9 @@ class Messages:
         elif len(matches) == 1:
             outcome.fate, outcome.carrier_id, outcome.looked_up = Fate.SENT, matches[0], True
             outcome.delay_us = ASK_AGAIN_S * SECOND
-        elif self._clock.now() < row.handed_at + can.settle_s * SECOND:
-            self._ask_later(row, outcome)
+        elif now < row.handed_at + can.settle_s * SECOND:
+            _ask_later(outcome)
         # That the carrier does not know it permits no second send by itself: the Service's setting decides.
-
-    def _ask_later(self, row: Started, outcome: Outcome) -> None:
-        """There is no answer yet: until its validity is over, the message keeps its place."""
-        if self._clock.now() < row.expires_at:
-            outcome.fate = Fate.ASK
-            outcome.delay_us = ASK_AGAIN_S * SECOND
 
     # T3
 
@@ -359,6 +353,12 @@ class Messages:
         outcome.run = run
         recorded = await self._store.batch(record_outcomes, outcome)
         self.waiters.settle(recorded)
+
+
+def _ask_later(outcome: Outcome) -> None:
+    """There is no answer yet: until its validity is over, the message keeps its place."""
+    outcome.fate = Fate.ASK
+    outcome.delay_us = ASK_AGAIN_S * SECOND
 
 
 def _fate_by(capabilities: Capabilities) -> Fate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from maskline.domain.interaction import MessageStatus
+from maskline.domain.model import Instant
 from maskline.store.engine import Tx
 
 MOST_RECENT = 20_000
@@ -18,13 +19,16 @@ ORDER BY sid LIMIT ?"""
 
 def find_claims(
     tx: Tx, service_sid: str, session_sid: str, sid: str, carrier_ids: Sequence[str]
-) -> tuple[str | None, set[str]]:
-    """The carrier's id of this Interaction's message, if it is known by now; and which of `carrier_ids` are others'."""
+) -> tuple[str | None, set[str], Instant]:
+    """The carrier's id of this Interaction's message, if it is known by now; which of `carrier_ids` are others'; and
+    the time by which the rest of it is stored.
+    """
     row = tx.execute(
         "SELECT carrier_id FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
         (service_sid, session_sid, sid),
     ).fetchone()
-    return row[0] if row else None, {one for one in carrier_ids if is_claimed(tx, service_sid, sid, one)}
+    others = {one for one in carrier_ids if is_claimed(tx, service_sid, sid, one)}
+    return row[0] if row else None, others, tx.now
 
 
 def is_claimed(tx: Tx, service_sid: str, sid: str, carrier_id: str | None) -> bool:

@@ -51,7 +51,9 @@ class Fate(StrEnum):
     UNCERTAIN = "uncertain"
     """Nobody can know whether the carrier took it: the Service's `on_uncertain` decides."""
     ASK = "ask"
-    """As UNCERTAIN, of a carrier that can be asked: the row keeps its place until the answer."""
+    """As UNCERTAIN, of a carrier that can be asked: the row keeps its place until the answer, or until its validity is
+    over.
+    """
 
 
 @dataclass(slots=True)
@@ -261,7 +263,7 @@ def _event(tx: Tx, item: Outcome, sid: str, code: Code) -> None:
 def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:
     """What becomes of the worker's own row."""
     _, _, expires_at, uncertain, number, recipient = row
-    if item.fate is Fate.UNCERTAIN:
+    if item.fate is Fate.UNCERTAIN or (item.fate is Fate.ASK and expires_at <= tx.now):
         return _decide(tx, item, expires_at)
     if item.fate is Fate.OPTED_OUT and recipient:  # else whoever it was has been erased meanwhile
         note_refusal(tx, item.optout_sid, item.account_sid, item.service_sid, recipient, number)
