@@ -23,8 +23,6 @@ COPIES = 1000
 JUDGED = (
     # Every number in a pool, when a process starts.
     "INSERT INTO adoptions (phone_number, carrier_account, account_sid, due_at) SELECT",
-    # What waits for the Participants of a deleted Session: where next to nothing waits, all of it is looked at.
-    "DELETE FROM outbox WHERE id IN ( SELECT id FROM outbox WHERE state + 0 <> 0 AND state <> 4",
 )
 """What may read all of something."""
 FEW = re.compile(r"FROM (services|erasures) WHERE|former_numbers f ")

@@ -15,11 +15,13 @@ from maskline.store.tombstones import bury_deleted
 LOOK = 10
 """What looking at one deleted thing weighs, in rows: each takes that many statements."""
 
+_SEATS = """
+    SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session ORDER BY sid LIMIT :most"""
+
 # What waits of its sends. Fresh ones are dropped when they are looked at, started ones when their outcome is there.
-_OUTBOX = """
+_OUTBOX = f"""
 DELETE FROM outbox WHERE id IN (
-    SELECT id FROM outbox WHERE state + 0 <> 0 AND state <> 4 AND order_key IN (
-        SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session) LIMIT :most)"""
+    SELECT id FROM outbox WHERE state + 0 <> 0 AND state <> 4 AND order_key IN ({_SEATS}) LIMIT :most)"""
 
 _FIRST = """
     SELECT sid FROM interactions WHERE service_sid = :service AND session_sid = :session ORDER BY sid LIMIT :most"""
@@ -31,9 +33,8 @@ _INTERACTIONS = f"""
 DELETE FROM interactions WHERE service_sid = :service AND session_sid = :session AND sid IN ({_FIRST})
 RETURNING carrier_id, outbound_status, updated_at"""
 
-_PARTICIPANTS = """
-DELETE FROM participants WHERE service_sid = :service AND session_sid = :session AND sid IN (
-    SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session LIMIT :most)
+_PARTICIPANTS = f"""
+DELETE FROM participants WHERE service_sid = :service AND session_sid = :session AND sid IN ({_SEATS})
 RETURNING identifier_key"""
 
 _FORMER = "DELETE FROM former_numbers WHERE service_sid = :service AND session_sid = :session"
@@ -67,7 +68,7 @@ def purge_step(tx: Tx, most: int) -> int:
 
 def _purge_session(tx: Tx, key: dict[str, Any], most: int) -> int:
     """Remove up to `most` rows below a Session; fewer: all are gone."""
-    # The participants last: what waits in the outbox is found by them.
+    # The participants last: what waits in the outbox is found by them, the first of them first.
     gone = tx.execute(_OUTBOX, {**key, "most": most}).rowcount
     if gone < most:
         first = {**key, "most": most - gone}
