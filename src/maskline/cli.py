@@ -37,7 +37,7 @@ from maskline.cli_optouts import optouts
 from maskline.cli_people import people
 from maskline.cli_play import play_scene
 from maskline.clock import SystemClock
-from maskline.datadir import WrongDatabase, open_store, open_vault
+from maskline.datadir import WrongDatabase, open_store, open_vault, postgres
 from maskline.domain.model import DAY, Instant
 from maskline.findings import Finding
 from maskline.flows.restored import Restored
@@ -49,14 +49,18 @@ from maskline.processes import Process, fork_processes
 from maskline.runtime import Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.backup import CannotBackUp, mark
+from maskline.store.citus import CannotDistribute, distribute
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, SchemaTooOld, is_behind
+from maskline.store.postgres_inspection import inspect_server
 from maskline.store.sessions import count_old_sessions
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
 
 # How many objects more, and how many passes over the young and the middle-aged, before garbage is looked for.
 GARBAGE_THRESHOLDS = (20_000, 20, 50)
+
+_IN_USE = "somebody wrote into this database less than 15 seconds ago; stop the servers, and {} then"
 
 _port = click.IntRange(0, 65535)
 
@@ -80,6 +84,7 @@ class _Commands(click.Group):
             StoreUnavailable,
             CannotListen,
             CannotBackUp,
+            CannotDistribute,
             StepFailed,
         ) as error:
             raise click.ClickException(str(error)) from None
@@ -213,24 +218,34 @@ main.add_command(backup)
     is_flag=True,
     help="Mark the database as a restored copy, so that the first start on it sends nothing twice.",
 )
+@click.option(
+    "--distribute",
+    "spread",
+    is_flag=True,
+    help="Have Citus spread the large tables over its machines, by Service (PostgreSQL with that extension).",
+)
 @data_option
 @config_option
-def migrate(check: bool, restored: bool, **flags: Any) -> None:
+def migrate(check: bool, restored: bool, spread: bool, **flags: Any) -> None:
     """Bring the database's schema up to date; make the database where there is none."""
     settings = load(flags)
     if check and restored:
         raise click.UsageError("--check changes nothing, and --restored does: give one of them")
+    if check and spread:
+        raise click.UsageError("--check changes nothing, and --distribute does: give one of them")
+    if spread and settings.database_url is None:
+        raise click.ClickException("only a PostgreSQL database with the Citus extension can be distributed")
     version = schema_version(settings)
     if restored and not version:
         raise click.ClickException(f"there is no database in {place(settings)}; restore it first")
     if not is_behind(version):
         click.echo(f"Up to date: schema {version}.")
-        if not restored:
-            return
     elif check:
         said = f"has schema {version}, which is not the newest" if version else "is not there"
         raise click.ClickException(f"the database {said}; run `maskline migrate`")
-    marked = asyncio.run(_migrate(settings, restored=restored))
+    marked = None
+    if restored or is_behind(version):
+        marked = asyncio.run(_migrate(settings, restored=restored))
     if is_behind(version):
         click.echo("The database is up to date." if version else f"Made the database in {place(settings)}.")
     if marked is not None:
@@ -238,6 +253,18 @@ def migrate(check: bool, restored: bool, **flags: Any) -> None:
             f"Marked as a copy of {render_date(marked)}: the first start gives up what waits in it, or with"
             " --resend-restored sends it."
         )
+    if spread:
+        assert settings.database_url is not None
+        _distribute(settings.database_url)
+
+
+def _distribute(url: str) -> None:
+    with postgres().opened(url) as (execute, _):
+        if inspect_server(execute, SystemClock()).runs:
+            raise click.ClickException(_IN_USE.format("distribute it"))
+        for table in distribute(execute):
+            click.echo(f"Distributed {table}.")
+    click.echo("All large tables are distributed.")
 
 
 async def _migrate(settings: Settings, *, restored: bool) -> Instant | None:
@@ -252,9 +279,7 @@ async def _migrate(settings: Settings, *, restored: bool) -> Instant | None:
     finally:
         await store.close()
     if marked is None:
-        raise click.ClickException(
-            "somebody wrote into this database less than 15 seconds ago; stop the servers, and mark it again then"
-        )
+        raise click.ClickException(_IN_USE.format("mark it again"))
     return marked
 
 

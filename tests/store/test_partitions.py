@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from maskline.store.citus import DISTRIBUTED
 from maskline.store.engine import Tx
 from maskline.store.postgres import PostgresStore
 from tests.store.test_plans import World, accept, make_world, receive, record, tell
 from tests.support.clock import FakeClock
 from tests.support.explained import explained
 from tests.support.house import VAULT, House
-from tests.support.partitions import LARGE, PARTITIONS, partition, place_of, touched
+from tests.support.partitions import PARTITIONS, partition, place_of, touched
 from tests.support.postgres import PostgresServer
 
 HOT: list[Callable[[Tx, World], None]] = [accept, receive, record, tell]
@@ -36,7 +37,7 @@ async def test_the_hot_statements_of_one_service_are_executed_on_one_partition(
 
     def note(sql: str, plan: Any) -> None:
         split = {part.rpartition("_p") for part in touched(plan)}
-        large = {(table, int(place)) for table, _, place in split if table in LARGE}
+        large = {(table, int(place)) for table, _, place in split if table in DISTRIBUTED}
         tables.update(table for table, _ in large)
         if any(place != home for _, place in large):
             elsewhere[sql] = large

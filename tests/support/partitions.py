@@ -5,19 +5,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from maskline.store.citus import DISTRIBUTED
 from maskline.store.engine import Tx
-
-LARGE = (
-    "sessions",
-    "participants",
-    "people",
-    "interactions",
-    "callback_attempts",
-    "passing_bodies",
-    "paces",
-    "optouts",
-)
-"""They carry service_sid first in their key and in every unique index."""
 
 PARTITIONS = 4
 
@@ -27,7 +16,7 @@ _INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tabl
 def partition(url: str) -> None:
     """Build them anew in an empty database. Fails where a unique index lacks the Service."""
     with psycopg.connect(url) as connection:
-        for table in LARGE:
+        for table in DISTRIBUTED:
             indexes = [row[0] for row in connection.execute(_INDEXES, (table,)).fetchall()]
             old, new = sql.Identifier(f"{table}_whole"), sql.Identifier(table)
             for text in (
