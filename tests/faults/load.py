@@ -25,6 +25,7 @@ from tests.support.world import fresh_number
 
 UNKNOWN = int(MessageStatus.DELIVERY_UNKNOWN)
 WAIT_S = 120.0
+AGAIN_S = 0.05
 
 # What handsets are scripted to do, the rest deliver at once. Every one of these ends in exactly one delivery.
 SCRIPTS: list[dict[str, Any]] = [
@@ -114,22 +115,31 @@ def script_handsets(api: Api, world: World, rng: random.Random, share: float = 0
 
 
 class Address:
-    """Where the server is in its present life; threads that lost it wait here for the next."""
+    """Where the server is in its present life; threads that lost it wait here for the next, unless it is one of several
+    processes that die at an address that stays.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._life = 0
         self._url = ""
+        self._stays = False
 
-    def move(self, url: str) -> None:
+    def move(self, url: str, *, stays: bool = False) -> None:
         with self._changed:
             self._life += 1
             self._url = url
+            self._stays = stays
             self._changed.notify_all()
 
     def later_than(self, life: int) -> tuple[int, str]:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._life > life, WAIT_S), "the server did not come back"
+            if self._stays:
+                self._changed.wait(AGAIN_S)
+            else:
+                assert self._changed.wait_for(lambda: self._life > life, WAIT_S), (
+                    "the server did not come back"
+                )
             return self._life, self._url
 
 
@@ -223,7 +233,7 @@ def send(api: Api, letter: Letter, partner: Seat) -> bool:
         reply = api.post("/sandbox/messages", form)
     if reply.status == 503:
         letter.refused = True
-        threading.Event().wait(0.05)
+        threading.Event().wait(AGAIN_S)
         return False
     assert reply.status == (200 if letter.by_api else 201), (reply.status, reply.raw)
     letter.acknowledged = True

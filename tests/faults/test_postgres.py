@@ -36,7 +36,9 @@ def children(server: CrashingServer) -> list[int]:
 
 
 def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str], None]) -> None:
-    """Two processes behind one address; now one is killed, now the other, now both."""
+    """Two processes behind one address; now one is killed, now the other, now both, and then their parent, which waits
+    the longer for a new one the sooner the last has died.
+    """
     rng = random.Random(51)
     node.environment["MASKLINE_SEND_WAIT_MS"] = "0"
     node.args = ["--workers", "2"]
@@ -45,15 +47,20 @@ def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str]
     script_handsets(node.api, world, rng)
     killed = 0
     with Load(world, seed=51) as load:
-        load.address.move(node.url)
+        load.address.move(node.url, stays=True)
         while killed < KILLS:
+            for _ in range(4):
+                load.wait_for(rng.randrange(5, 60))
+                eventually(lambda: children(node), WAIT_S)
+                victims = children(node)
+                for victim in victims if rng.random() < 0.2 else [rng.choice(victims)]:
+                    os.kill(victim, signal.SIGKILL)
+                    killed += 1
             load.wait_for(rng.randrange(5, 60))
-            eventually(lambda: children(node), WAIT_S)
-            victims = children(node)
-            for victim in victims if rng.random() < 0.2 else [rng.choice(victims)]:
-                os.kill(victim, signal.SIGKILL)
-                killed += 1
-            load.address.move(node.url)
+            node.kill()
+            killed += 1
+            node.start()
+            load.address.move(node.url, stays=True)
         load.wait_for(20)
     report(f"seed 51, {killed} kills, {finish(world, node, SLOTS * killed)}")
     assert node.stop() == 0
