@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twilio.request_validator import RequestValidator
 
 from maskline.api.wire import Exchange
 from maskline.carriers.base import CarrierError, Checked, Kind
@@ -23,6 +24,7 @@ from tests.support.clock import FakeClock
 from tests.support.inside import Inside, _answer
 from tests.support.peer import Request
 from tests.support.receiver import receiving
+from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Reply
 from tests.support.until import until
 from tests.support.vendor import Taken, Trouble
 
@@ -61,9 +63,9 @@ async def test_a_masked_conversation(world: World) -> None:
     assert await world.events() == []
 
 
-async def test_media_are_fetched_with_the_credentials_of_the_account_that_brought_them(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def keeps_media(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bandwidth has whatever medium it is asked for, and shows it to who has the credentials."""
     answer = BandwidthApi.answer
 
     def serve(self: BandwidthApi, request: Request) -> tuple[int, Any]:
@@ -71,22 +73,48 @@ async def test_media_are_fetched_with_the_credentials_of_the_account_that_brough
         return (200, b"meow") if "/media/" in request.target and status != 401 else (status, content)
 
     monkeypatch.setattr(BandwidthApi, "answer", serve)
-    own, another_s = (
-        f"{vendor.url}/api/v2/users/9900000/media/1/cat.png" for vendor in (world.north, world.south)
-    )
-    await world.bring(world.text(world.ann, "look", own, another_s))
+
+
+def picture(vendor: Any) -> str:
+    return f"{vendor.url}/api/v2/users/9900000/media/1/cat.png"
+
+
+async def follow(world: World, link: str) -> Reply:
+    exchange = Exchange(None)
+    exchange.method, exchange.path = "GET", link.removeprefix(world.inside.url)
+    return await _answer(world.inside._app, exchange)
+
+
+@pytest.mark.usefixtures("keeps_media")
+async def test_media_are_fetched_with_the_credentials_of_the_account_that_brought_them(world: World) -> None:
+    await world.bring(world.text(world.ann, "look", picture(world.north), picture(world.south)))
     (taken,) = await world.sent(1)
-    replies = []
-    for link in taken.media:
-        exchange = Exchange(None)
-        exchange.method, exchange.path = "GET", link.removeprefix(world.inside.url)
-        replies.append(await _answer(world.inside._app, exchange))
-    shown, refused = replies
+    shown, refused = [await follow(world, link) for link in taken.media]
     assert (shown.status, shown.raw, shown.headers["content-type"]) == (200, b"meow", "image/png")
     assert refused.status == 502
     assert [request.headers.get("authorization") for request in world.south.requests] == [None]
     said = await world.inside.rows("SELECT data FROM interactions UNION ALL SELECT payload FROM outbox")
     assert "p@ss" not in str(said) and "p%40ss" not in str(said)
+
+
+@pytest.mark.usefixtures("keeps_media")
+async def test_who_has_the_number_cannot_have_media_opened_by_saying_that_they_were_brought(
+    world: World,
+) -> None:
+    path = f"{world.inside.url}/v1/Accounts/{ACCOUNT_SID}/Proxy/{world.service['sid']}/Webhooks/Message"
+    form = {
+        "MessageSid": "SM1",
+        "From": world.ann["identifier"],
+        "To": NUMBERS[0],
+        "Body": "look",
+        "NumMedia": "1",
+        "MediaUrl0": picture(world.north),
+        "MediaContentType0": "image/png",
+    }
+    signed = {"X-Twilio-Signature": RequestValidator(AUTH_TOKEN).compute_signature(path, form)}
+    assert (await world.bring((path, form, signed))).status == 200
+    (taken,) = await world.sent(1)
+    assert (await follow(world, taken.media[0])).status == 502
 
 
 @pytest.mark.parametrize(

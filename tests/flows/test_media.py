@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskline.carriers.base import Inbound
 from maskline.domain import problems
 from maskline.domain.media import Medium, with_links
 from maskline.domain.model import Participant
 from maskline.domain.problems import Problem
 from maskline.domain.text import MOST_BODY
+from maskline.flows import inbound
 from maskline.flows.media import LINK_LIFE_US, MOST_AT_ONCE, MOST_BYTES, MOST_EACH
 from maskline.net import HttpClient
 from maskline.vault import Vault
@@ -285,6 +287,19 @@ async def test_who_brought_it_is_known_whatever_it_has_waited_for(web: House) ->
         for sent in web.carrier.sent:
             await web.relay.fetch(token_of(sent.media[0]))
     assert shown(peer) == [LOGIN] * 3
+
+
+async def test_what_was_forwarded_in_its_name_is_not_opened_for_the_carrier(web: House) -> None:
+    async with Peer(origin()) as peer, web.working():
+        _, ann, ben = await web.pair()
+        media = (Medium(shut(web, peer)),)
+        message = Inbound("scripted", "x", ann.proxy_identifier, ann.identifier, "", media, forwarded=True)
+        await inbound.receive(web.store, web.mint, web.options, message)
+        await web.quiet()
+        (sent,) = web.carrier.sent
+        await web.relay.fetch(token_of(sent.media[0]))
+    assert sent.to == ben.identifier
+    assert shown(peer) == [None]
 
 
 async def test_a_link_into_our_own_network_leads_nowhere(web: House) -> None:

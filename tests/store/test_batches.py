@@ -91,6 +91,7 @@ async def make_inbound(house: House, many: int) -> list[Any]:
             inbound_sid=house.mint.sid("SM"),
             outbound_sid=house.mint.sid("SM"),
             event_sid=house.mint.sid("NO"),
+            brought_by=house.carrier.name,
         )
         for i in range(many)
     ]

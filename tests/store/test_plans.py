@@ -163,6 +163,7 @@ class World:
             encode_data("x"),
             VALIDITY_S,
             *sids,
+            brought_by="scripted",
             word=word,
             optout_sid=self.mint.sid("OO"),
         )

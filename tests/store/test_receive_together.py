@@ -94,6 +94,7 @@ def text(house: House, rng: random.Random, sender: str, to: str) -> NewInbound:
         inbound_sid=house.mint.sid("SM"),
         outbound_sid=house.mint.sid("SM"),
         event_sid=house.mint.sid("NO"),
+        brought_by=rng.choice([house.carrier.name, None]),
         word=word,
         optout_sid=house.mint.sid(OPTOUT_PREFIX),
     )

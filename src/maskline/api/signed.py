@@ -31,7 +31,7 @@ class Signed:
     """What somebody has signed who knows the account's token.
 
     `to` is the identifier key of the number that was called or texted, `carrier_account` who carries it; None: it is
-    not in the Service's pool.
+    not in the Service's pool. `by_carrier`: that one has signed it itself.
     """
 
     account_sid: str
@@ -39,6 +39,7 @@ class Signed:
     form: Params
     to: str
     carrier_account: str | None
+    by_carrier: bool
 
 
 class Signatures:
@@ -62,10 +63,11 @@ class Signatures:
         endpoint = await self._c.store.read(find_endpoint, account_sid, service_sid, to, sender)
         if endpoint is None:
             raise Problem(problems.NOT_SIGNED)
-        await self._check(request, form, endpoint, account_sid, service_sid)
+        signers = await self._check(request, form, endpoint, account_sid, service_sid)
         if not endpoint.active:
             raise Problem(problems.ACCOUNT_NOT_ACTIVE)
-        return Signed(account_sid, service_sid, form, to, endpoint.carrier_account)
+        carrier_account = endpoint.carrier_account
+        return Signed(account_sid, service_sid, form, to, carrier_account, carrier_account in signers)
 
     async def carrier_of(self, signed: Signed) -> str:
         """Who carries the number that a signed request is to. Raises 80701, 20404: it is not in the Service's pool."""
@@ -79,7 +81,8 @@ class Signatures:
 
     async def _check(
         self, request: Request, form: Params, endpoint: Endpoint, account_sid: str, service_sid: str
-    ) -> None:
+    ) -> set[str]:
+        """The carrier accounts that have signed it. Raises 20403 if neither one that may nor the account has."""
         url, headers = url_of(request, self._c), headers_of(request)
         signature = headers.get(HEADER.lower(), "")
         pairs = [(name, value) for name, values in form.all().items() for value in values]
@@ -97,7 +100,7 @@ class Signatures:
         # What is told of a call that was dialled is to its partner, from the number that they see.
         carried_by = {endpoint.carrier_account, endpoint.sender_account if _is_told(request) else None}
         if any(good) or signers & carried_by:
-            return
+            return signers
         what = "does not fit" if signature else "is missing"
         if signers:
             what = f"is that of carrier account {', '.join(sorted(signers))}"

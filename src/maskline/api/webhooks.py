@@ -37,7 +37,7 @@ class Webhooks:
             message = read_message(_fields(signed), carrier_account)
         except Unreadable as error:
             raise Problem(problems.PARAMETER_INVALID, str(error)) from None
-        received = await self._c.receive(replace(message, to=signed.to))
+        received = await self._c.receive(replace(message, to=signed.to, forwarded=not signed.by_carrier))
         if not received.known:
             raise Problem(problems.NOT_FOUND)
         return twiml()

@@ -49,7 +49,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """A message that somebody sent to a number of ours."""
+    """A message that somebody sent to a number of ours. `forwarded`: it is not the carrier account that says so, but
+    who has the number, so it may be about anything.
+    """
 
     carrier_account: str
     carrier_id: str
@@ -57,6 +59,7 @@ class Inbound:
     from_: str
     body: str
     media: tuple[Medium, ...] = ()
+    forwarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             inbound_sid=inbound_leg_sid(sid, prefix),
             outbound_sid=outbound_leg_sid(sid, prefix),
             event_sid=mint.sid("NO"),
+            brought_by=None if message.forwarded else message.carrier_account,
             word=word,
             optout_sid=mint.sid(OPTOUT_PREFIX) if word else "",
         ),

@@ -49,7 +49,7 @@ class LaneRow(NamedTuple):
     recipient: str
     payload: str
     brought_by: str | None
-    """The carrier account that brought it, if one did."""
+    """The carrier account that brought it, if one did itself."""
 
 
 @dataclass(slots=True)

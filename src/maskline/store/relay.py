@@ -24,6 +24,7 @@ QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 class NewInbound:
     """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key,
     `word` its text as opt-out words are compared, if it can be one; then `optout_sid` is what the opt-out would be.
+    `brought_by` is the carrier account whose credentials open what is with it; None: nobody's do.
     """
 
     carrier_account: str
@@ -36,6 +37,7 @@ class NewInbound:
     inbound_sid: str
     outbound_sid: str
     event_sid: str
+    brought_by: str | None
     word: str = ""
     optout_sid: str = ""
 
@@ -181,7 +183,7 @@ def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
             item.outbound_sid,
             partner.identifier_key,
             item.data,
-            item.carrier_account,
+            item.brought_by,
         )
         if wants.bodies is StoreBodies.UNTIL_FINAL:
             passing.append(passing_body(tx, *place, item.sid, item.validity_us))

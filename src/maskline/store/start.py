@@ -84,7 +84,7 @@ class Started:
     handed_at: int
     """Of one to ask for: when it was handed over."""
     brought_by: str
-    """The carrier account that brought it; empty: none did."""
+    """The carrier account that brought it; empty: none did itself."""
 
 
 @dataclass(slots=True)

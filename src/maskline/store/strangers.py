@@ -87,7 +87,7 @@ def insert_stranger(tx: Tx, item: NewInbound, account_sid: str, service_sid: str
             item.inbound_sid,
             item.sender,
             item.data,
-            item.carrier_account,
+            item.brought_by,
         ),
     )
     tx.wake |= Wake.ASKS
@@ -210,7 +210,7 @@ def _route(tx: Tx, row: LaneRow, event_sids: list[str]) -> Code | None:
 def _inbound(tx: Tx, row: LaneRow) -> NewInbound:
     """The message as it was received, for as long as it was then."""
     return NewInbound(
-        carrier_account=row.brought_by or "",
+        carrier_account="",
         carrier_id="",
         to=row.number,
         sender=row.recipient,
@@ -220,6 +220,7 @@ def _inbound(tx: Tx, row: LaneRow) -> NewInbound:
         inbound_sid=row.message_sid,
         outbound_sid=outbound_leg_sid(row.interaction_sid, row.message_sid[:2]),
         event_sid="",
+        brought_by=row.brought_by,
     )
 
 
