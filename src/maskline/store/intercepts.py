@@ -55,10 +55,12 @@ INSERT INTO outbox (topic, turn, state, order_key, seq, number, due_at, expires_
 VALUES ('intercept', 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BUSY = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0"
 _FIRST_FRESH = "SELECT id, interaction_sid FROM outbox WHERE state = 0 ORDER BY id LIMIT 1"
-_QUEUED = f"""
-SELECT 1 FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid > ? AND sid <> ?
-AND outbound_participant_sid = ? AND outbound_status = {QUEUED} LIMIT 1"""
-_FRESH = "SELECT 1 FROM outbox WHERE state = 0 AND id < ? AND order_key = ? LIMIT 1"
+_NOT_IN_LINE = f"""
+SELECT sid FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid > ?
+AND outbound_participant_sid = ? AND outbound_status = {QUEUED}
+EXCEPT SELECT interaction_sid FROM outbox WHERE order_key = ? AND state + 0 <> 0 LIMIT 1"""
+_FRESH = "SELECT id, seq FROM outbox WHERE state = 0 AND id < ? AND order_key = ? ORDER BY id"
+_PUT = "UPDATE outbox SET state = ?, due_at = ? WHERE id = ?"
 _SEND = """
 UPDATE outbox SET topic = 'send', state = ?, due_at = ?, owner = NULL, started_at = NULL, attempts = 0 WHERE id = ?"""
 _ONE_SIDED = """
@@ -186,7 +188,8 @@ def _pass(tx: Tx, row: Any) -> None:
         finish(tx, row_id, order_key)
         return
     use_session(tx, session)
-    behind = tx.execute(_BUSY, (order_key, seq)).fetchone() is not None or _is_behind_fresh(tx, row)
+    _put_in_line(tx, row)
+    behind = tx.execute(_BUSY, (order_key, seq)).fetchone() is not None
     tx.execute(_SEND, (HELD if behind else WAITING, tx.now, row_id))
     tx.wake |= Wake.SENDS
     if wants_of(tx, service_sid).callbacks:
@@ -194,18 +197,21 @@ def _pass(tx: Tx, row: Any) -> None:
         insert_first(tx, [new_callback(account_sid, service_sid, session_sid, interaction_sid, START, told)])
 
 
-def _is_behind_fresh(tx: Tx, row: Any) -> bool:
-    """Whether a message to the same Participant came before that nobody has looked at yet. There may be very many of
-    those; they are gone through only if the Session shows a message that waits, and is no older than the first of them.
+def _put_in_line(tx: Tx, row: Any) -> None:
+    """Look at those messages to the same Participant that came before and that nobody has looked at yet: whatever ends
+    makes due what is next in line, and what is fresh is in none. There may be very many of those; they are gone through
+    only if the Session shows a message that waits in no line, and is no older than the first of them.
     """
-    row_id, order_key, _, _, service_sid, session_sid, interaction_sid = row
+    row_id, order_key, _, _, service_sid, session_sid, _ = row
     first = tx.execute(_FIRST_FRESH).fetchone()
     if first is None or first[0] > row_id:
-        return False
+        return
     since = f"KI{max(0, instant_of(first[1]) - MINTED_BEFORE_US) // 1000:012x}"
-    if tx.execute(_QUEUED, (service_sid, session_sid, since, interaction_sid, order_key)).fetchone() is None:
-        return False
-    return tx.execute(_FRESH, (row_id, order_key)).fetchone() is not None
+    if tx.execute(_NOT_IN_LINE, (service_sid, session_sid, since, order_key, order_key)).fetchone() is None:
+        return
+    for fresh_id, seq in tx.execute(_FRESH, (row_id, order_key)).fetchall():
+        behind = tx.execute(_BUSY, (order_key, seq)).fetchone() is not None
+        tx.execute(_PUT, (HELD if behind else WAITING, tx.now, fresh_id))
 
 
 def _event(tx: Tx, event_sid: str, row: Any, code: Code, detail: str) -> None:
