@@ -216,7 +216,7 @@ class TwilioCarrier(Carrier):
             return
         place, resource = await self._find(number)
         ours = self._routes(resource)
-        former = {name: resource.get(name) or "" for name in ours}
+        former = {name: _text(resource, name) or "" for name in ours}
         if former != ours:
             await keep(msgspec.json.encode(former).decode())
             await self._post(place, _parameters(ours))
@@ -239,7 +239,8 @@ class TwilioCarrier(Carrier):
         if number.startswith("+"):
             kind, key, name, parameter = _PHONE_NUMBERS
         content = await self._get(f"/{kind}.json?{urlencode({parameter: number, 'PageSize': PAGE})}")
-        for one in content.get(key) or ():
+        found = content.get(key)
+        for one in found if isinstance(found, list) else ():
             if isinstance(one, dict) and one.get(name) == number and (sid := _text(one, "sid")):
                 return f"/{kind}/{sid}.json", one
         raise NotCarried(f"the account at {self.vendor} has no such number")

@@ -109,10 +109,10 @@ class VonageNumbers:
                         Kind.MISCONFIGURED, f"its application's {name} leads to another address"
                     )
         said = {name: application[name] for name in ("name", "keys", "privacy") if name in application}
-        capabilities = dict(application.get("capabilities") or {})
+        capabilities = {**_object(application, "capabilities")}
         for product, webhooks in wanted.items():
             capabilities[product] = {
-                **(capabilities.get(product) or {}),
+                **_object(capabilities, product),
                 **_PRODUCTS[product],
                 "webhooks": webhooks,
             }
@@ -173,14 +173,18 @@ def read_number(text: str) -> str:
     return f"+{text}" if text.isdecimal() and len(text) > LONGEST_SHORT_CODE else text
 
 
+def _object(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What stands there, if it is an object; else an empty one."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _differing(
     application: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Mapping[str, Any]]]
 ) -> list[str]:
     """Which of its webhooks do not lead here."""
-    capabilities = application.get("capabilities")
-    capabilities = capabilities if isinstance(capabilities, dict) else {}
-    voice = capabilities.get("voice")
-    unsigned = isinstance(voice, dict) and voice.get("signed_callbacks") is False
+    capabilities = _object(application, "capabilities")
+    unsigned = _object(capabilities, "voice").get("signed_callbacks") is False
     return (["signed_callbacks"] if unsigned else []) + [
         name
         for product, webhooks in wanted.items()
