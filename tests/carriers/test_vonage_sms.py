@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given
@@ -248,6 +248,18 @@ async def test_what_is_not_signed_by_the_account_is_refused(
     assert reply.status == 403
     ((code, message),) = await world.events()
     assert code == 20403 and wrong in message
+    assert await world.legs() == []
+
+
+async def test_no_field_is_hidden_in_the_name_of_another(world: World) -> None:
+    """What is signed would be the same text; and a part that seems whole would be one more message."""
+    url, body, _ = part(world, 1, 2, "Once upon ")
+    fields = dict(parse_qsl(body.decode()))
+    names = sorted(fields)
+    before = names[names.index("concat") - 1]
+    forged = {f"{before}={fields.pop(before)}&concat": fields.pop("concat"), **fields}
+    assert sign_fields(forged, SIGNATURE_SECRET, "sha256") == fields["sig"].lower()
+    assert (await world.bring(as_form(url, forged))).status == 403
     assert await world.legs() == []
 
 
