@@ -192,9 +192,12 @@ class _Starter:
     def run(self) -> Starts:
         tx, item, starts = self._tx, self._item, self._starts
         free = sum(self._free.values())
-        self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
+        may_wait = self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
         self._fresh()
-        self._waiting(sum(self._free.values()))
+        if (
+            may_wait
+        ):  # what has been put aside since cannot go yet, and what has been released wakes the worker
+            self._waiting(sum(self._free.values()))
         row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
         dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
         starts.next_due_us = min(dues) - tx.now if dues else None
@@ -234,13 +237,16 @@ class _Starter:
         if later:  # behind one of these, unless that is gone by now
             self._start_fresh(later)
 
-    def _waiting(self, most: int) -> None:
+    def _waiting(self, most: int) -> bool:
+        """Start up to so many of what waits already. Returns False if nothing does that could go."""
         tx = self._tx
         if most <= 0:
-            return
-        self._start(tx.execute(_WAITING, (tx.now, most)).fetchall())
-        left = most
+            return True
+        due = tx.execute(_WAITING, (tx.now, most)).fetchall()
+        self._start(due)
+        left, parked = most, False
         for lane in self._lanes():
+            parked = True
             room = min(left, self._free.get(lane[0], 0))
             before = len(self._starts.started)
             if room and (lane[0], "") not in self._busy:
@@ -251,7 +257,10 @@ class _Starter:
             left -= len(self._starts.started) - before
             if left <= 0:
                 self._starts.lane = lane
-                return
+                return True
+        if not parked:
+            self._starts.lane = ("", "")
+        return parked or bool(due)
 
     def _lanes(self) -> Iterator[tuple[str, str]]:
         """Every carrier account and number with parked rows once, beginning behind where the last request stopped."""
@@ -260,7 +269,7 @@ class _Starter:
         while True:
             row = self._tx.execute(_NEXT_LANE, lane).fetchone()
             if row is None:
-                if wrapped:
+                if wrapped or after == ("", ""):
                     return
                 lane, wrapped = ("", ""), True
                 continue
