@@ -1,4 +1,4 @@
-"""What a carrier brings in one batch becomes what it would become one after the other."""
+"""What a carrier brings in one batch becomes what it would become one after the other, by a few statements for all."""
 
 import random
 from collections import Counter
@@ -11,7 +11,8 @@ from maskline.domain.model import SECOND
 from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.flows.messages import encode_data
 from maskline.store.engine import Tx
-from maskline.store.receive import receive_messages
+from maskline.store.postgres_tx import PostgresTx, executing
+from maskline.store.receive import Received, receive_messages
 from maskline.store.relay import NewInbound
 from tests.support.house import VALIDITY_S, House, person
 
@@ -115,3 +116,53 @@ async def test_a_batch_is_what_each_would_be_in_its_turn(house: House, seed: int
     assert len({labels for _, labels in counted}) >= 7  # every way that a text can go
     for size in (7, ITEMS):
         assert await outcome(house, items, size) == alone
+
+
+class Counting:
+    """A connection that counts what it is asked."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.asked = 0
+
+    def execute(self, *values: Any) -> Any:
+        self.asked += 1
+        return self._connection.execute(*values)
+
+    def cursor(self) -> Any:
+        return self._connection.cursor()
+
+
+async def statements(house: House, items: list[NewInbound]) -> int:
+    """How many statements it takes to receive these."""
+
+    def receive(tx: Tx) -> int:
+        assert isinstance(tx, PostgresTx)
+        counting: Any = Counting(tx._connection)
+        tx._connection, tx.execute = counting, executing(counting)
+        answers = receive_messages.fn(tx, items)
+        assert all(isinstance(one, Received) and one.interaction_sid for one in answers)
+        return counting.asked
+
+    return await house.store.write(receive)
+
+
+@pytest.mark.engine("postgres")
+async def test_many_texts_take_no_more_statements_than_one(house: House) -> None:
+    people = [one for _ in range(4) for one in (await house.pair(await house.service(2)))[1:]]
+    rng = random.Random(1)
+    many = [
+        replace(
+            text(house, rng, one.identifier, one.proxy_identifier),
+            word="",
+            carrier_account=house.carrier.name,
+        )
+        for one in people * 5
+    ]
+    _, alone, _ = await house.pair(await house.service(2))
+    one = replace(
+        text(house, rng, alone.identifier, alone.proxy_identifier),
+        word="",
+        carrier_account=house.carrier.name,
+    )
+    assert await statements(house, many) == await statements(house, [one])

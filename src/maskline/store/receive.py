@@ -25,7 +25,7 @@ from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
 from maskline.store.relay import Bound, NewInbound, find_bound, find_match, find_matches, relay_each
 from maskline.store.strangers import find_waiting, insert_stranger
-from maskline.store.telling import wants_of
+from maskline.store.telling import ask_wants, wants_of
 
 _NUMBER = "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?"
 _BROUGHT = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"
@@ -51,6 +51,8 @@ def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Excepti
     received = [_carried(tx, item, numbers[item.to]) for item in items]
     carried = [place for place, known in enumerate(received) if known.known]
     again = _note(tx, [items[place] for place in carried])
+    wired = (numbers[items[place].to][1] for place in carried)
+    ask_wants(tx, (service_sid for service_sid in wired if service_sid is not None))
     owned: list[_Owned] = []
     for place, is_again in zip(carried, again, strict=True):
         item, (account_sid, service_sid, _) = items[place], numbers[items[place].to]
