@@ -88,6 +88,33 @@ async def test_one_message_tries_it_each_minute_and_the_first_success_ends_it(ho
     assert await house.store.read(find_troubles) == {}
 
 
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+async def test_when_it_is_down_and_tried_goes_by_the_time_of_the_store(
+    store: Store, clock: FakeClock, ahead_s: int
+) -> None:
+    """The clock of the process is an hour off: what worked before the failures does not count as later than they."""
+    house = watched(House(store, FakeClock(clock.now() + ahead_s * SECOND)))
+    ann, ben = await people(house, 2)
+
+    async def pass_time(seconds: int) -> None:
+        clock.advance(seconds)
+        await house.pass_time(seconds)
+
+    async with house.working():
+        await house.say(ben)
+        await house.quiet()
+        house.carrier.always(UNREACHABLE)
+        await house.say(ann)
+        await house.quiet()
+        for wait in (1, 5, 15, 60):
+            await pass_time(wait)
+        assert house.messages.health.down() == {house.carrier.name}
+        house.carrier.mend()
+        await pass_time(60)
+        assert await house.statuses() == ["sent"] * 2
+    assert await house.events() == [DOWN, RESUMED]
+
+
 async def test_what_waits_for_it_fails_when_its_validity_is_over(house: House) -> None:
     ann, ben = await people(house, 2)
     async with house.working():

@@ -14,9 +14,9 @@ import structlog
 
 from maskline.clock import Clock
 from maskline.domain.health import Trouble, with_refusal
-from maskline.domain.model import SECOND
+from maskline.domain.model import SECOND, Instant
 from maskline.mint import Mint
-from maskline.store.engine import Store, StoreUnavailable
+from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.health import find_troubles, note_failure, note_refusal, note_success, try_now
 
 LOOK_S = 2.0
@@ -40,6 +40,11 @@ class Health:
         self._writing = 0
         self._worked_at: dict[str, int] = {}
         self._noted: dict[str, tuple[float, str]] = {}
+        self._ahead_us = 0
+        """By how much the time of the store, which all instants here are of, was ahead of this process at the last look."""
+
+    def _now(self) -> int:
+        return self._clock.now() + self._ahead_us
 
     def trouble(self, carrier_account: str) -> Trouble | None:
         """That of an account that is down."""
@@ -55,13 +60,13 @@ class Health:
         trouble = self.trouble(carrier_account)
         if trouble is None:
             return free
-        return min(free, 1) if self._clock.now() >= trouble.try_at else 0
+        return min(free, 1) if self._now() >= trouble.try_at else 0
 
     def note_start(self, carrier_account: str) -> None:
         """A message of this account has been started. If the account is down, it is the one of this minute."""
         trouble = self.trouble(carrier_account)
         if trouble is not None:
-            self._troubles[carrier_account] = trouble.tried(self._clock.now())
+            self._troubles[carrier_account] = trouble.tried(self._now())
             self._changes += 1
 
     async def begin(self, carrier_accounts: list[str]) -> None:
@@ -72,7 +77,8 @@ class Health:
     async def look(self) -> None:
         """See what other processes know."""
         changes = self._changes
-        found = await self._store.read(find_troubles)
+        found, now = await self._store.read(_find_troubles_now)
+        self._ahead_us = now - self._clock.now()
         if self._writing or changes != self._changes:  # it may be older than what is known here
             return
         self._troubles = found
@@ -82,7 +88,7 @@ class Health:
 
     async def worked(self, carrier_account: str) -> None:
         """The carrier has taken a message."""
-        self._worked_at[carrier_account] = self._clock.now()
+        self._worked_at[carrier_account] = self._now()
         if carrier_account in self._troubles:
             await self._clear(carrier_account)
 
@@ -118,7 +124,7 @@ class Health:
         if known is not None and known.refused:
             return
         # Before anything is awaited: what is about to be started waits already.
-        self._troubles[carrier_account] = with_refusal(known, account_sid, self._clock.now())
+        self._troubles[carrier_account] = with_refusal(known, account_sid, self._now())
         _log.error("carrier.paused", carrier=carrier_account)
         try:
             with self._change():
@@ -151,3 +157,7 @@ class Health:
         finally:
             self._writing -= 1
             self._changes += 1
+
+
+def _find_troubles_now(tx: Tx) -> tuple[dict[str, Trouble], Instant]:
+    return find_troubles(tx), tx.now
