@@ -41,7 +41,7 @@ class Health:
         self._worked_at: dict[str, int] = {}
         self._noted: dict[str, tuple[float, str]] = {}
         self._ahead_us = 0
-        """By how much the time of the store, which all instants here are of, was ahead of this process at the last look."""
+        """How far the time of the store, which all instants here are of, was ahead of this process at the last look."""
 
     def _now(self) -> int:
         return self._clock.now() + self._ahead_us
