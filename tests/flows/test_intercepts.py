@@ -12,12 +12,13 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, SessionStatus
 from maskline.flows.intercepts import EVENTS
 from maskline.flows.lanes import LOOK_S, SLOTS, SLOTS_EACH
-from maskline.store.engine import Tx
+from maskline.store.engine import Store, Tx
 from maskline.store.interactions import find_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim
 from maskline.store.services import load_service
 from maskline.store.start import Started, StartRequest, start_sends
+from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House
 from tests.support.peer import Peer, Talk
 from tests.support.receiver import Receiver, receiving
@@ -307,6 +308,19 @@ async def test_a_stalling_receiver_costs_nobody_else_and_its_own_only_their_pati
             await until(lambda: len(house.carrier.sent) == 41)
             await house.quiet()
     assert len({one.to for one in house.carrier.sent}) == 41
+
+
+async def test_what_came_while_nobody_worked_is_asked_about_though_the_process_is_an_hour_behind(
+    store: Store, clock: FakeClock, receiver: Receiver
+) -> None:
+    house = House(store, FakeClock(clock.now() - 3600 * SECOND))
+    _, ann, _ = await house.pair(await house.service(intercept_callback_url=receiver.url))
+    await house.hear(ann)
+    clock.advance(PATIENCE_US / SECOND + 1)
+    async with house.working():
+        await until(lambda: len(house.carrier.sent) == 1)
+        await house.quiet()
+    assert (len(receiver.posts), await house.events()) == (1, [])
 
 
 async def test_some_that_stall_and_take_all_the_places_keep_nobody_else_waiting(

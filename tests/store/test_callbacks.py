@@ -30,7 +30,7 @@ async def someone(house: House) -> Participant:
 
 async def claim(house: House, **limits: Any) -> Claimed[Callback]:
     wanted = {"free": 64, "most_each": 32, "busy": {}, **limits}
-    return await house.store.batch(claim_callbacks, LaneClaim(run="RN1", began_at=0, **wanted))
+    return await house.store.batch(claim_callbacks, LaneClaim(run="RN1", running_us=0, **wanted))
 
 
 def attempt(house: House, one: Callback, status: int | None = 200, **other: Any) -> Attempt:

@@ -69,7 +69,7 @@ from maskline.store.events import Wanted, delete_old_events, insert_event, list_
 from maskline.store.held import find_held
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
-from maskline.store.intercepts import Verdict, claim_intercepts, judge_intercepts
+from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.loose import Reply, delete_old_strangers, delete_strangers
@@ -578,7 +578,7 @@ def intercept(tx: Tx, w: World) -> None:
             judge_intercepts.fn(tx, [Verdict(one.id, "RN", one.sid, passes, "", w.mint.sid("NO"))])
     receive(tx, w)
     tx.now = Instant(tx.now + 60 * SECOND)
-    claim_intercepts.fn(tx, [LaneClaim("RN", 0, 64, 64, {}, event_sids=[w.mint.sid("NO")])])
+    claim_intercepts.fn(tx, [LaneClaim("RN", PATIENCE_US, 64, 64, {}, event_sids=[w.mint.sid("NO")])])
 
 
 def strangers(tx: Tx, w: World) -> None:

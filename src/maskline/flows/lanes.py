@@ -126,7 +126,7 @@ class LaneLoop(Generic[WorkT]):
         self._store = store
         self._clock = clock
         self._run = run
-        self._began_at = clock.now()
+        self._began = clock.uptime()
         self._wake = store.subscribe(wake)
         self._claim = claim
         self._work = work
@@ -178,7 +178,7 @@ class LaneLoop(Generic[WorkT]):
         while True:
             claim = LaneClaim(
                 run=self._run,
-                began_at=self._began_at,
+                running_us=int((now - self._began) * SECOND),
                 free=free,
                 most_each=lanes.most,
                 busy=lanes.busy(now),

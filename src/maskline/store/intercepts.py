@@ -114,7 +114,7 @@ def claim_intercepts(tx: Tx, items: list[LaneClaim]) -> list[Claimed[Intercept] 
 def _enter(tx: Tx, item: LaneClaim, service_sid: str) -> bool:
     """Let on what has waited too long for its turn, where no verdict lets on."""
     too_late = tx.now - PATIENCE_US
-    if item.began_at > too_late or not item.event_sids:
+    if item.running_us < PATIENCE_US or not item.event_sids:
         return False
     rows = tx.execute(_LATE, (service_sid, too_late, len(item.event_sids))).fetchall()
     if not rows or _blocks(tx, service_sid):

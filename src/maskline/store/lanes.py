@@ -57,12 +57,12 @@ class LaneClaim:
     """What a worker can take: `free` in all, and `busy` of each Service that is at its limit or had better wait. Up to
     `spare` more are taken, one of each Service that is not busy.
 
-    `began_at` is when this run of the worker began: nothing could be done for a row before. `event_sids`: SIDs for the
-    events that this may raise.
+    `running_us`: how long this run of the worker has been there; nothing could be done for a row before. `event_sids`:
+    SIDs for the events that this may raise.
     """
 
     run: str
-    began_at: int
+    running_us: int
     free: int
     most_each: int
     busy: dict[str, int]
