@@ -75,9 +75,9 @@ class _Parent:
             return process
         os.close(self._ready[1])
         first = self._children[0]
-        while first.pid and not self._is_ready():
+        while not (ready := self._is_ready()) and first.pid:
             self._wait()
-        if not first.pid:
+        if not ready:
             sys.exit(first.failures)
         os.close(self._ready[0])
         while True:

@@ -74,6 +74,24 @@ def test_processes_share_an_address_and_one_that_dies_is_replaced(
     assert len(re.findall("process.died", said)) == 2
 
 
+def test_if_the_first_dies_as_soon_as_it_is_ready_it_is_replaced(
+    started: Serving, common: dict[str, str]
+) -> None:
+    """Its parent hears of both at once, and this was no start that failed."""
+    server = started("serve", "--data", "data", "--port", "0", "--workers", "2", **common)
+    (first,) = eventually(lambda: children(server), WAIT_S)
+    server.process.send_signal(signal.SIGSTOP)
+    server.read_until("Health")
+    ops = server.told("Health").split()
+    assert eventually(lambda: is_ready(ops[0]), WAIT_S)
+    os.kill(first, signal.SIGKILL)
+    stat = Path(f"/proc/{first}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", WAIT_S)
+    server.process.send_signal(signal.SIGCONT)
+    assert eventually(lambda: len(children(server)) == 2 and all(map(is_ready, ops)), WAIT_S)
+    assert server.stop()[0] == 0
+
+
 def test_they_end_with_their_parent(serving: Serving, common: dict[str, str]) -> None:
     server = serving("--workers", "2", **common)
     assert eventually(lambda: len(children(server)) == 2, WAIT_S)
