@@ -110,7 +110,7 @@ class Search(ABC):
             else:
                 high = rate
                 rate = high / 1.6 if low == 0 else (low + high) / 2
-        for share in (1.0, 0.95, 0.9, 0.8):
+        for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6):
             if low and self.offer(share * low, 2 * self.plan.step_s).sustained:
                 return share * low
         return 0.0
