@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
@@ -73,6 +74,9 @@ def test_the_order_of_names_makes_no_other_request_and_that_of_values_does(world
     again = world.api.post(path, {"MediaUrl": media, "Body": "look"}, headers=key)
     assert (again.json["sid"], again.headers["idempotent-replayed"]) == (made.json["sid"], "true")
     refused(world.api.post(path, {"Body": "look", "MediaUrl": media[::-1]}, headers=key), 409, 20409)
+    first, second = ({"MediaUrl": medium} for medium in media)
+    in_both = f"{path}?{urlencode(first)}&Body=look"  # of which only the second counts
+    refused(world.api.post(in_both, second, headers=key), 409, 20409)
 
 
 @pytest.mark.parametrize("kind", CREATES)

@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from maskline.carriers.base import CarrierError, Checked, Kind
 from maskline.carriers.kinds import read_accounts
@@ -512,7 +517,8 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
         assert found.says.endswith("(signed_callbacks)")
         voice["signed_callbacks"] = True
         other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        bench.carrier._numbers._key = other  # type: ignore[attr-defined]
+        pem = other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        bench.vendor.application["keys"]["public_key"] = pem
         (found,) = await bench.carrier.check([OURS])
         assert found.says == "the private key is not its application's"
         bench.vendor.secret = "another"

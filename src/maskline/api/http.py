@@ -56,8 +56,9 @@ class Request:
         """What the `Idempotency-Key` header asks for, within this account's `scope`; None if there is none."""
         if self.idempotency_key is None:
             return None
-        fields = b"&".join(filter(None, (self.exchange.query, self.exchange.body)))
-        asked = self.path.encode() + b"\n" + _in_order(fields)
+        # One may be in the query or in the body, but one in both is another request: there the body's counts.
+        fields = [_in_order(each) for each in (self.exchange.query, self.exchange.body) if each]
+        asked = b"\0".join((self.path.encode(), *fields))
         digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
         return Key(f"{self.account_sid}/{scope}", self.idempotency_key, self.method, digest)
 

@@ -194,9 +194,8 @@ class _Starter:
         free = sum(self._free.values())
         may_wait = self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
         self._fresh()
-        if (
-            may_wait
-        ):  # what has been put aside since cannot go yet, and what has been released wakes the worker
+        # What has been put aside since then cannot go yet, and what has been released wakes the worker.
+        if may_wait:
             self._waiting(sum(self._free.values()))
         row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
         dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
