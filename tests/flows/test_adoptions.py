@@ -11,9 +11,10 @@ from maskline.carriers.base import CarrierError, Kind, NotCarried
 from maskline.domain.directory import read_address
 from maskline.domain.model import Service
 from maskline.flows.adoptions import Adoptions
-from maskline.flows.numbers import delete_own_number, enter, new_entry, remove_number
-from maskline.store.adoptions import want_all
-from tests.support.carrier import ScriptedCarrier
+from maskline.flows.numbers import add_to_pool, delete_own_number, enter, new_entry, remove_number
+from maskline.store.adoptions import find_adoptions, settle_adoption, want_all
+from maskline.store.numbers import insert_number
+from tests.support.carrier import Gate, ScriptedCarrier
 from tests.support.house import ACCOUNT, House
 from tests.support.until import until
 
@@ -40,13 +41,38 @@ class Exchange(ScriptedCarrier):
             raise self.failures.pop(0)
 
 
+class Vendor(ScriptedCarrier):
+    """One that knows where the traffic of each number goes: to `theirs`, unless it has been told to bring it here."""
+
+    def __init__(self) -> None:
+        super().__init__("north")
+        self.places: dict[str, str] = {}
+        self.released: list[str] = []
+        self.stall: Gate | None = None
+        """What the next release waits for, before it has changed anything."""
+
+    async def adopt(self, account_sid: str, number: str, keep: Any) -> None:
+        place = self.places.get(number, "theirs")
+        if place != "ours":
+            await keep(place)
+            self.places[number] = "ours"
+
+    async def release(self, number: str, former: str) -> None:
+        self.released.append(number)
+        if (stall := self.stall) is not None:
+            self.stall = None
+            await stall.wait()
+        if self.places.get(number) == "ours":
+            self.places[number] = former
+
+
 @pytest.fixture
 def north() -> Exchange:
     return Exchange()
 
 
 @asynccontextmanager
-async def telling(house: House, *carriers: Exchange) -> AsyncIterator[None]:
+async def telling(house: House, *carriers: ScriptedCarrier) -> AsyncIterator[None]:
     task = asyncio.create_task(
         Adoptions(house.store, house.clock, house.mint, {one.name: one for one in carriers}).run()
     )
@@ -164,3 +190,97 @@ async def test_what_went_before_is_kept_from_the_first_time(house: House, north:
         await remove_number(house.store, ACCOUNT, service.sid, sid)
         await until_gone(house)
     assert north.told[-1] == ("release", NUMBER, "first")
+
+
+# From one pool into another, while the carrier is still being told that they have left the first
+
+
+async def added(house: House, vendor: Vendor, service: Service, number: str = NUMBER) -> str:
+    """What the API does."""
+    if await house.one("SELECT count(*) FROM numbers WHERE phone_number = ?", number) == 0:
+        entry = new_entry(house.mint.sid("PN"), read_address(number), ACCOUNT, "north", house.clock.now())
+        await house.store.write(insert_number, entry)
+    sid = await house.one("SELECT sid FROM numbers WHERE phone_number = ?", number)
+    await add_to_pool(
+        house.store,
+        {vendor.name: vendor},
+        ACCOUNT,
+        service.sid,
+        sid=sid,
+        number=None,
+        reserved=False,
+        event_sid=house.mint.sid("NO"),
+        key=None,
+    )
+    return sid
+
+
+async def settled(house: House) -> None:
+    """Until nothing is to be told any more."""
+    while await house.one("SELECT count(*) FROM adoptions WHERE due_at IS NOT NULL"):
+        house.clock.advance(1)
+
+
+async def releasing(house: House, vendor: Vendor) -> None:
+    """Until it has been told to let one go."""
+
+    def begun() -> bool:
+        house.clock.advance(1)
+        return bool(vendor.released)
+
+    await until(begun)
+
+
+async def test_a_number_that_joins_a_pool_while_it_is_let_go_is_brought_here_all_the_same(
+    house: House,
+) -> None:
+    vendor, first, second = Vendor(), await house.service(0), await house.service(0)
+    sid = await added(house, vendor, first)
+    async with telling(house, vendor):
+        await settled(house)
+        vendor.stall = stall = Gate()
+        await remove_number(house.store, ACCOUNT, first.sid, sid)
+        await releasing(house, vendor)
+        await added(house, vendor, second)
+        stall.release()
+        await settled(house)
+        assert vendor.places == {NUMBER: "ours"}
+        await remove_number(house.store, ACCOUNT, second.sid, sid)
+        await until_gone(house)
+    assert vendor.places == {NUMBER: "theirs"}
+
+
+async def test_one_that_joins_before_its_turn_is_not_let_go(house: House) -> None:
+    vendor, first, second = Vendor(), await house.service(0), await house.service(0)
+    numbers = [NUMBER, "+14155550101"]
+    sids = [await added(house, vendor, first, number) for number in numbers]
+    async with telling(house, vendor):
+        await settled(house)
+        vendor.stall = stall = Gate()
+        for sid in sids:
+            await remove_number(house.store, ACCOUNT, first.sid, sid)
+        await releasing(house, vendor)
+        (waiting,) = set(numbers) - set(vendor.released)
+        await added(house, vendor, second, waiting)
+        stall.release()
+        await settled(house)
+    assert waiting not in vendor.released
+    assert vendor.places[waiting] == "ours"
+
+
+async def test_what_was_told_too_late_is_told_anew(house: House) -> None:
+    """Of two processes, one lets a number go, slowly, and the other has long seen that it is in a pool again."""
+    vendor, service = Vendor(), await house.service(0)
+    sid = await added(house, vendor, service)
+    async with telling(house, vendor):
+        await settled(house)
+    await remove_number(house.store, ACCOUNT, service.sid, sid)
+    (leaving,) = await house.store.read(find_adoptions, 1)
+    house.clock.advance(1)
+    await added(house, vendor, service)
+    async with telling(house, vendor):
+        await settled(house)
+        await vendor.release(NUMBER, "theirs")
+        await house.store.write(settle_adoption, leaving)
+        await settled(house)
+    assert vendor.places == {NUMBER: "ours"}

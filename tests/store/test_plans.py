@@ -297,9 +297,10 @@ def adoptions(tx: Tx, w: World) -> None:
     keep_former(tx, number.phone_number, "scripted", ACCOUNT, "theirs", 0)
     want_look(tx, number.phone_number)
     want_looks(tx, w.service_sid)
-    for settle in (lambda one: postpone_adoption(tx, one, 0), lambda one: settle_adoption(tx, one)):
-        (due,) = find_adoptions(tx, 10)
-        settle(due)
+    for due in find_adoptions(tx, 10):
+        postpone_adoption(tx, due, 0)
+    for due in find_adoptions(tx, 10):
+        settle_adoption(tx, due)
     assert find_adoptions(tx, 10) == []
     want_all(tx, "scripted")
     settle_adoption(tx, replace(find_adoptions(tx, 10)[0], here=False))

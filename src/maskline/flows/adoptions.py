@@ -60,8 +60,12 @@ class Adoptions:
         """Do what is due, for ever, whatever goes wrong meanwhile."""
         while True:
             try:
-                for one in await self._store.read(find_adoptions, MOST):
-                    await self._tell(one)
+                for _ in range(MOST):
+                    # One by one, since it takes a while to tell of one, and by then another may be in a pool again.
+                    due = await self._store.read(find_adoptions, 1)
+                    if not due:
+                        break
+                    await self._tell(due[0])
             except Exception:
                 _log.exception("adoptions.failed")
             await self._clock.sleep(POLL_S)

@@ -13,10 +13,10 @@ from maskline.carriers.base import Carrier, NotCarried
 from maskline.domain import problems, sandbox
 from maskline.domain.directory import CAN, Address
 from maskline.domain.ids import AccountSid, NumberSid
-from maskline.domain.model import Instant, NumberKind, ProxyNumber
+from maskline.domain.model import SECOND, Instant, NumberKind, ProxyNumber
 from maskline.domain.phone import mask, parse_phone
 from maskline.domain.problems import Problem
-from maskline.flows.adoptions import adopt
+from maskline.flows.adoptions import AGAIN_S, adopt
 from maskline.store.adoptions import want_adoption
 from maskline.store.engine import Store, Tx
 from maskline.store.idempotency import Key, claim_or_replay
@@ -137,7 +137,8 @@ def add_number(
     if found is number:
         insert_number(tx, found)
     service = load_service(tx, account_sid, service_sid)
-    join_pool(tx, found, service.sid, reserved=reserved, event_sid=event_sid)
+    # Its carrier has been told, but perhaps the opposite since, if the number has left another pool just now.
+    _join(tx, found, service.sid, reserved=reserved, event_sid=event_sid, told_in_us=AGAIN_S * SECOND)
     return load_pool_number(tx, service.sid, found.sid)
 
 
@@ -233,11 +234,13 @@ def enter(
     return Entered.JOINED
 
 
-def _join(tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, event_sid: str) -> None:
-    """Put an entry into a pool beside the server, which tells its carrier soon."""
+def _join(
+    tx: Tx, number: ProxyNumber, service_sid: str, *, reserved: bool, event_sid: str, told_in_us: int = 0
+) -> None:
+    """Put an entry into a pool, and have the server tell its carrier after so long; beside it, nobody has done so."""
     join_pool(tx, number, service_sid, reserved=reserved, event_sid=event_sid)
     if number.carrier_account != sandbox.NAME:
-        want_adoption(tx, number)
+        want_adoption(tx, number, told_in_us)
 
 
 def _facts(number: ProxyNumber, named: bool) -> tuple[object, ...]:

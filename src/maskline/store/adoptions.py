@@ -42,9 +42,9 @@ def keep_former(
     tx.execute(_KEEP, (phone_number, carrier_account, account_sid, former, tx.now + look_again_us))
 
 
-def want_adoption(tx: Tx, number: ProxyNumber) -> None:
-    """Have the server tell the number's carrier soon."""
-    keep_former(tx, number.phone_number, number.carrier_account, number.account_sid, None, 0)
+def want_adoption(tx: Tx, number: ProxyNumber, in_us: int = 0) -> None:
+    """Have the server tell the number's carrier, after so long."""
+    keep_former(tx, number.phone_number, number.carrier_account, number.account_sid, None, in_us)
 
 
 def want_all(tx: Tx, carrier_account: str | None = None) -> int:
@@ -85,14 +85,16 @@ def find_adoptions(tx: Tx, most: int) -> list[Adoption]:
 
 
 def settle_adoption(tx: Tx, one: Adoption) -> None:
-    """The carrier has been told. Unless something has happened to the number meanwhile, that is all."""
+    """The carrier has been told. Unless something has happened to the number meanwhile, that is all; if it has, another
+    process may have told it the opposite before.
+    """
     known = (one.phone_number, one.due_at)
     if one.here:
         tx.execute(
             "UPDATE adoptions SET due_at = NULL, attempts = 0 WHERE phone_number = ? AND due_at = ?", known
         )
-    else:
-        tx.execute("DELETE FROM adoptions WHERE phone_number = ? AND due_at = ?", known)
+    elif not tx.execute("DELETE FROM adoptions WHERE phone_number = ? AND due_at = ?", known).rowcount:
+        want_look(tx, one.phone_number)
 
 
 def postpone_adoption(tx: Tx, one: Adoption, delay_us: int) -> None:
