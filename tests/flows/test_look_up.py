@@ -6,11 +6,13 @@ from maskline.carriers.base import Report
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND
 from maskline.flows import receipts
+from maskline.flows.sessions import remove_interaction
 from maskline.store.engine import Store
-from tests.support.carrier import UNCERTAIN, UNREACHABLE
+from tests.support.carrier import THROTTLED, UNCERTAIN, UNREACHABLE
 from tests.support.clock import FakeClock
-from tests.support.house import VALIDITY_S, House
+from tests.support.house import ACCOUNT, VALIDITY_S, House
 
+RESEND = '{"on_uncertain": "resend"}'
 SETTLES_S = 60
 
 
@@ -163,6 +165,65 @@ async def test_a_report_that_names_it_by_our_own_sid_settles_it(house: House) ->
     assert await house.one("SELECT count(*) FROM outbox") == 0
     # From now on its carrier's id is known.
     assert await house.report_of("their-own", "delivered", ann.proxy_identifier)
+
+
+@pytest.mark.parametrize("settings", ["{}", RESEND])
+@pytest.mark.parametrize("keys", [False, True])
+async def test_what_a_report_has_told_before_the_hand_over_ends_is_its_outcome(
+    house: House, settings: str, keys: bool
+) -> None:
+    """It has reached its handset: it is neither unknown nor sent again, whatever the Service wants done with those."""
+    _, ann, _ = await house.pair(await house.service(settings=settings))
+    house.carrier.able(look_up=False, carrier_keys=keys)
+    gate = house.carrier.gate(ann.identifier)
+    async with house.working():
+        await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await told(house, ann.proxy_identifier, house.carrier.sent[0].sid, MessageStatus.DELIVERED)
+        gate.release(UNCERTAIN)
+        await house.quiet()
+        assert house.carrier.bodies(ann.identifier) == ["1", "2"]
+        await house.pass_time(10)
+    assert await house.statuses() == ["delivered", "sent"]
+    assert await house.events() == []
+    assert house.carrier.bodies(ann.identifier) == ["1", "2"]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_what_a_report_has_told_before_it_is_sent_again_is_not_sent_again(
+    house: House, deleted: bool
+) -> None:
+    session, ann, _ = await house.pair(await house.service(settings=RESEND))
+    house.carrier.able(look_up=False)
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    async with house.working():
+        message = await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        await told(house, ann.proxy_identifier, house.carrier.sent[0].sid, MessageStatus.DELIVERED)
+        if deleted:
+            place = (ann.service_sid, session.sid, message.sid)
+            await house.store.write(remove_interaction, ACCOUNT, *place)
+        await house.pass_time(10)
+    assert house.carrier.bodies(ann.identifier) == ["1", "2"]
+    assert await house.statuses() == ["delivered", "sent"][deleted:]
+    assert await house.events() == []
+
+
+async def test_what_a_report_has_told_does_not_end_as_unknown_with_its_validity(house: House) -> None:
+    _, ann, _ = await house.pair(await house.service(settings=RESEND))
+    house.carrier.able(look_up=False)
+    house.carrier.script(ann.identifier, UNCERTAIN, *[THROTTLED] * 100)
+    async with house.working():
+        await house.say(ann)
+        await house.quiet()
+        await house.pass_time(1)
+        sid = house.carrier.sent[0].sid
+    await told(house, ann.proxy_identifier, sid, MessageStatus.DELIVERED)
+    house.clock.advance(VALIDITY_S)
+    assert await house.sweeper.sweep() == []
+    assert (await house.statuses(), await house.events(), await house.outbox()) == (["delivered"], [], 0)
 
 
 async def told(house: House, number: str, sid: str, status: MessageStatus) -> None:

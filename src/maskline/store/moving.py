@@ -322,7 +322,9 @@ def _give_up(tx: Tx, move: Move, person: Participant, row: Any) -> None:
     """Its carrier may have taken it, and nobody waits for what that will say."""
     finish(tx, row[0], person.sid)
     place = (person.service_sid, person.session_sid, row[5])
-    merge_leg(tx, *place, UNKNOWN, None)
+    leg = merge_leg(tx, *place, UNKNOWN, None)
+    if leg is None or leg[0] != UNKNOWN:
+        return  # or it has, by a report
     where = dict(zip(("service_sid", "session_sid", "interaction_sid"), place, strict=True))
     event_sid = move.notices[person.sid].event_sid
     detail = f"to {mask(person.identifier_key)}"

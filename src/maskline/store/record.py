@@ -127,6 +127,14 @@ _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
 
+def is_told(tx: Tx, service_sid: str, session_sid: str, sid: str) -> bool:
+    """Whether a hand-over that had no outcome has one by now: its carrier has reported on it. That may even have been
+    deleted since, and nothing can be before.
+    """
+    row = tx.execute(_LEG, (service_sid, session_sid, sid)).fetchone()
+    return row is None or row[0] > UNKNOWN
+
+
 class Report(NamedTuple):
     """What is said of an outbound leg: its Interaction, and what it is by now."""
 
@@ -263,10 +271,14 @@ def _event(tx: Tx, item: Outcome, sid: str, code: Code) -> None:
 def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:
     """What becomes of the worker's own row."""
     _, _, expires_at, uncertain, number, recipient = row
-    if item.fate is Fate.UNCERTAIN or (item.fate is Fate.ASK and expires_at <= tx.now):
-        return _decide(tx, item, expires_at)
     if item.fate is Fate.OPTED_OUT and recipient:  # else whoever it was has been erased meanwhile
         note_refusal(tx, item.optout_sid, item.account_sid, item.service_sid, recipient, number)
+    if (item.uncertain or uncertain) and is_told(
+        tx, item.service_sid, item.session_sid, item.interaction_sid
+    ):
+        return Fate.SENT
+    if item.fate is Fate.UNCERTAIN or (item.fate is Fate.ASK and expires_at <= tx.now):
+        return _decide(tx, item, expires_at)
     if item.fate in (Fate.REJECTED, Fate.OPTED_OUT) and uncertain:
         return Fate.UNCERTAIN  # this time it was refused; the time before it may have been taken
     return item.fate

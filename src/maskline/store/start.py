@@ -26,7 +26,7 @@ from maskline.store.events import insert_event
 from maskline.store.health import take_try
 from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
-from maskline.store.record import merge_leg, note_error
+from maskline.store.record import is_told, merge_leg, note_error
 from maskline.store.runs import ORPHANED
 from maskline.store.sessions import SESSION_COLUMNS, make_session
 
@@ -291,6 +291,9 @@ class _Starter:
             if service is None:
                 finish(tx, row[0], row[1])  # deleted, and its messages with it
                 continue
+            if row[15] and is_told(tx, row[9], row[10], row[11]):
+                finish(tx, row[0], row[1])  # it was taken, and is not sent again
+                continue
             # Where the number is in the directory no more, there is nobody to ask.
             ask = row[3] == UNCERTAIN and number is not None
             held_by = holder or (_former_holder_of(tx, row) if former else None)
@@ -448,7 +451,11 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
         row = tx.execute(
             f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND state <> 4 AND expires_at <= ?", (row_id, tx.now)
         ).fetchone()
-        if row is not None:
+        if row is None:
+            continue
+        if row[15] and is_told(tx, row[9], row[10], row[11]):
+            finish(tx, row[0], row[1])
+        else:
             stopped.append(_fail(tx, event_sid, row, problems.VALIDITY_PASSED))
     return stopped
 
