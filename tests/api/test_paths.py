@@ -227,6 +227,13 @@ def test_a_name_that_looks_like_a_sid_gives_way_to_the_sid(api: CheckedApi) -> N
     assert api.get(f"{sessions}/{one['sid']}").json["sid"] == other["sid"]
 
 
+@pytest.mark.parametrize("path", ["{root}/%00", "{root}/a%00b", "{sessions}/%00", "{service}/People/%00"])
+def test_what_holds_no_text_names_nothing(api: CheckedApi, path: str) -> None:
+    service = make_service(api, 0)
+    path = path.format(root="/v1/Services", service=service["url"], sessions=service["links"]["sessions"])
+    assert outcome(api.get(path)) == outcome(api.delete(path)) == (404, 20404)
+
+
 def test_a_name_is_no_parent(api: CheckedApi) -> None:
     service = make_service(api, UniqueName="no parent")
     session = api.make(service["links"]["sessions"], {"UniqueName": "neither"})

@@ -35,6 +35,8 @@ class Router(Generic[T]):
                     break
             else:
                 if "%" in path:
+                    if "%00" in path:  # no text has that, and PostgreSQL takes none that does
+                        return None
                     return target, {name: unquote(segments[i]) for i, name in names}
                 return target, {name: segments[i] for i, name in names}
         return None
