@@ -234,6 +234,23 @@ def test_what_holds_no_text_names_nothing(api: CheckedApi, path: str) -> None:
     assert outcome(api.get(path)) == outcome(api.delete(path)) == (404, 20404)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{account}/IncomingPhoneNumbers/+14155550134.json",
+        "{account}/IncomingPhoneNumbers/%2B14155550134",
+        "{service}/Sessions/%2B14155550134",
+        "{service}/Sessions/whatsapp%3A%2B14155550134",
+        "/v1/Services/+14155550134/Sessions/Nobody",
+    ],
+)
+def test_a_number_in_a_path_is_masked_in_what_is_said_of_it(api: CheckedApi, path: str) -> None:
+    account = f"/2010-04-01/Accounts/{api.account_sid}"
+    reply = api.get(path.format(account=account, service=f"/v1/Services/KS{HEX}"))
+    assert outcome(reply) == (404, 20404)
+    assert "5550" not in reply.raw.decode()
+
+
 def test_a_name_is_no_parent(api: CheckedApi) -> None:
     service = make_service(api, UniqueName="no parent")
     session = api.make(service["links"]["sessions"], {"UniqueName": "neither"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,6 +16,8 @@ from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
 
 Json = dict[str, Any]
+
+_NUMBER = re.compile(r"([A-Za-z]{1,20}:)?[+ ][0-9]{7,}(\.json)?")
 
 
 def render_date(at: int | None) -> str | None:
@@ -36,9 +39,11 @@ def render_problem(problem: Problem, path: str, docs_url: str) -> Json:
 
 
 def _shown(path: str) -> str:
-    """A path as an error shows it. What stands for a person names one."""
+    """A path as an error shows it. What stands for a person names one, and a number may stand anywhere."""
     before, people, person = path.removeprefix("/v1").partition("/People/")
-    return f"{before}{people}{mask(unquote(person))}" if people else before
+    parts = [mask(text) if _NUMBER.fullmatch(text := unquote(part)) else part for part in before.split("/")]
+    shown = "/".join(parts)
+    return f"{shown}{people}{mask(unquote(person))}" if people else shown
 
 
 class MessageInteraction(msgspec.Struct, kw_only=True, gc=False):
