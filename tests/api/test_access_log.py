@@ -17,28 +17,38 @@ def test_each_request_is_a_line_without_names_numbers_and_bodies(tmp_path: Path)
     server = RealServer(tmp_path / "data", environment={"MASKLINE_ACCESS_LOG": "true"}).start()
     api = CheckedApi(server.url)
     pair = make_pair(api, UniqueName="+12125550188")
+    number = "SM" + "0" * 32
     before = len(lines(server))
     replies = [
         api.post(pair.messages_path(pair.first), {"Body": "a secret text"}),
         api.get(f"{pair.service['links']['sessions']}/%2B12125550188"),
+        api.get(f"{pair.service['links']['sessions']}/AnnSmith"),
         api.get(f"/v1/Services/+12125550188?UniqueName={pair.first['identifier']}"),
+        api.get("/AnnSmith"),
+        api.get(f"/2010-04-01/Accounts/{api.account_sid}/IncomingPhoneNumbers.json"),
+        api.get(f"/2010-04-01/Accounts/{api.account_sid}/Messages/{number}.json"),
+        api.post("/carriers/north/message", {}, auth=False),
         api.get("/v1/Services", auth=False),
         api.get("/v1/Services", headers={"X-Long": "x" * 33_000}),
     ]
     told = lines(server)[before:]
     assert [line["request"] for line in told] == [reply.headers["twilio-request-id"] for reply in replies]
-    assert [line["status"] for line in told] == [200, 200, 404, 401, 431]
-    assert [line["method"] for line in told] == ["POST", "GET", "GET", "GET", ""]
+    assert [line["status"] for line in told] == [200, 200, 404, 404, 404, 200, 404, 404, 401, 431]
+    assert [line["method"] for line in told] == ["POST", *["GET"] * 6, "POST", "GET", ""]
     assert [line["path"] for line in told] == [
         pair.messages_path(pair.first),
-        f"/v1/Services/{pair.service['sid']}/Sessions/…",
+        *[f"/v1/Services/{pair.service['sid']}/Sessions/…"] * 2,
         "/v1/Services/…",
+        "/…",
+        f"/2010-04-01/Accounts/{api.account_sid}/IncomingPhoneNumbers.json",
+        f"/2010-04-01/Accounts/{api.account_sid}/Messages/{number}.json",
+        "/carriers/north/message",
         "/v1/Services",
         "",
     ]
     assert {line["event"] for line in told} == {"request.answered"}
     assert all(line["ms"] >= 0 for line in told)
-    for hidden in ("secret", "5550188", pair.first["identifier"][2:], api.token):
+    for hidden in ("secret", "5550188", "Smith", pair.first["identifier"][2:], api.token):
         assert hidden not in server.log()
     assert server.stop() == 0
 

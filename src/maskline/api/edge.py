@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from itertools import count
+from itertools import count, zip_longest
 
 import msgspec
 import structlog
@@ -30,8 +30,11 @@ from maskline.store.engine import StoreRefused, StoreUnavailable
 MOST_KEY = 255
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 
-# What of a path is logged: words and SIDs. Names are the caller's, and may be anything.
-_SHOWN = re.compile(r"([A-Za-z]*|v1|2010-04-01|[A-Z]{2}[0-9a-fA-F]{32})(\.json)?")
+# What of a path is logged: the words of its pattern, SIDs, and whose webhook it is. Other names are the caller's, and
+# may be anything.
+_SID = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}(\.json)?")
+_WORD = re.compile("[A-Za-z]*")
+_OURS = {"{carrier}", "{what}"}
 
 _LINES = b"Twilio-Request-Id: %b\r\nTwilio-Request-Duration: %.3f\r\nTwilio-Concurrent-Requests: %d\r\n"
 
@@ -115,9 +118,11 @@ class Edge:
         finally:
             self._concurrent -= 1
         duration_s = time.perf_counter() - began
-        self.requests.note(found[0].route if found else "", exchange.method, answer.status, duration_s)
+        route = found[0].route if found else ""
+        self.requests.note(route, exchange.method, answer.status, duration_s)
         if self._access_log:
-            _tell(request_id, exchange.method, exchange.path, answer.status, duration_s)
+            shown = _shown(exchange.path, route)
+            _tell(request_id, exchange.method, shown, answer.status, duration_s)
         return self._render(answer, request_id, duration_s)
 
     def most_bytes(self, path: str) -> int:
@@ -176,10 +181,21 @@ class Edge:
         return Answer(content, problem.status, problem.headers or {})
 
 
+def _shown(path: str, route: str) -> str:
+    """A path as it is logged; `route` is its pattern, if it has one."""
+    parts = zip_longest(path.split("/"), route.split("/"), fillvalue="")
+    return "/".join(part if _is_shown(part, pattern) else "…" for part, pattern in parts)
+
+
+def _is_shown(part: str, pattern: str) -> bool:
+    if pattern in _OURS:
+        return _WORD.fullmatch(part) is not None
+    return part.removesuffix(".json") == pattern or _SID.fullmatch(part) is not None
+
+
 def _tell(request_id: str, method: str, path: str, status: int, duration_s: float) -> None:
-    shown = "/".join(part if _SHOWN.fullmatch(part) else "…" for part in path.split("/"))
     ms = round(duration_s * 1000, 1)
-    _log.info("request.answered", request=request_id, method=method, path=shown, status=status, ms=ms)
+    _log.info("request.answered", request=request_id, method=method, path=path, status=status, ms=ms)
 
 
 def _key_text(raw: bytes) -> str:
