@@ -109,7 +109,7 @@ def _read(name: str, kind: Any, value: Any) -> Any:
         kinds = bool if "bool" in str(kind) else int if "int" in str(kind) else str
         # To Python a bool is an int; to whoever writes `port = true` it is a slip.
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
-            raise SettingsError(f"{name}: {value!r} is not what this setting takes")
+            raise SettingsError(f"{name}: this setting takes no {type(value).__name__}")
         return value
     if "bool" in str(kind):
         word = value.lower()

@@ -41,6 +41,13 @@ def test_without_a_file_there_are_still_the_defaults(tmp_path: Path) -> None:
     assert load_settings({}, {}, tmp_path / "none.toml") == load_settings({}, {}, None) == Settings()
 
 
+def test_a_secret_that_is_no_text_is_refused_without_being_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "auth_token = 123456789")
+    assert "auth_token" in str(caught.value)
+    assert "123456789" not in str(caught.value)
+
+
 def test_other_variables_are_nobodys_business(tmp_path: Path) -> None:
     assert load(tmp_path, "", {"PORT": "9", "MASKLINE": "x", "HOME": "/"}) == Settings()
 
