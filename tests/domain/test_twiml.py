@@ -407,7 +407,17 @@ def test_every_address_that_is_asked_can_be_led_through_another() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://[", "file:///etc/passwd", "FILE:/etc/passwd", "javascript:0", "tel:+14155550100", "http:///x"],
+    [
+        *(
+            "http://[",
+            "file:///etc/passwd",
+            "FILE:/etc/passwd",
+            "javascript:0",
+            "tel:+14155550100",
+            "http:///x",
+        ),
+        "http://caf\u00e9..example/",
+    ],
 )
 @pytest.mark.parametrize(
     "inner",

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from maskline.domain import problems
 from maskline.domain.markup import Element, Unreadable, escape, parse_xml
 from maskline.domain.problems import Code
+from maskline.domain.webhook_url import as_sent
 
 
 class TwimlError(ValueError):
@@ -353,7 +354,7 @@ def _resolved(element: _Made, base: str) -> _Made:
 def _join(base: str, url: str) -> str:
     try:
         whole = urljoin(base, url)
-        parts = urlsplit(whole)
+        parts = urlsplit(as_sent(whole))
     except ValueError:
         raise _invalid("an address in it is none") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
