@@ -20,6 +20,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import OutboxState
 from maskline.domain.problems import DELIVERY_UNKNOWN
 from tests.support.eventually import eventually
+from tests.support.private import check_private
 from tests.support.server import Api, RealServer, look
 from tests.support.world import fresh_number
 
@@ -369,6 +370,7 @@ def judge(
     told = look(server.database, "SELECT interaction_sid FROM events WHERE code = ?", DELIVERY_UNKNOWN.number)
     unknown = [leg["sid"] for leg in legs.values() if leg["outbound_resource_status"] == "delivery-unknown"]
     assert sorted(sid for (sid,) in told) == sorted(unknown), "one event for each unknown message"
+    check_private(server.database, server.log().splitlines())
     return verdict
 
 
