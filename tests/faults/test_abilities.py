@@ -22,6 +22,7 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 @pytest.mark.parametrize("case", CASES if FULL else ["keys", "look-up", "look-up-and-resend"])
 def test_uncertain_messages(lives: Lives, case: str, report: Callable[[str], None]) -> None:
     abilities, on_uncertain, most_handovers = CASES[case]

@@ -3,10 +3,13 @@
 import random
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults.lives import FULL, Lives
 from tests.faults.load import count_started, make_world
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 def test_stop_under_load(lives: Lives, report: Callable[[str], None]) -> None:
     rng = random.Random(5)
     stops = 20 if FULL else 2

@@ -25,6 +25,7 @@ def _creates(pair: Pair) -> list[tuple[str, str, dict[str, Any], int]]:
     return creates if FULL else creates[:2]
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_one_resource(lives: Lives, moment: str) -> None:
     lives.start(f"accept_messages:{moment}:1")

@@ -30,6 +30,7 @@ def points_of(functions: list[str], rng: random.Random) -> list[str]:
     return points
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 def test_verdicts_and_callbacks(lives: Lives, report: Callable[[str], None]) -> None:
     rng = random.Random(8)
     lives.server.environment["MASKLINE_ALLOW_PRIVATE_WEBHOOKS"] = "true"
@@ -64,6 +65,7 @@ def check_told(lives: Lives, customer: Customer) -> None:
         assert (told[0], told[-1]) == ("queued", words[status]), (sid, told, status)
 
 
+@pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
 @pytest.mark.parametrize("strangers", [300 if FULL else 90])
 def test_strangers(lives: Lives, report: Callable[[str], None], strangers: int) -> None:
     """Each writes twice. They are joined with their partner once, and the partner has each text once, in order."""
