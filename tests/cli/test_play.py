@@ -300,7 +300,7 @@ def test_the_customers_server_answers_signers_only_and_counts_what_comes_twice_o
             connection.close()
             return said
 
-        good = sign(AUTH_TOKEN, customer.url("asked"), form.items())
+        good = sign(AUTH_TOKEN, customer.url("asked"), form)
         assert post(good, "1") == post(good, "1") == post(good, "2") == (200, "<Response/>")
         assert post("", "3") == post(good[::-1], "4") == (403, "")
         assert [(call.url, call.genuine, call.form) for call in customer.calls] == [

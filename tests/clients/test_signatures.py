@@ -38,7 +38,7 @@ REQUESTS: list[tuple[str, dict[str, str]]] = [
 
 def signed(url: str, form: dict[str, str], /, **changed: Any) -> dict[str, Any]:
     """The request as its receiver has it: our signature, and the URL without what is not sent."""
-    request = {"token": TOKEN, "signature": sign(TOKEN, url, form.items()), "url": as_sent(url), "form": form}
+    request = {"token": TOKEN, "signature": sign(TOKEN, url, form), "url": as_sent(url), "form": form}
     return request | changed
 
 

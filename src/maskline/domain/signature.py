@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from maskline.domain.webhook_url import as_sent
@@ -21,18 +21,18 @@ ALGORITHMS = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 
 Parameters = Iterable[tuple[str, str]]
 
+_as_sent = lru_cache(maxsize=1024)(as_sent)
+
 # Scheme, userinfo, host, port, the rest. Not urlsplit: every other character must stay as it was signed.
 _URL = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*@)?(\[[^/?#\]]*\]|[^/?#:@]*)(:[0-9]*)?(.*)", re.DOTALL
 )
 
 
-def sign(auth_token: str, url: str, parameters: Parameters = ()) -> str:
-    """The signature of a request to `url`; a port is signed as it is written. Raises ValueError if it is no URL.
-
-    A name should not be given twice: validators differ in what they make of it.
-    """
-    return _sign(auth_token, as_sent(url), parameters)
+def sign(auth_token: str, url: str, form: Mapping[str, str]) -> str:
+    """The signature of a request to `url`; a port is signed as it is written. Raises ValueError if it is no URL."""
+    # Names alone are sorted in a fraction of the time that pairs take.
+    return _sign(auth_token, _as_sent(url) + "".join([name + form[name] for name in sorted(form)]))
 
 
 def read_settings(header: str) -> tuple[str, str | None]:
@@ -50,9 +50,10 @@ def check(auth_token: str, url: str, parameters: Parameters, signature: str, alg
     Signers differ in whether they write a port, so it may be signed without one, and with the standard one if it
     has none.
     """
-    parameters = list(parameters)
+    # Values that stand there twice under one name count once.
+    signed = "".join([name + value for name, value in sorted(set(parameters))])
     spellings = _spellings(url.partition("#")[0])
-    made = [_sign(auth_token, spelling, parameters, algorithm) for spelling in spellings]
+    made = [_sign(auth_token, spelling + signed, algorithm) for spelling in spellings]
     # All are compared, so that the time taken tells nothing.
     matches = [_equal(each, signature) for each in made]
     return any(matches)
@@ -66,9 +67,7 @@ def check_whole(key: str, url: str, body: bytes, signature: str) -> bool:
     return any(matches)
 
 
-def _sign(auth_token: str, url: str, parameters: Parameters, algorithm: str = "sha1") -> str:
-    # Values that stand there twice under one name count once.
-    signed = url + "".join([name + value for name, value in sorted(set(parameters))])
+def _sign(auth_token: str, signed: str, algorithm: str = "sha1") -> str:
     digest = _keyed(auth_token, algorithm).copy()
     digest.update(signed.encode())
     return base64.b64encode(digest.digest()).decode()

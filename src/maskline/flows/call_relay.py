@@ -127,10 +127,10 @@ class CallRelay:
         token = self._vault.open(account.token_sealed, account_sid) if account is not None else ""
         try:
             if method == "POST":
-                headers = {HEADER: sign(token, url, form.items())}
+                headers = {HEADER: sign(token, url, form)}
                 return await self._http.post_form(url, form, headers=headers)
             place, mark, fragment = url.partition("#")
             asked = f"{place}{'&' if '?' in place else '?'}{encode_form(form)}{mark}{fragment}"
-            return await self._http.get(asked, headers={HEADER: sign(token, asked)})
+            return await self._http.get(asked, headers={HEADER: sign(token, asked, {})})
         except ValueError:
             raise Unanswered("not a URL") from None

@@ -93,4 +93,4 @@ class Customers:
 
     def _headers(self, asked: Asked, url: str, form: Mapping[str, str]) -> dict[str, str]:
         token = self._open(asked.token_sealed, asked.account_sid)
-        return {HEADER: sign(token, url, form.items()), TOKEN_HEADER: token_of(asked.sid)}
+        return {HEADER: sign(token, url, form), TOKEN_HEADER: token_of(asked.sid)}
