@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from maskline.domain.callback import START, Told
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.route import Match, Route
-from maskline.store.accept import START_SESSION, TOUCH_SESSION
+from maskline.store.accept import START_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercepts
@@ -60,15 +61,25 @@ INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_
        session_sid, interaction_sid, message_sid, recipient, payload, brought_by)
 VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
+_of_p, _of_q = (
+    ", ".join(f"{table}.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(",")) for table in ("p", "q")
+)
+_of_s = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
+_ALL = f"{_of_s}, {_of_p}, {_of_q}"
+_IN_SESSION = """
+CROSS JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
+LEFT JOIN participants q ON q.service_sid = p.service_sid AND q.session_sid = p.session_sid AND q.sid <> p.sid
+    AND q.deleted_at IS NULL"""
 _PAIR = f"""
-SELECT {PARTICIPANT_COLUMNS} FROM participants
-WHERE service_sid = ? AND identifier_key = ? AND proxy_identifier = ? AND active = 1"""
-_of_p = ", ".join(f"p.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(","))
+SELECT {_ALL} FROM participants p {_IN_SESSION}
+WHERE p.service_sid = ? AND p.identifier_key = ? AND p.proxy_identifier = ? AND p.active = 1"""
 _FORMER_PAIR = f"""
-SELECT {_of_p} FROM former_numbers f
+SELECT {_ALL} FROM former_numbers f
 CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f.session_sid
-    AND p.sid = f.participant_sid AND p.active + 0 = 1
+    AND p.sid = f.participant_sid AND p.active + 0 = 1 {_IN_SESSION}
 WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
+_SESSION_ENDS = len(SESSION_COLUMNS.split(","))
+_WRITER_ENDS = _SESSION_ENDS + len(PARTICIPANT_COLUMNS.split(","))
 
 _BOUND = """
 SELECT session_sid, sid FROM participants
@@ -80,13 +91,12 @@ SELECT proxy_identifier FROM participants WHERE service_sid = ?1 AND session_sid
 UNION ALL SELECT proxy_identifier FROM former_numbers
 WHERE service_sid = ?1 AND session_sid = ?2 AND participant_sid = ?3 AND active + 0 = 1"""
 
-_SESSION = f"SELECT {SESSION_COLUMNS} FROM sessions WHERE service_sid = ? AND sid = ?"
-_PARTNER = f"""
-SELECT {PARTICIPANT_COLUMNS} FROM participants
-WHERE service_sid = ? AND session_sid = ? AND sid <> ? AND deleted_at IS NULL"""
-
-_SEQ = "SELECT seq FROM sessions WHERE service_sid = ? AND sid = ?"
-_COUNT = "UPDATE sessions SET seq = ? WHERE service_sid = ? AND sid = ?"
+# The places that this many more messages take in their Session: the last of them comes back.
+_TAKE_PLACES = """
+UPDATE sessions SET seq = seq + ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
+       updated_at = max(updated_at, ?2)
+WHERE service_sid = ?3 AND sid = ?4 RETURNING seq"""
+_TAKE_UNSEEN = "UPDATE sessions SET seq = seq + ? WHERE service_sid = ? AND sid = ? RETURNING seq"
 
 
 def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Match | None:
@@ -103,17 +113,16 @@ def find_matches(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> list[Match | 
     if lost := [i for i, row in enumerate(rows) if row is None]:
         for i, row in zip(lost, tx.find_each(_FORMER_PAIR, [pairs[i] for i in lost]), strict=True):
             rows[i] = row
-    matches: list[Match | None] = [None] * len(pairs)
-    writers = [(i, Participant(*row)) for i, row in enumerate(rows) if row is not None]
-    places = [(one.service_sid, one.session_sid) for _, one in writers]
-    sessions = tx.find_each(_SESSION, places)
-    partners = tx.find_each(
-        _PARTNER, [(*place, one.sid) for place, (_, one) in zip(places, writers, strict=True)]
+    return [None if row is None else _match(row) for row in rows]
+
+
+def _match(row: tuple[Any, ...]) -> Match:
+    partner = row[_WRITER_ENDS:]
+    return Match(
+        make_session(row[:_SESSION_ENDS]),
+        Participant(*row[_SESSION_ENDS:_WRITER_ENDS]),
+        None if partner[0] is None else Participant(*partner),
     )
-    for (i, writer), session, partner in zip(writers, sessions, partners, strict=True):
-        if session is not None:
-            matches[i] = Match(make_session(session), writer, Participant(*partner) if partner else None)
-    return matches
 
 
 def find_bound(tx: Tx, service_sid: str, identifier_key: str, number: str) -> list[str]:
@@ -143,8 +152,7 @@ def relay(tx: Tx, item: NewInbound, account_sid: str, route: Route) -> None:
 def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
     """The same for many, in this order."""
     ask_wants(tx, (one.route.session.service_sid for one in messages))
-    places = list(dict.fromkeys(_place_of(one) for one in messages))
-    seqs = {place: row[0] for place, row in zip(places, tx.find_each(_SEQ, places), strict=True)}
+    seqs = _take_places(tx, Counter(_place_of(one) for one in messages))
     starts: dict[tuple[str, str], None] = {}
     interactions: list[tuple[Any, ...]] = []
     sends: list[tuple[Any, ...]] = []
@@ -196,9 +204,6 @@ def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
         if wants.callbacks:
             told = Told(DELIVERED, QUEUED, tx.now)
             callbacks.append(new_callback(account_sid, *place, item.sid, START, told))
-    asked = {place for place in places if wants_of(tx, place[0]).intercept}
-    tx.executemany(TOUCH_SESSION, [(seqs[place], tx.now, *place) for place in places if place not in asked])
-    tx.executemany(_COUNT, [(seqs[place], *place) for place in places if place in asked])
     tx.executemany(START_SESSION, [(tx.now, *place) for place in starts])
     tx.executemany(_INSERT_RELAY, interactions)
     keep_for_now(tx, passing)
@@ -207,6 +212,17 @@ def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
     insert_first(tx, callbacks)
     if sends:
         tx.wake |= Wake.SENDS
+
+
+def _take_places(tx: Tx, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Use these Sessions, except those of whose messages the customer is asked first, for so many messages each.
+    Returns the place before their first.
+    """
+    unseen = [place for place in counts if wants_of(tx, place[0]).intercept]
+    seen = [place for place in counts if not wants_of(tx, place[0]).intercept]
+    last = tx.find_each(_TAKE_PLACES, [(counts[place], tx.now, *place) for place in seen])
+    last += tx.find_each(_TAKE_UNSEEN, [(counts[place], *place) for place in unseen])
+    return {place: row[0] - counts[place] for place, row in zip(seen + unseen, last, strict=True)}
 
 
 def _place_of(one: Bound) -> tuple[str, str]:
