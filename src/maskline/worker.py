@@ -68,6 +68,7 @@ class Worker:
         self._failover = failover
         self._sweeps = False
         self._free = dict.fromkeys(messages.carriers, slots)
+        self._short = True
         self._lane = ("", "")
         self._count = 0
         self._silent_since = ENDED
@@ -136,6 +137,7 @@ class Worker:
     async def _start_due(self) -> float:
         """One T2. Returns how long nothing more can be due, in seconds."""
         health = self._messages.health
+        self._short = True  # for all that is known meanwhile
         free = {name: health.slots(name, count) for name, count in self._free.items()}
         if not any(free.values()):
             return POLL_S
@@ -149,13 +151,15 @@ class Worker:
         for stopped in starts.stopped:
             self._messages.waiters.settle(stopped)
         for row in starts.started:
+            free[row.carrier_account] -= 1
             self._free[row.carrier_account] -= 1
             self._messages.waiters.started(row.interaction_sid)
             health.note_start(row.carrier_account)
             task = asyncio.create_task(self._deliver(row, mark))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        if starts.started or starts.stopped or starts.more:
+        self._short = not all(free.values())
+        if starts.stopped or starts.more:
             return 0
         if starts.next_due_us is None:
             return POLL_S
@@ -166,7 +170,8 @@ class Worker:
             await self._finish(row, mark)
         finally:
             self._free[row.carrier_account] += 1
-            self._wake.set()
+            if self._short:  # else nothing waits for a slot
+                self._wake.set()
 
     async def _finish(self, row: Started, mark: float) -> None:
         outcome = await self._messages.hand_over(row, mark)

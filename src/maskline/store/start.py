@@ -126,7 +126,7 @@ _FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
 SELECT {_COLUMNS} FROM outbox
 WHERE topic = 'send' AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?"""
-_NEXT_DUE = "SELECT due_at FROM outbox WHERE topic = 'send' AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
+_NEXT_DUE = "SELECT due_at FROM outbox WHERE topic = 'send' AND state IN (1, 5) ORDER BY due_at LIMIT 1"
 _NEXT_LANE = """
 SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account, number) > (?, ?)
 ORDER BY carrier_account, number LIMIT 1"""
@@ -197,7 +197,7 @@ class _Starter:
         # What has been put aside since then cannot go yet, and what has been released wakes the worker.
         if may_wait:
             self._waiting(sum(self._free.values()))
-        row = tx.execute(_NEXT_DUE, (tx.now,)).fetchone()
+        row = tx.execute(_NEXT_DUE).fetchone()
         dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
         starts.next_due_us = min(dues) - tx.now if dues else None
         return starts
