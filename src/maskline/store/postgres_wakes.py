@@ -15,8 +15,8 @@ import psycopg
 
 from maskline.clock import Clock
 
-LEAST_S = 0.01
-"""How long there is between two words at least."""
+LEAST_S = 0.02
+"""How long there is between two words at least. Each is a transaction, and a thread's turn, of its own."""
 AGAIN_S = 1.0
 """How long after its connection was lost somebody listens again."""
 
@@ -32,6 +32,7 @@ class Wakes:
         self._teller: psycopg.Connection[Any] | None = None
         self._listener: psycopg.Connection[Any] | None = None
         self._untold = False
+        self._told_at = -LEAST_S
         self._closing = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
@@ -60,11 +61,13 @@ class Wakes:
 
     async def _tell(self) -> None:
         while self._untold:
+            early_s = self._told_at + LEAST_S - self._clock.uptime()
+            if early_s > 0:
+                await self._clock.wait(self._closing, early_s)
             self._untold = False
+            self._told_at = self._clock.uptime()
             with contextlib.suppress(psycopg.Error):  # they poll
                 await self._loop.run_in_executor(self._threads, self._notify)
-            if self._untold:
-                await self._clock.wait(self._closing, LEAST_S)
 
     def _notify(self) -> None:
         if self._teller is None or self._teller.closed:
