@@ -189,6 +189,10 @@ def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise SettingsError(f"role: {settings.role!r} is not one of {', '.join(ROLES)}")
     _check_database(settings)
+    # Which would mean every address, this directory, and a token that nobody knows.
+    for name in ("host", "data", "auth_token"):
+        if getattr(settings, name) == "":
+            raise SettingsError(f"{name}: must not be empty")
     if (settings.account_sid is None) != (settings.auth_token is None):
         raise SettingsError("account_sid and auth_token go together: give both or neither")
     if (settings.tls_cert is None) != (settings.tls_key is None):

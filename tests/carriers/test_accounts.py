@@ -21,6 +21,10 @@ def account(**said: Any) -> dict[str, Any]:
     return {"kind": "scripted", "token": SECRET, **said}
 
 
+def twilio(**said: Any) -> dict[str, Any]:
+    return {"kind": "twilio", "account_sid": "AC" + "0" * 32, "auth_token": SECRET, **said}
+
+
 def test_there_may_be_several_accounts_of_one_kind() -> None:
     tables = {"north": account(window=2), "south_2": account(binds=[{"port": 1}, {"port": 2}])}
     accounts = read_accounts(tables)
@@ -52,6 +56,7 @@ def test_there_may_be_several_accounts_of_one_kind() -> None:
         ("north", account(window="2"), "carriers.north: window: Expected `int`, got `str`"),
         ("north", account(window=11), "carriers.north: window: Expected `int` <= 10"),
         ("north", account(binds=[{"prt": 1}]), "carriers.north: binds[0]: there is no option `prt`"),
+        ("north", twilio(webhook_keys={"key": ""}), "carriers.north: webhook_keys[...]: Expected `str` of"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(name: str, table: Any, said: str) -> None:

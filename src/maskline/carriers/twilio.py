@@ -94,7 +94,7 @@ class TwilioOptions(Options, frozen=True):
     ] = ""
     api_secret: Annotated[str, Meta(description="Secret of the API key.")] = ""
     webhook_keys: Annotated[
-        dict[str, str],
+        dict[str, Annotated[str, Meta(min_length=1)]],
         Meta(
             description="Secrets of shared keys that its webhooks are signed with (SHA-256), each under its id."
         ),
