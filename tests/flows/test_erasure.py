@@ -586,6 +586,18 @@ async def test_who_comes_back_meanwhile_is_somebody_new(house: House) -> None:
     assert await held(house, service) == Held(ANN, 1, 1, 0, 0, 0, 1)
 
 
+async def test_who_is_added_at_that_very_moment_is_erased_with_the_others(house: House) -> None:
+    """A Participant's date is of before the request, and it is written down after it."""
+    service = await house.service(3)
+    await couple(house, service)
+    await house.store.write(ask_erasure, ACCOUNT, service.sid, ANN)
+    await couple(house, service)
+    while await house.store.write(erase_step, STEP) >= STEP:
+        continue
+    assert await held(house, service) is None
+    assert not await written(house, ANN)
+
+
 async def test_two_at_once_are_both_unnamed_before_their_traffic_is_gone_through(house: House) -> None:
     service = await house.service(1)
     await many(house, service, 4 * STEP)

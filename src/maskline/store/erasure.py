@@ -21,7 +21,7 @@ from maskline.store.engine import Tx
 from maskline.store.loose import lines_of, message_of
 from maskline.store.optouts import unname_optouts
 from maskline.store.outbox import finish
-from maskline.store.people import list_parts
+from maskline.store.people import list_parts, recount_person
 from maskline.store.record import merge_leg
 from maskline.store.sandbox import forget_handset, forget_handset_calls, forget_texts
 from maskline.store.sessions import find_session, take_session, write_closed
@@ -239,7 +239,11 @@ def _unname(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:
             tx.execute(_UNNAME_FORMER, (service_sid, session_sid, sid))
             note = (service_sid, key, session_sid, sid, erasure.account_sid, erasure.asked_at, Stage.TRAFFIC)
             tx.execute(_NOTE, note)
-    return ("" if len(parts) == count else None), len(parts) * LOOK
+    if len(parts) == count:
+        return "", len(parts) * LOOK
+    # Who was added just before may have been written down after the request, and then is counted there.
+    recount_person(tx, service_sid, key)
+    return None, len(parts) * LOOK
 
 
 def _fresh(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:

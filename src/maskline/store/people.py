@@ -84,6 +84,18 @@ def list_parts(tx: Tx, service_sid: str, key: str, until: int, most: int = ALL) 
     return parts
 
 
+def recount_person(tx: Tx, service_sid: str, key: str) -> None:
+    """Some Participants are this person no longer. Of whoever is none any more nothing is known."""
+    count = sum(part.session_sid != "" for part in list_parts(tx, service_sid, key, ALL))
+    if count:
+        tx.execute(
+            "UPDATE people SET participants = ? WHERE service_sid = ? AND identifier_key = ?",
+            (count, service_sid, key),
+        )
+    else:
+        tx.execute("DELETE FROM people WHERE service_sid = ? AND identifier_key = ?", (service_sid, key))
+
+
 def erase_people(tx: Tx, most: int) -> int:
     """Forget up to `most` people of whom no Participant is left: their identifiers are personal data."""
     return tx.execute(
