@@ -211,6 +211,23 @@ async def test_what_a_report_has_told_before_it_is_sent_again_is_not_sent_again(
     assert await house.events() == []
 
 
+async def test_what_a_report_has_told_lets_the_next_one_go_at_once(house: House) -> None:
+    _, ann, _ = await house.pair(await house.service(settings=RESEND))
+    house.carrier.able(look_up=False)
+    house.carrier.script(ann.identifier, UNCERTAIN, THROTTLED, THROTTLED, THROTTLED)
+    async with house.working():
+        await house.say(ann, "1")
+        await house.say(ann, "2")
+        await house.quiet()
+        for seconds in (1, 5, 15):
+            await house.pass_time(seconds)
+        assert house.carrier.bodies(ann.identifier) == ["1"] * 4  # the next try is in a minute
+        await told(house, ann.proxy_identifier, house.carrier.sent[0].sid, MessageStatus.DELIVERED)
+        await house.quiet()
+        assert house.carrier.bodies(ann.identifier) == [*["1"] * 4, "2"]
+    assert await house.statuses() == ["delivered", "sent"]
+
+
 async def test_what_a_report_has_told_does_not_end_as_unknown_with_its_validity(house: House) -> None:
     _, ann, _ = await house.pair(await house.service(settings=RESEND))
     house.carrier.able(look_up=False)

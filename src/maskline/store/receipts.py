@@ -50,11 +50,15 @@ CROSS JOIN services v ON v.account_sid = n.account_sid
 CROSS JOIN interactions i ON i.service_sid = v.sid AND i.carrier_id = ?2
 WHERE n.phone_number = ?1"""
 
-# By our own SID of it: its carrier's id may not be known, as of one whose hand-over had no answer.
+# By our own SID of it: its carrier's id may not be known, as of one whose hand-over had no answer. Whatever that waits
+# for, and those behind it, wait no longer.
 _FIND_BY_SID = """
-SELECT i.service_sid, i.session_sid, i.sid FROM numbers n
+SELECT i.service_sid, i.session_sid, i.sid, i.outbound_participant_sid FROM numbers n
 CROSS JOIN interactions i ON i.account_sid = n.account_sid AND i.type = 'message' AND i.sid = ?2
 WHERE n.phone_number = ?1 AND i.outbound_resource_sid = ?3"""
+
+_HASTEN = """
+UPDATE outbox SET due_at = ? WHERE order_key = ? AND interaction_sid = ? AND state IN (1, 5) AND state + 0 <> 0"""
 
 _PARK = """
 INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
@@ -124,8 +128,11 @@ def _apply_by_sid(tx: Tx, item: Receipt) -> bool:
     if not any(is_sid(item.message_sid, prefix) for prefix in ("SM", "MM")):
         return False
     sids = (interaction_of_leg(item.message_sid), item.message_sid)
-    legs = tx.execute(_FIND_BY_SID, (item.number, *sids)).fetchall()
-    return _merge_into(tx, legs, item, item.carrier_id)
+    rows = tx.execute(_FIND_BY_SID, (item.number, *sids)).fetchall()
+    for *_, sid, participant_sid in rows:
+        if tx.execute(_HASTEN, (tx.now, participant_sid, sid)).rowcount:
+            tx.wake |= Wake.SENDS
+    return _merge_into(tx, [row[:3] for row in rows], item, item.carrier_id)
 
 
 def _merge_into(tx: Tx, legs: list[Any], item: Receipt, carrier_id: str | None) -> bool:
