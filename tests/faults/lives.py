@@ -56,6 +56,15 @@ class CrashingServer(RealServer):
             self._spare.communicate()
 
 
+def tell_dead(server: RealServer) -> None:
+    """Have it known that nobody is there any more. On PostgreSQL a process that has died is one of many until it has
+    been silent for 15 seconds; lives shorter than that find everybody's next message held, and more of them each time.
+    """
+    if isinstance(server.database, str):
+        with psycopg.connect(server.database) as connection:
+            connection.execute("UPDATE runs SET seen_at = 0")
+
+
 class Lives:
     """Counts the kills, and how many messages became unknown by each."""
 
@@ -106,13 +115,8 @@ class Lives:
         self._note_kill()
 
     def _note_kill(self) -> None:
-        """On PostgreSQL a process that has died is one of many until it has been silent for 15 seconds. Lives shorter
-        than that would find everybody's next message held, and more of them each time, so they are told.
-        """
         self.kills += 1
-        if isinstance(self.server.database, str):
-            with psycopg.connect(self.server.database) as connection:
-                connection.execute("UPDATE runs SET seen_at = 0")
+        tell_dead(self.server)
 
     def finish(self, world: World, **kwargs: Any) -> Verdict:
         """Wait until everything is done, and judge. The server must be up; afterwards it is stopped."""

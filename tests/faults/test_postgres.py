@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults.lives import FULL, SLOTS, CrashingServer
+from tests.faults.lives import FULL, SLOTS, CrashingServer, tell_dead
 from tests.faults.load import (
     WAIT_S,
     Load,
@@ -35,9 +35,16 @@ def children(server: CrashingServer) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def state_of(pid: int) -> str:
+    """The letter that the system has for it; Z: it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return "Z"
+
+
 def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str], None]) -> None:
     """Two processes behind one address; now one is killed, now the other, now both, and then their parent, which waits
-    the longer for a new one the sooner the last has died.
+    the longer for a new one the sooner the last has died. What the last of them had started waits for their silence.
     """
     rng = random.Random(51)
     node.environment["MASKLINE_SEND_WAIT_MS"] = "0"
@@ -57,8 +64,12 @@ def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str]
                     os.kill(victim, signal.SIGKILL)
                     killed += 1
             load.wait_for(rng.randrange(5, 60))
+            left = children(node)
             node.kill()
             killed += 1
+            eventually(lambda left=left: all(state_of(child) == "Z" for child in left), WAIT_S)
+            if killed < KILLS:
+                tell_dead(node)
             node.start()
             load.address.move(node.url, stays=True)
         load.wait_for(20)
@@ -115,8 +126,8 @@ def test_a_node_that_was_frozen_before_it_sent_does_not_send(
     with contextlib.suppress(OSError, http.client.HTTPException):
         first.post(pair.messages_path(pair.first), {"Body": "once"})
     assert node.process is not None
-    stat = Path(f"/proc/{node.process.pid}/stat")
-    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", WAIT_S)
+    frozen = node.process.pid
+    eventually(lambda: state_of(frozen) == "T", WAIT_S)
     assert count_started(node.database) == 1
     other.environment["CRASH_AT"] = ""
     other.start()
