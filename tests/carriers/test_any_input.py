@@ -24,8 +24,8 @@ from maskline.carriers.vonage import VonageCarrier, VonageOptions
 from maskline.carriers.webhooks import FORM, HasWebhooks, Unreadable, WebRequest
 from maskline.domain.http import Answer
 from maskline.flows.inbox import NoInbox
-from tests.carriers.benches import OURS, URL, outgoing, vonage_options
-from tests.support import bandwidth_api, plivo_api, telnyx_api, twilio_api
+from tests.carriers.benches import OURS, URL, outgoing
+from tests.support import bandwidth_api, plivo_api, telnyx_api, twilio_api, vonage_api
 from tests.support.clock import FakeClock
 from tests.support.telnyx_api import TelnyxApi
 from tests.support.twilio_api import SignalWireApi, TwilioApi
@@ -153,7 +153,7 @@ def means(content: Any = None) -> Means:
     return Means(Says(content), FakeClock(), bring, NoInbox(), URL)
 
 
-VONAGE = vonage_options("https://x.test")
+VONAGE = vonage_api.options("https://x.test")
 ACCOUNTS: dict[str, tuple[CarrierKind, Options]] = {
     "twilio": (TwilioCarrier, TwilioOptions(account_sid=twilio_api.ACCOUNT, auth_token=twilio_api.TOKEN)),
     "signalwire": (

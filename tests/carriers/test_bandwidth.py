@@ -36,10 +36,7 @@ async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(BandwidthApi(clock, *NUMBERS, hooks=HOOKS))
         south = await stack.enter_async_context(BandwidthApi(clock, hooks=HOOKS))
-        accounts = {
-            name: {"kind": "bandwidth", **options(vendor.url)}
-            for name, vendor in (("north", north), ("south", south))
-        }
+        accounts = {"north": north.table, "south": south.table}
         inside = await stack.enter_async_context(
             Inside(tmp_path / "data", clock, carriers=accounts, sandbox=False)
         )

@@ -20,7 +20,7 @@ from tests.carriers.test_twilio import EMPTY, released
 from tests.carriers.world import NUMBERS, World
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
-from tests.support.plivo_api import AUTH_ID, AUTH_TOKEN, PlivoApi
+from tests.support.plivo_api import PlivoApi
 from tests.support.receiver import receiving
 from tests.support.until import until
 from tests.support.vendor import Taken, Trouble
@@ -28,16 +28,12 @@ from tests.support.vendor import Taken, Trouble
 UUID = "db3ce55a-7f1d-11e1-8ea7-1231380bc196"
 
 
-def account_of(api: PlivoApi) -> dict[str, str]:
-    return {"kind": "plivo", "auth_id": AUTH_ID, "auth_token": AUTH_TOKEN, "base_url": api.url}
-
-
 @pytest.fixture
 async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(PlivoApi(clock, *NUMBERS))
         inside = await stack.enter_async_context(
-            Inside(tmp_path / "data", clock, carriers={"north": account_of(north)}, sandbox=False)
+            Inside(tmp_path / "data", clock, carriers={"north": north.table}, sandbox=False)
         )
         world = World(inside, north, north)
         await world.meet()

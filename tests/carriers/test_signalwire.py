@@ -26,15 +26,8 @@ from tests.support.twilio_api import API_TOKEN, PROJECT, SIGNING_KEY, SignalWire
 async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(SignalWireApi(clock, *NUMBERS))
-        account = {
-            "kind": "signalwire",
-            "space": north.url,
-            "project_id": PROJECT,
-            "api_token": API_TOKEN,
-            "signing_key": SIGNING_KEY,
-        }
         inside = await stack.enter_async_context(
-            Inside(tmp_path / "data", clock, carriers={"north": account}, sandbox=False)
+            Inside(tmp_path / "data", clock, carriers={"north": north.table}, sandbox=False)
         )
         world = World(inside, north, north)
         await world.meet()

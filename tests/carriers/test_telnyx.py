@@ -29,16 +29,8 @@ from tests.support.vendor import Trouble
 async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(TelnyxApi(clock, *NUMBERS))
-        account = {
-            "kind": "telnyx",
-            "api_key": API_KEY,
-            "public_key": PUBLIC_KEY,
-            "messaging_profile_id": PROFILE,
-            "texml_application_id": APPLICATION,
-            "base_url": f"{north.url}/v2",
-        }
         inside = await stack.enter_async_context(
-            Inside(tmp_path / "data", clock, carriers={"north": account}, sandbox=False)
+            Inside(tmp_path / "data", clock, carriers={"north": north.table}, sandbox=False)
         )
         world = World(inside, north)
         await world.meet()

@@ -33,14 +33,8 @@ async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
         other = TwilioApi(clock, SOUTHERN, account="AC" + "f7" * 16, token="a8" * 16)
         south = await stack.enter_async_context(other)
         accounts = {
-            name: {
-                "kind": "twilio",
-                "account_sid": api.account,
-                "auth_token": api.token,
-                "base_url": api.url,
-                "webhook_keys": {KEY: SECRET} if api is north else {},
-            }
-            for name, api in (("north", north), ("south", south))
+            "north": {**north.table, "webhook_keys": {KEY: SECRET}},
+            "south": south.table,
         }
         inside = await stack.enter_async_context(
             Inside(tmp_path / "data", clock, carriers=accounts, sandbox=False)

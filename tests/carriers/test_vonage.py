@@ -31,23 +31,13 @@ from tests.support.receiver import receiving
 from tests.support.vendor import Trouble
 from tests.support.vonage_api import APPLICATION, OTHERS_APPLICATION, VonageApi, hs256
 
-ACCOUNT = {
-    "kind": "vonage",
-    "api_key": vonage_api.API_KEY,
-    "api_secret": vonage_api.API_SECRET,
-    "signature_secret": vonage_api.SIGNATURE_SECRET,
-    "application_id": APPLICATION,
-    "private_key": vonage_api.PRIVATE_KEY,
-}
-
 
 @pytest.fixture
 async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         north = await stack.enter_async_context(VonageApi(clock, *NUMBERS))
-        account = {**ACCOUNT, "base_url": north.url, "rest_url": north.url}
         inside = await stack.enter_async_context(
-            Inside(tmp_path / "data", clock, carriers={"north": account}, sandbox=False)
+            Inside(tmp_path / "data", clock, carriers={"north": north.table}, sandbox=False)
         )
         world = World(inside, north)
         await world.meet()
@@ -492,7 +482,9 @@ def pem(key: Any) -> str:
 )
 def test_a_private_key_that_cannot_be_used_is_refused_without_it(key: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_accounts({"north": {**ACCOUNT, "private_key": key}})
+        read_accounts(
+            {"north": {"kind": "vonage", **vonage_api.options("https://x.test"), "private_key": key}}
+        )
     assert str(caught.value) == f"carriers.north: private_key: {said}"
 
 

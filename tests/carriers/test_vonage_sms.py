@@ -19,8 +19,9 @@ from maskline.carriers.kinds import read_accounts
 from maskline.carriers.vonage_signature import sign_fields
 from maskline.carriers.vonage_sms import KINDS, STATUSES
 from maskline.domain import problems
-from tests.carriers.benches import OURS, URL, Bench, outgoing, vonage_options, vonage_sms
+from tests.carriers.benches import OURS, URL, Bench, outgoing, vonage_sms
 from tests.carriers.world import NUMBERS, World
+from tests.support import vonage_api
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside, _answer
 from tests.support.private import note
@@ -43,9 +44,8 @@ async def world(tmp_path: Path, clock: FakeClock, request: pytest.FixtureRequest
     async with AsyncExitStack() as stack:
         vendor = VonageSmsApi(clock, *NUMBERS, method=method, as_json=as_json)
         north = await stack.enter_async_context(vendor)
-        account = {"kind": "vonage", **vonage_options(north.url), "api": "sms", "signature_method": method}
         inside = await stack.enter_async_context(
-            Inside(tmp_path / "data", clock, carriers={"north": account}, sandbox=False)
+            Inside(tmp_path / "data", clock, carriers={"north": north.table}, sandbox=False)
         )
         world = World(inside, north)
         await world.meet()
@@ -380,7 +380,7 @@ async def test_an_address_that_vonage_would_not_take_is_told(clock: FakeClock) -
 
 
 def test_such_an_account_takes_no_media() -> None:
-    account = {"kind": "vonage", **vonage_options("https://x.test")}
+    account = {"kind": "vonage", **vonage_api.options("https://x.test")}
     accounts = read_accounts({"old": {**account, "api": "sms"}, "new": account})
     assert accounts["new"].can == replace(accounts["old"].can, mms=True)
     assert not accounts["old"].can.mms

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from tests.support.peer import Request
-from tests.support.vendor import Taken, Vendor
+from tests.support.vendor import Hook, Taken, Vendor
 
 ACCOUNT, USER, PASSWORD = "9900000", "api-user", "p@ss/w:rd"
 CALLBACK_USER, CALLBACK_PASSWORD = "bandwidth", "e5" * 12
@@ -24,9 +24,6 @@ VOICE_APPLICATION = "04e88489-df02-4e34-a0ee-27a91849555f"
 UNREACHABLE_REGION = "+12125550198"
 
 _FIELDS = {"applicationId", "from", "to", "text", "media", "tag"}
-
-Hook = tuple[str, bytes, dict[str, str]]
-"""A callback: its address, body and headers."""
 
 
 def options(url: str) -> dict[str, str]:
@@ -64,6 +61,10 @@ class BandwidthApi(Vendor):
         self.listed: list[dict[str, Any]] = []
         self.tags: dict[str, str] = {}
         self._ids = count(1)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {"kind": "bandwidth", **options(self.url)}
 
     def error(self, status: int) -> Any:
         kinds = {401: "unauthorized", 403: "forbidden", 429: "too-many-requests"}

@@ -15,8 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from tests.support.peer import Request
-from tests.support.twilio_api import Hook
-from tests.support.vendor import Taken, Vendor
+from tests.support.vendor import Hook, Taken, Vendor
 
 AUTH_ID, AUTH_TOKEN = "MA" + "C3" * 9, "d4" * 20
 UNREACHABLE_REGION = "+12125550198"
@@ -60,6 +59,10 @@ class PlivoApi(Vendor):
         self.before = self.make("before", **before)
         for number in numbers:
             self.numbers[number] = self.before
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {"kind": "plivo", "auth_id": AUTH_ID, "auth_token": self.token, "base_url": self.url}
 
     def make(self, name: str, **routes: str) -> str:
         """An application; its id."""

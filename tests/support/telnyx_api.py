@@ -18,7 +18,7 @@ from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from tests.support.peer import Request
 from tests.support.twilio_api import OPTED_OUT, UNREACHABLE_REGION
-from tests.support.vendor import Taken, Vendor
+from tests.support.vendor import Hook, Taken, Vendor
 
 API_KEY = "KEY0123456789ABCDEF_" + "s3" * 11
 PROFILE, OTHERS_PROFILE = "400174af-0a13-4e28-b4f5-00000000000a", "400174af-0a13-4e28-b4f5-00000000000b"
@@ -28,9 +28,6 @@ _SIGNING_KEY = Ed25519PrivateKey.from_private_bytes(b"a signing key of the tests
 PUBLIC_KEY = base64.b64encode(_SIGNING_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 
 _FIELDS = {"from", "to", "text", "media_urls", "webhook_url", "use_profile_webhooks"}
-
-Hook = tuple[str, bytes, dict[str, str]]
-"""A request of a webhook: its address, body and headers."""
 
 
 class TelnyxApi(Vendor):
@@ -59,6 +56,17 @@ class TelnyxApi(Vendor):
         self._ids = count(1)
         for number in numbers:
             self.own(number)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {
+            "kind": "telnyx",
+            "api_key": API_KEY,
+            "public_key": PUBLIC_KEY,
+            "messaging_profile_id": PROFILE,
+            "texml_application_id": APPLICATION,
+            "base_url": f"{self.url}/v2",
+        }
 
     def own(self, number: str, **fields: str) -> dict[str, str]:
         """Give the account a number or a short code."""

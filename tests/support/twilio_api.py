@@ -17,7 +17,7 @@ from twilio.request_validator import RequestValidator
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from tests.support.peer import Request
-from tests.support.vendor import Taken, Vendor
+from tests.support.vendor import Hook, Taken, Vendor
 
 ACCOUNT, TOKEN = "AC" + "c3" * 16, "d4" * 16
 OPTED_OUT, UNREACHABLE_REGION = "+12125550199", "+12125550198"
@@ -39,9 +39,6 @@ _ROUTES += (
     "trunk_sid",
 )
 _ROUTES += ("status_callback", "status_callback_method")
-
-Hook = tuple[str, dict[str, str], dict[str, str]]
-"""A request of a webhook: its address, form and headers."""
 
 
 def _name(field: str) -> str:
@@ -65,6 +62,15 @@ class TwilioApi(Vendor):
         self._ids = count(1)
         for number in numbers:
             self.own(number)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {
+            "kind": "twilio",
+            "account_sid": self.account,
+            "auth_token": self.token,
+            "base_url": self.url,
+        }
 
     def own(self, number: str, **routes: str) -> dict[str, str]:
         """Give the account a number or a short code. Its traffic goes to somebody else's server, unless told."""
@@ -243,6 +249,16 @@ class SignalWireApi(TwilioApi):
 
     def __init__(self, clock: Clock, *numbers: str) -> None:
         super().__init__(clock, *numbers, account=PROJECT, token=API_TOKEN)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {
+            "kind": "signalwire",
+            "space": self.url,
+            "project_id": PROJECT,
+            "api_token": API_TOKEN,
+            "signing_key": SIGNING_KEY,
+        }
 
     def _sid(self, prefix: str) -> str:
         digits = f"{next(self._ids):032x}"

@@ -50,8 +50,14 @@ class Taken:
     media: tuple[str, ...] = ()
 
 
+Hook = tuple[str, Any, dict[str, str]]
+"""A request of a webhook: its address, form or body, and headers."""
+
+
 class Vendor:
-    """Serves while it is entered. A vendor says what a request is answered, and what its errors look like."""
+    """Serves while it is entered. A vendor says what a request is answered, what its errors look like, and what
+    it brings.
+    """
 
     until = "Fri, 15 Jan 2027 08:00:07 GMT"
     """7 seconds after the time of the tests' clock."""
@@ -67,6 +73,19 @@ class Vendor:
 
     def error(self, status: int) -> Any:
         """The vendor's JSON of an error of this status."""
+        raise NotImplementedError
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The `[carriers.NAME]` table of the account that is here."""
+        raise NotImplementedError
+
+    def report(self, taken: Taken, word: str) -> Hook:
+        """What becomes of a message, as the vendor tells it."""
+        raise NotImplementedError
+
+    def text(self, from_: str, to: str, body: str, *media: str, sid: str = "") -> Hook:
+        """Somebody writes to a number of the account."""
         raise NotImplementedError
 
     def then(self, *troubles: Trouble) -> None:

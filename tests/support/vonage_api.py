@@ -29,7 +29,7 @@ from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from tests.support.peer import Request
 from tests.support.twilio_api import UNREACHABLE_REGION
-from tests.support.vendor import Taken, Vendor
+from tests.support.vendor import Hook, Taken, Vendor
 
 API_KEY, API_SECRET, SIGNATURE_SECRET = "a1b2c3d4", "s3" * 8, "sign" * 16
 APPLICATION, OTHERS_APPLICATION = (
@@ -46,8 +46,18 @@ _FIELDS = {
     *("text", "image", "audio", "video", "file", "vcard", "content"),
 }
 
-Hook = tuple[str, bytes, dict[str, str]]
-"""A request of a webhook: its address, body and headers."""
+
+def options(url: str) -> dict[str, str]:
+    """What the settings say of the account, whose vendor is here."""
+    return {
+        "api_key": API_KEY,
+        "api_secret": API_SECRET,
+        "signature_secret": SIGNATURE_SECRET,
+        "application_id": APPLICATION,
+        "private_key": PRIVATE_KEY,
+        "base_url": url,
+        "rest_url": url,
+    }
 
 
 def encode(raw: bytes) -> str:
@@ -87,6 +97,10 @@ class VonageApi(Vendor):
         self._ids = count(1)
         for number in numbers:
             self.own(number)
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {"kind": "vonage", **options(self.url)}
 
     def own(self, number: str, **fields: str) -> dict[str, str]:
         """Give the account a number or a short code."""
@@ -313,6 +327,10 @@ class VonageSmsApi(VonageApi):
         super().__init__(clock, *numbers)
         self.method, self.as_json = method, as_json
         self.statuses: list[str] = []
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return {**super().table, "api": "sms", "signature_method": self.method}
 
     def answer(self, request: Request) -> tuple[int, Any]:
         if (request.method, request.target) != ("POST", "/sms/json"):
