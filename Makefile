@@ -9,7 +9,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demo-smpp serve test test-long test-faults clients check fmt bench docs lock clean
+.PHONY: help demo demo-carrier demo-smpp serve test test-long test-faults clients check fmt bench docs lock clean
 
 # $(call make_venv,DIR): a virtual environment with a pip that works. One that was left half made (Debian without
 # python3-venv does that) is made anew.
@@ -77,8 +77,11 @@ help: ## List the targets
 demo: .venv/.ready ## Play one masked conversation and leave the server running (ARGS=--once: stop after it)
 	@$(BIN)/maskline demo $(ARGS)
 
+demo-carrier: .venv/.ready-dev ## Play one masked conversation through a stand-in for a carrier (KIND=telnyx, for example)
+	@PYTHONPATH=. $(BIN)/python tools/carrier_demo.py $(KIND)
+
 demo-smpp: .venv/.ready-dev .clients/node-smpp/.ready ## Play one masked conversation over SMPP, with an SMSC from npm
-	@PYTHONPATH=. $(BIN)/python tools/smpp_demo.py
+	@PYTHONPATH=. $(BIN)/python tools/carrier_demo.py smpp
 
 serve: .venv/.ready ## Run the server (ARGS='--port 9000 ...')
 	@$(BIN)/maskline serve $(ARGS)

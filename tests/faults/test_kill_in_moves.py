@@ -12,7 +12,8 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.problems import SESSION_MOVED
 from tests.faults.lives import Lives
 from tests.support.eventually import eventually
-from tests.support.node_smsc import add_number, carriers_file
+from tests.support.node_smsc import account_at
+from tests.support.north import add_number, carriers_file
 from tests.support.server import Api
 from tests.support.world import Pair, fresh_number, make_pair
 
@@ -34,7 +35,7 @@ def texts_of(api: Api, handset: str) -> list[tuple[str, str, int]]:
 def test_at_the_move(lives: Lives, report: Callable[[str], None]) -> None:
     with socket.socket() as taken:  # nobody listens there, as long as it is ours
         taken.bind(("127.0.0.1", 0))
-        file = carriers_file(lives.server.data.parent, taken.getsockname()[1], outage_after_s=1)
+        file = carriers_file(lives.server.data.parent, account_at(taken.getsockname()[1], outage_after_s=1))
         lives.server.environment |= {
             "MASKLINE_CARRIERS_FILE": str(file),
             "MASKLINE_SANDBOX": "on",

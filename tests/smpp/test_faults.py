@@ -16,7 +16,8 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.problems import DELIVERY_UNKNOWN, MESSAGE_MAYBE_REPEATED
 from tests.faults.lives import FULL, CrashingServer
 from tests.support.eventually import eventually
-from tests.support.node_smsc import ABSENT, CLIENT, NodeSmsc, carriers_file, make_masked_pair
+from tests.support.node_smsc import ABSENT, CLIENT, NodeSmsc, account_at, make_masked_pair
+from tests.support.north import carriers_file
 
 pytestmark = pytest.mark.skipif(not CLIENT.is_installed, reason=ABSENT)
 
@@ -31,7 +32,7 @@ class Traffic:
     """A server that may die, an SMSC, and people with Sessions who write through both."""
 
     def __init__(self, directory: Path, smsc: NodeSmsc) -> None:
-        file = carriers_file(directory, smsc.port, window=WINDOW)
+        file = carriers_file(directory, account_at(smsc.port, window=WINDOW))
         self.server = CrashingServer(
             directory / "data",
             environment={"MASKLINE_CARRIERS_FILE": str(file), "MASKLINE_SEND_WAIT_MS": "0"},

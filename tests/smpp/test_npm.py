@@ -8,7 +8,8 @@ import pytest
 
 from tests.smpp.cases import ENCODINGS, LONG
 from tests.support.eventually import eventually
-from tests.support.node_smsc import ABSENT, CLIENT, NodeSmsc, carriers_file, make_masked_pair
+from tests.support.node_smsc import ABSENT, CLIENT, NodeSmsc, account_at, make_masked_pair
+from tests.support.north import carriers_file
 from tests.support.server import RealServer
 from tests.support.world import Pair
 
@@ -20,7 +21,7 @@ class Line:
 
     def __init__(self, directory: Path, smsc: NodeSmsc, **options: Any) -> None:
         self.smsc = smsc
-        file = carriers_file(directory, smsc.port, **options)
+        file = carriers_file(directory, account_at(smsc.port, **options))
         self.server = RealServer(directory / "data", environment={"MASKLINE_CARRIERS_FILE": str(file)})
         self.server.start()
         try:

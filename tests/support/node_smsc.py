@@ -2,18 +2,16 @@
 
 import json
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.clients.official import OfficialClient
-from tests.support.server import ACCOUNT_SID, Api, RealServer
+from tests.support.north import add_number
+from tests.support.server import Api, RealServer
 from tests.support.world import Pair, fresh_number, make_pair
 
 CLIENT = OfficialClient("node-smpp")
@@ -108,26 +106,10 @@ class NodeSmsc:
         return status
 
 
-def carriers_file(directory: Path, port: int, **options: Any) -> Path:
-    """A file that says of an account `north` that it is at this port."""
+def account_at(port: int, **options: Any) -> dict[str, Any]:
+    """The `[carriers.NAME]` table of an account that is at this port."""
     said = {"kind": "smpp", "host": "127.0.0.1", "port": port, "system_id": "me", "password": "secret"}
-    lines = [f"{name} = {json.dumps(value)}" for name, value in {**said, **options}.items()]
-    file = directory / "carriers.toml"
-    file.write_text("\n".join(["[carriers.north]", *lines, ""]))
-    return file
-
-
-def add_number(server: RealServer, number: str) -> None:
-    """Put a number into the directory, as one that `north` carries."""
-    command = [sys.executable, "-m", "maskline", "numbers", "add", number, "--carrier", "north"]
-    done = subprocess.run(
-        [*command, "--account", ACCOUNT_SID, "--data", str(server.data)],
-        env={**server.environment, "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    return {**said, **options}
 
 
 def make_masked_pair(server: RealServer, api: Api, service: Any | None = None) -> Pair:
