@@ -41,4 +41,6 @@ async def test_what_was_prepared_for_one_read_is_there_for_the_next(store: Store
     prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = ?"
     asked = "SELECT 1 FROM accounts"
     await store.read(lambda tx: tx.execute(asked).fetchall())
-    assert await store.read(lambda tx: tx.execute(prepared, (asked,)).fetchone()) == (1,)
+    # Another reader than the one that prepared it may come first.
+    known = [await store.read(lambda tx: tx.execute(prepared, (asked,)).fetchone()) for _ in range(20)]
+    assert (1,) in known

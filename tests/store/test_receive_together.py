@@ -123,6 +123,7 @@ class Counting:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.at_once = self
         self.asked = 0
 
     def execute(self, *values: Any) -> Any:

@@ -22,6 +22,7 @@ class Explained:
         self._known = known
         self._analyze = analyze
         self.cursor = connection.cursor
+        self.at_once = self
 
     def execute(self, text: str, values: Sequence[Any] = ()) -> Any:
         if self._known is None or text not in self._known:

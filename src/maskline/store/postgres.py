@@ -42,7 +42,7 @@ from maskline.store.engine import (
     no_pseudonym,
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
-from maskline.store.postgres_tx import PostgresTx, executing
+from maskline.store.postgres_tx import Connection, PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
 from maskline.store.sessions import follow_idle_limit
 from maskline.store.writer import Writer
@@ -57,10 +57,6 @@ IDLE_LIMIT_MS = 5000
 """How long a process that was frozen within a transaction may hold up the others."""
 BEAT_S = 3.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
-
-PLANS_S = 5.0
-"""How long a connection keeps a plan at most. It is made for as much as there is at that moment: where that is next to
-nothing, it may well read all, which is slow a few thousand rows later."""
 
 _TURN = 0x6D61736B6C696E65
 """The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
@@ -164,18 +160,6 @@ def _die(error: BaseException) -> None:
     os._exit(1)
 
 
-class _Connection(psycopg.Connection[Any]):
-    """Begins transactions, and now and then has their statements planned anew."""
-
-    _planned_at = 0.0
-
-    def begin(self, how: str) -> None:
-        if time.monotonic() - self._planned_at >= PLANS_S:
-            self.execute("DISCARD PLANS")
-            self._planned_at = time.monotonic()
-        self.execute(how)
-
-
 class Dialer:
     """Opens connections. While that fails, one tries at a time, at growing distances; everybody else fails at once."""
 
@@ -191,14 +175,14 @@ class Dialer:
         self._not_before = 0.0
         self._trying = False
 
-    def dial(self) -> _Connection:
+    def dial(self) -> Connection:
         """A new connection. Raises psycopg.OperationalError."""
         with self._lock:
             if self._failures and (self._trying or time.monotonic() < self._not_before):
                 raise psycopg.OperationalError("the database is away")
             self._trying = True
         try:
-            connection = _Connection.connect(
+            connection = Connection.connect(
                 self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=0
             )
             connection.execute(_DURABLE)
@@ -224,14 +208,14 @@ class _Engine:
         self,
         dialer: Dialer,
         run: str,
-        make_tx: Callable[[psycopg.Connection[Any], Instant], Tx],
+        make_tx: Callable[[Connection, Instant], Tx],
         own_time: Callable[[], Instant] | None,
     ) -> None:
         self._dialer = dialer
         self._run = run
         self._make_tx = make_tx
         self._own_time = own_time
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._round = 0
         self.told = _told
         self.die = _die
@@ -248,7 +232,7 @@ class _Engine:
         self._round, now = row
         return self._make_tx(connection, Instant(now))
 
-    def _begin(self) -> _Connection:
+    def _begin(self) -> Connection:
         """An open transaction; on a new connection if the old one is found to be gone."""
         connection = self._connect()
         try:
@@ -291,7 +275,7 @@ class _Engine:
         except psycopg.Error:
             connection.close()
 
-    def _connect(self) -> _Connection:
+    def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self._dialer.dial()
         return self._connection
@@ -342,7 +326,7 @@ class PostgresStore:
         self._time = SteadyTime(clock) if own_time else None
         self._dialer = Dialer(url)
         self._local = threading.local()
-        self._readers: list[psycopg.Connection[Any]] = []
+        self._readers: list[Connection] = []
         self._read_s = Histogram(READ_SECONDS)
 
     async def open(self, *, migrate: bool = False) -> PostgresStore:
@@ -385,7 +369,7 @@ class PostgresStore:
             with contextlib.suppress(StoreUnavailable):
                 await self._writing.write(_nothing)
 
-    def _tx(self, connection: psycopg.Connection[Any], now: Instant) -> Tx:
+    def _tx(self, connection: Connection, now: Instant) -> Tx:
         return PostgresTx(connection, now, self._idle_close_us, self._pseudonym)
 
     async def close(self) -> None:
@@ -425,7 +409,7 @@ class PostgresStore:
             told = _told(error)
         raise told
 
-    def _reading(self) -> _Connection:
+    def _reading(self) -> Connection:
         """An open transaction that reads; on a new connection if the old one is found to be gone."""
         connection = self._reader()
         try:
@@ -436,8 +420,8 @@ class PostgresStore:
             connection.begin(_BEGIN_READING)
         return connection
 
-    def _reader(self) -> _Connection:
-        connection: _Connection | None = getattr(self._local, "connection", None)
+    def _reader(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
         if connection is None or connection.closed:
             lost, connection = connection, self._dialer.dial()
             connection.execute(f"SET statement_timeout = {READ_LIMIT_MS}")
@@ -499,7 +483,7 @@ def _cannot_open(error: psycopg.Error) -> StoreUnavailable:
     return StoreUnavailable(f"the database cannot be opened: {_in_one_line(error)}")
 
 
-def _check_server(connection: psycopg.Connection[Any]) -> None:
+def _check_server(connection: Connection) -> None:
     """Raises StoreUnavailable for a server or a database on which we cannot keep what we promise."""
     if connection.info.server_version < OLDEST_SERVER:
         raise StoreUnavailable("the PostgreSQL server is too old; maskline needs 15 or newer")
@@ -510,7 +494,7 @@ def _check_server(connection: psycopg.Connection[Any]) -> None:
         )
 
 
-def _database_time(connection: psycopg.Connection[Any]) -> Instant:
+def _database_time(connection: Connection) -> Instant:
     row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
     assert row is not None
     return Instant(row[0])

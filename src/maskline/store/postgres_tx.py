@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import psycopg
 
 from maskline.store.dialect import for_many, translate
 from maskline.store.engine import Cursor, Tx
+
+PLANS_S = 5.0
+"""How long a connection keeps a plan at most. It is made for as much as there is at that moment: where that is next to
+nothing, it may well read all, which is slow a few thousand rows later."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """Begins transactions, and now and then has their statements planned anew."""
+
+    _planned_at = 0.0
+
+    def begin(self, how: str) -> None:
+        if time.monotonic() - self._planned_at >= PLANS_S:
+            self.execute("DISCARD PLANS")
+            self._planned_at = time.monotonic()
+        self.execute(how)
+
+    @cached_property
+    def at_once(self) -> psycopg.Cursor[Any]:
+        """For statements whose rows are taken before the next one is run: a cursor for each costs as much again."""
+        return self.cursor()
 
 
 def executing(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
@@ -64,7 +87,7 @@ class PostgresTx(Tx):
 
     in_sets = True
 
-    def __init__(self, connection: psycopg.Connection[Any], *args: Any) -> None:
+    def __init__(self, connection: Connection, *args: Any) -> None:
         super().__init__(executing(connection), self._execute_many, *args)
         self._connection = connection
 
@@ -82,20 +105,19 @@ class PostgresTx(Tx):
         return found
 
     def _each(self, text: str, many: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        if len(many) == 1:
-            return ((0, row) for row in self.execute(text, many[0]).fetchall())
         if not many:
             return iter(())
-        return ((row[0] - 1, row[1:]) for row in self._execute_many(text, many).fetchall())
+        rows = self._execute_many(text, many).fetchall()
+        return ((0, row) for row in rows) if len(many) == 1 else ((row[0] - 1, row[1:]) for row in rows)
 
     def _execute_many(self, text: str, many: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
-        if len(many) == 1:
-            return self.execute(text, many[0])
         if not many:
             return self._connection.cursor()
         translated = translate(text)
+        if len(many) == 1:
+            return self._connection.at_once.execute(translated.text, translated.values(many[0]))
         if translated.names is not None:
             many = [translated.values(params) for params in many]
         kinds, arrays = zip(*map(_array, zip(*many, strict=True)), strict=True)
         given = [array for array in arrays if array]
-        return self._connection.execute(for_many(translated.text, "".join(kinds)), given)
+        return self._connection.at_once.execute(for_many(translated.text, "".join(kinds)), given)
