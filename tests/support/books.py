@@ -45,7 +45,8 @@ def check_active(tx: Tx) -> None:
     wrong = tx.execute(
         "SELECT p.sid FROM participants p"
         " LEFT JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid"
-        " WHERE p.active <> (coalesce(s.status, 'gone') NOT IN ('closed', 'gone') AND p.deleted_at IS NULL)"
+        " WHERE p.active <> CASE WHEN coalesce(s.status, 'gone') NOT IN ('closed', 'gone')"
+        " AND p.deleted_at IS NULL THEN 1 ELSE 0 END"
     ).fetchall()
     assert wrong == []
 
