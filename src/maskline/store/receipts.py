@@ -57,8 +57,10 @@ SELECT i.service_sid, i.session_sid, i.sid, i.outbound_participant_sid FROM numb
 CROSS JOIN interactions i ON i.account_sid = n.account_sid AND i.type = 'message' AND i.sid = ?2
 WHERE n.phone_number = ?1 AND i.outbound_resource_sid = ?3"""
 
+# The sums keep it to the index by order key: what is due would be looked through, too.
 _HASTEN = """
-UPDATE outbox SET due_at = ? WHERE order_key = ? AND interaction_sid = ? AND state IN (1, 5) AND state + 0 <> 0"""
+UPDATE outbox SET due_at = ?
+WHERE order_key = ? AND interaction_sid = ? AND state + 0 IN (1, 5) AND state + 0 <> 0"""
 
 _PARK = """
 INSERT INTO outbox (topic, state, order_key, seq, due_at, expires_at, number, account_sid, service_sid, session_sid,
