@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import psycopg
 
 from maskline.store.dialect import for_many, translate
 from maskline.store.engine import Cursor, Tx
-
-PLANS_S = 5.0
-"""How long a connection keeps a plan at most. It is made for as much as there is at that moment: where that is next to
-nothing, it may well read all, which is slow a few thousand rows later."""
-
-
-class Connection(psycopg.Connection[Any]):
-    """Begins transactions, and now and then has their statements planned anew."""
-
-    _planned_at = 0.0
-
-    def begin(self, how: str) -> None:
-        if time.monotonic() - self._planned_at >= PLANS_S:
-            self.execute("DISCARD PLANS")
-            self._planned_at = time.monotonic()
-        self.execute(how)
-
-    @cached_property
-    def at_once(self) -> psycopg.Cursor[Any]:
-        """For statements whose rows are taken before the next one is run: a cursor for each costs as much again."""
-        return self.cursor()
+from maskline.store.postgres_dial import Connection
 
 
 def executing(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
