@@ -12,7 +12,7 @@ import pytest
 from maskline.carriers.base import Report
 from maskline.domain import problems
 from maskline.domain.interaction import NO_BODY, MessageStatus
-from maskline.domain.model import Participant, Service
+from maskline.domain.model import SECOND, Participant, Service
 from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
@@ -20,11 +20,14 @@ from maskline.flows import receipts
 from maskline.flows.optouts import create_optout
 from maskline.flows.people import erase, load_held, read_person
 from maskline.flows.retention import STEP
+from maskline.flows.sessions import Sessions
+from maskline.mint import Mint
 from maskline.store.erasure import ERASED, LOOK, ask_erasure, erase_step, is_being_erased
 from maskline.store.held import Held, find_held
 from maskline.store.idempotency import Key
 from maskline.store.participants import find_participant
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN, UNREACHABLE
+from tests.support.clock import START, FakeClock
 from tests.support.counted import counted
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import Receiver, receiving
@@ -596,6 +599,20 @@ async def test_who_is_added_at_that_very_moment_is_erased_with_the_others(house:
         continue
     assert await held(house, service) is None
     assert not await written(house, ANN)
+
+
+@pytest.mark.parametrize("off_s", [-HOUR, HOUR])
+async def test_a_clock_that_is_wrong_leaves_nobody_and_takes_nobody(house: House, off_s: int) -> None:
+    """That of the process that added them; the request bears the database's time."""
+    wrong = FakeClock(START + off_s * SECOND)
+    house.mint, house.sessions = Mint(wrong), Sessions(house.store, wrong)
+    service = await house.service(1)
+    await many(house, service, 4 * STEP)
+    assert not await erase(house.store, house.clock, ACCOUNT, service.sid, ANN, patience_s=0)
+    house.clock.advance(0.001)
+    await couple(house, service)
+    await house.sweeper.sweep()
+    assert await held(house, service) == Held(ANN, 1, 1, 0, 0, 0, 1)
 
 
 async def test_two_at_once_are_both_unnamed_before_their_traffic_is_gone_through(house: House) -> None:

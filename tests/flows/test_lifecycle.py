@@ -8,7 +8,8 @@ import pytest
 from maskline.domain import problems
 from maskline.domain.model import SECOND, Instant, Session, SessionStatus
 from maskline.domain.problems import Code, Problem
-from tests.support.clock import START
+from maskline.mint import Mint
+from tests.support.clock import START, FakeClock
 from tests.support.house import House
 
 OPEN, IN_PROGRESS, CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED
@@ -125,6 +126,26 @@ async def test_a_session_whose_new_limit_has_passed_ends_with_the_update(house: 
     with pytest.raises(Problem) as caught:
         await house.say(ann)
     assert caught.value.code is problems.SESSION_CLOSED
+
+
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+async def test_a_limit_is_by_the_clock_of_the_database(house: House, off_s: int) -> None:
+    house.mint = Mint(FakeClock(START + off_s * SECOND))
+    session = await house.session(await house.service(), status=IN_PROGRESS, ttl=600)
+    assert (session.active_from_at, session.started_at) == (START, START)
+    house.clock.step(599)
+    assert (await house.fetch(session)).status is IN_PROGRESS
+    house.clock.step(1)
+    assert (await house.fetch(session)).ended_at == at(600)
+
+
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+async def test_a_date_has_passed_by_the_clock_of_the_database(house: House, off_s: int) -> None:
+    house.mint = Mint(FakeClock(START + off_s * SECOND))
+    service = await house.service()
+    with pytest.raises(Problem):
+        await house.session(service, expiry_at=at(-60))
+    await house.session(service, expiry_at=at(60))
 
 
 async def test_a_date_wins_over_a_ttl_however_it_is_used(house: House) -> None:

@@ -152,14 +152,13 @@ def _plan(
     mode: Mode | None,
     session_sid: str,
     wanted: list[Wanted],
-    at: Instant,
 ) -> list[NewParticipant]:
     service = load_service(tx, account_sid, service_sid)
     if mode is None:
         mode = load_session(tx, service.sid, session_sid).mode
     return [
         NewParticipant(
-            participant=_participant(one, service.sid, session_sid, at),
+            participant=_participant(one, service.sid, session_sid, tx.now),
             phone=one.phone,
             proxy_identifier=one.proxy_identifier,
             proxy_identifier_sid=one.proxy_identifier_sid,
@@ -203,12 +202,13 @@ class Sessions:
             if guard is not None:
                 guard(tx)
             claim_or_replay(tx, key, session.sid)
-            refuse_past(session.expiry_at, session.created_at)
-            made = session if own_ttl else replace(session, ttl=service.default_ttl)
+            refuse_past(session.expiry_at, tx.now)
+            ttl = session.ttl if own_ttl else service.default_ttl
+            made = replace(session, ttl=ttl, active_from_at=tx.now)
             if made.status is SessionStatus.CLOSED:
                 made = replace(close(made, tx.now), updated_at=made.updated_at)
             elif made.status is SessionStatus.IN_PROGRESS:
-                made = start(made, made.created_at)
+                made = start(made, tx.now)
             insert_session(tx, made)
             for new in plan:
                 add_participant(tx, made, new, account_sid)
@@ -244,8 +244,7 @@ class Sessions:
         while True:
             plan: list[NewParticipant] = []
             if wanted:
-                at = self._clock.now()
-                plan = await self._store.read(_plan, account_sid, service_sid, mode, session_sid, wanted, at)
+                plan = await self._store.read(_plan, account_sid, service_sid, mode, session_sid, wanted)
             try:
                 return await self._store.write(write, plan)
             except Outdated:
