@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cluster, growth, intake, machine, memory, relay, report, seed, smpp, whole
+from benchmarks import cluster, growth, intake, machine, memory, over_http, relay, report, seed, smpp, whole
 from benchmarks.plan import Plan, quick
 
 HERE = Path(__file__).resolve().parent
@@ -22,6 +22,7 @@ PARTS = {
     "intake": intake.run,
     "whole": whole.run,
     "relay": relay.run,
+    "http": over_http.run,
     "smpp": smpp.run,
     "memory": memory.run,
     "growth": growth.run,

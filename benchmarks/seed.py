@@ -106,13 +106,13 @@ class Traffic:
 
 def make(plan: Plan, cluster: Cluster | None = None, carriers: Path | None = None) -> Seed:
     """In a file, or in a database of this cluster. With a file of carrier accounts, CARRIER carries the numbers."""
-    carried = "" if carriers is None else "-carried"
+    carried = "" if carriers is None else f"-{carriers.stem}"
     folder = plan.work / (f"{SEED}{carried}" if cluster is None else f"{SEED}{carried}-postgres")
     url = None if cluster is None else cluster.database(SEED)
     env = {} if carriers is None else {CARRIERS_FILE: str(carriers)}
     with servers.maskline(folder, "api", url=url, env=env) as server:
         if carriers is not None:
-            lines = ["number,carrier", *(f"{one},{CARRIER}" for one in _all_numbers(plan))]
+            lines = ["number,carrier", *(f"{one},{CARRIER}" for one in all_numbers(plan))]
             servers.command(folder, ["numbers", "import", "-"], "\n".join(lines), env=env, url=url)
         mode = [] if carriers is None else [("Mode", "message-only")]
         recipients = load.run(_fill(server.port, plan, mode))
@@ -124,7 +124,7 @@ def _number(service: int, place: int) -> str:
     return f"+1415{200 + service}{place:04d}"
 
 
-def _all_numbers(plan: Plan) -> list[str]:
+def all_numbers(plan: Plan) -> list[str]:
     return [_number(service, place) for service in range(plan.services) for place in range(plan.numbers)]
 
 

@@ -128,17 +128,34 @@ class Phase(Search):
     acknowledged: set[int] = field(default_factory=set)
     steps: list[Step] = field(default_factory=list)
 
+    def seen(self) -> tuple[int, int]:
+        """How many messages are at the handsets, and how many rows wait."""
+        at_handsets, waiting = self.server.counts(AT_HANDSETS, WAITING)
+        return at_handsets, waiting
+
+    def handed(self) -> Counter[int]:
+        """How often each message was handed over."""
+        connection = self.server.read_only()
+        rows = connection.execute(
+            "SELECT body, handovers FROM sandbox_messages WHERE direction = 'to_handset' AND handovers > 0"
+        )
+        handed: Counter[int] = Counter()
+        for text, handovers in rows:
+            handed[seed.number_in(text)] += handovers
+        connection.close()
+        return handed
+
     def backlog(self) -> int:
         return self.server.counts(WAITING)[0] - self.parked
 
     def _offer(self, rate: float, seconds: float) -> Step:
         delivered = waiting = 0
-        (before,) = self.server.counts(AT_HANDSETS)
+        before, _ = self.seen()
         cpu = self.server.cpu_s()
 
         def at_end() -> None:
             nonlocal delivered, waiting
-            delivered, waiting = self.server.counts(AT_HANDSETS, WAITING)
+            delivered, waiting = self.seen()
 
         seen, foreign = machine.foreign_share(
             lambda: load.run(load.open_loop(self.server, rate, seconds, self.traffic, at_end))
@@ -175,7 +192,7 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
     part = Part("whole" if seeded.cluster is None else "whole-postgres")
     with seeded.serve("whole", plan, "all") as server:
         free = Phase("empty outbox", server, plan, seed.Traffic(seeded.recipients))
-        rate, over = _measure(part, free, plan.first_rate)
+        rate, over = measure(part, free, plan.first_rate)
     with seeded.serve("parked", plan, "all") as server:
         heads, others = (
             seeded.recipients[: plan.parked_participants],
@@ -183,7 +200,7 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
         )
         parked = Phase(f"{plan.parked:,} parked", server, plan, seed.Traffic(others, first=plan.parked + 1))
         _park(part, parked, heads)
-        parked_rate, parked_over = _measure(part, parked, rate or plan.first_rate)
+        parked_rate, parked_over = measure(part, parked, rate or plan.first_rate)
 
     part.goals += [
         Goal("sustained, messages a second", rate, at_least=1000.0),
@@ -198,7 +215,7 @@ def run(plan: Plan, seeded: seed.Seed) -> Part:
     return part
 
 
-def _measure(part: Part, phase: Phase, first: float) -> tuple[float, Step | None]:
+def measure(part: Part, phase: Phase, first: float) -> tuple[float, Step | None]:
     """The sustained rate, and a run at twice that."""
     rate = phase.sustained_rate(first)
     over = phase.offer(2 * rate, 2 * phase.plan.step_s) if rate else None
@@ -269,13 +286,7 @@ def _park(part: Part, phase: Phase, heads: list[seed.Recipient]) -> None:
 
 def check_handsets(part: Part, phase: Phase) -> None:
     """Every message with a 2xx answer is at its handset, handed over once."""
-    handed: Counter[int] = Counter()
-    connection = phase.server.read_only()
-    for text, handovers in connection.execute(
-        "SELECT body, handovers FROM sandbox_messages WHERE direction = 'to_handset' AND handovers > 0"
-    ):
-        handed[seed.number_in(text)] += handovers
-    connection.close()
+    handed = phase.handed()
     missing = len(phase.acknowledged - handed.keys())
     twice = sum(1 for count in handed.values() if count > 1)
     unasked = len(handed.keys() - phase.acknowledged)
