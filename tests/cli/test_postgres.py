@@ -1,6 +1,7 @@
 """The commands on a PostgreSQL database: the same ones, which find it in the environment."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from click.testing import Result
 from psycopg.conninfo import conninfo_to_dict
 
 from maskline.store import postgres
-from maskline.store.migrate import migrations
+from maskline.store.dialect import translate_schema
+from maskline.store.migrate import migrations, schema_version, statements
 from tests.cli.conftest import Process
+from tests.support.eventually import eventually
 from tests.support.postgres import ENGINES, PostgresServer
 from tests.support.server import RealServer
 from tests.support.world import Pair, fresh_number, make_pair
@@ -154,6 +157,54 @@ def test_an_older_schema_is_refused_until_it_is_migrated(
     assert said in invoke("accounts", "list").output
     checked = invoke("migrate", "--check")
     assert (checked.exit_code, f"has schema {NEWEST - 1}, which is not" in checked.output) == (1, True)
+
+
+def make_schema(url: str, version: int) -> None:
+    """What a release that knew no newer one has left."""
+    with psycopg.connect(url) as connection:
+        schema_version(connection.execute)  # which makes the table for it
+        for number, text in migrations():
+            for statement in statements(text, translate_schema) if number <= version else []:
+                connection.execute(statement.encode())
+        connection.execute("INSERT INTO meta VALUES ('schema_version', %s)", (str(version),))
+
+
+class Reader:
+    """Has read numbers, and goes on to the outbox as soon as a migration that has changed that waits for the numbers.
+    A context.
+    """
+
+    WAITS = "SELECT 1 FROM pg_locks WHERE relation = 'numbers'::regclass AND NOT granted"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._reading = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+        assert self._reading.wait(30)
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _read(self) -> None:
+        with psycopg.connect(self._url) as connection, psycopg.connect(self._url) as looking:
+            connection.execute("SET deadlock_timeout = '1min'")  # the other one is the one to lose
+            connection.execute("SELECT count(*) FROM numbers")
+            self._reading.set()
+            eventually(lambda: looking.execute(self.WAITS).fetchone(), 30)
+            connection.execute("SELECT count(*) FROM outbox")
+
+
+def test_a_migration_is_begun_again_where_it_met_somebody_who_reads(url: str, invoke: Invoke) -> None:
+    """Servers of the release before go on reading meanwhile, in an order of their own."""
+    make_schema(url, 4)
+    with Reader(url):
+        migrated = invoke("migrate")
+    assert (migrated.exit_code, migrated.output) == (0, "The database is up to date.\n")
+    assert invoke("migrate", "--check").output == f"Up to date: schema {NEWEST}.\n"
 
 
 def test_a_newer_schema_is_refused(url: str, invoke: Invoke, started: Callable[..., Process]) -> None:

@@ -43,7 +43,7 @@ from maskline.store.postgres_dial import Connection, Dialer
 from maskline.store.postgres_tx import PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
 from maskline.store.sessions import follow_idle_limit
-from maskline.store.writer import Writer
+from maskline.store.writer import MOST_REPEATS, Writer
 
 OLDEST_SERVER = 150000
 READERS = 4
@@ -265,7 +265,7 @@ class PostgresStore:
             version = schema_version(execute)
             if is_behind(version) and version and not migrating:
                 raise SchemaTooOld("the database has an older schema; run `maskline migrate`")
-            migrate(execute, now, begin="BEGIN", render=translate_schema)
+            _migrate(execute, now)
             if self._serve:
                 connection.execute("BEGIN")
                 follow_idle_limit(self._tx(connection, now))
@@ -400,6 +400,20 @@ def _check_server(connection: Connection) -> None:
         raise StoreUnavailable(
             f"the database has the encoding {encoding}; make one with ENCODING 'UTF8' TEMPLATE template0"
         )
+
+
+def _migrate(execute: Execute, now: Instant) -> None:
+    """Bring the schema up to date. Nobody writes meanwhile, but servers of the release before go on reading, each table
+    in an order of their own: where that is a deadlock, the migration is begun again.
+    """
+    for left in reversed(range(MOST_REPEATS)):
+        try:
+            migrate(execute, now, begin="BEGIN", render=translate_schema)
+        except psycopg.Error as error:
+            if not left or not _is_conflict(error):
+                raise
+        else:
+            return
 
 
 def _database_time(connection: Connection) -> Instant:
