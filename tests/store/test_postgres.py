@@ -1,9 +1,14 @@
 """What is PostgreSQL's alone."""
 
+import threading
+
+import psycopg
 import pytest
 
 from maskline.store.accounts import put_meta
-from maskline.store.engine import Store, StoreRefused, Tx
+from maskline.store.engine import Store, StoreRefused, StoreUnavailable, Tx
+from tests.support.eventually import eventually
+from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.engine("postgres")
 
@@ -44,3 +49,27 @@ async def test_what_was_prepared_for_one_read_is_there_for_the_next(store: Store
     # Another reader than the one that prepared it may come first.
     known = [await store.read(lambda tx: tx.execute(prepared, (asked,)).fetchone()) for _ in range(20)]
     assert (1,) in known
+
+
+async def test_a_read_that_loses_against_a_migration_may_be_asked_again(
+    store: Store, postgres: PostgresServer
+) -> None:
+    """Nobody but who changes tables can be in a deadlock with somebody who reads."""
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'relation' AND NOT granted"
+    with psycopg.connect(postgres.url()) as changing:
+        changing.execute("SET deadlock_timeout = '1min'")
+        changing.execute("LOCK TABLE events")
+        second = threading.Thread(target=changing.execute, args=("LOCK TABLE accounts",))
+
+        def read(tx: Tx) -> None:
+            tx.execute("SET LOCAL deadlock_timeout = '10ms'")
+            tx.execute("SELECT 1 FROM accounts").fetchall()
+            second.start()
+            eventually(lambda: tx.execute(waits).fetchone())
+            tx.execute("SELECT 1 FROM events")
+
+        with pytest.raises(StoreUnavailable, match="deadlock detected"):
+            await store.read(read)
+        second.join()
+        changing.rollback()
+    await store.read(lambda tx: tx.execute("SELECT 1 FROM events").fetchall())

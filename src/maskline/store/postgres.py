@@ -90,7 +90,7 @@ def _told(error: Exception) -> Exception:
     if not isinstance(error, psycopg.Error):
         return error
     told: Exception
-    if _is_environment(error):
+    if _is_environment(error) or _is_conflict(error):
         told = StoreUnavailable(_in_one_line(error))
     else:
         said = error.diag
