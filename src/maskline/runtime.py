@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
+from maskline.api.access_log import AccessLog
 from maskline.api.app import build_app, build_ops_app
 from maskline.api.auth import BasicAuth
 from maskline.api.context import Context
@@ -36,7 +37,7 @@ from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
-from maskline.domain.address import is_public
+from maskline.domain.address import is_public, parse_networks
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Outcome, Todo
 from maskline.flows import inbound, receipts
@@ -352,9 +353,10 @@ class Server:
         )
         limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
         docs_url = settings.more_info_url
-        app = build_app(
-            context, checks, docs_url, limit, settings.cors_origin, access_log=settings.access_log
+        access_log = (
+            AccessLog(parse_networks(settings.trusted_proxies or "")) if settings.access_log else None
         )
+        app = build_app(context, checks, docs_url, limit, settings.cors_origin, access_log=access_log)
         owners = [owner for owner in (app.requests, store, messages, self._worker) if owner is not None]
         ops_app = build_ops_app(context, checks, docs_url, owners)
         served = [

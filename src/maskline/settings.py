@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from maskline.domain.address import parse_networks
+
 MOST_NUMBER, MOST_DAYS = 1_000_000_000, 36_500
 
 ROLES = ("all", "api", "worker")
@@ -84,7 +86,11 @@ class Settings:
         "Whether DELETE of a Service that has active Sessions is refused (20009), which Twilio does not do.",
     )
     access_log: bool = _setting(
-        False, "Whether each request is logged: its id, method, path without names, status and duration."
+        False,
+        "Whether each request is logged: its id, who asked, method, path without names, status and duration.",
+    )
+    trusted_proxies: str | None = _setting(
+        None, "Addresses and networks of proxies, with commas: their X-Forwarded-For says who asked."
     )
     more_info_url: str = _setting(
         "https://www.twilio.com/docs/errors/",
@@ -250,6 +256,10 @@ def _is_torn(url: str) -> bool:
 def _check_addresses(settings: Settings) -> None:
     if not re.fullmatch(r"|off|\*|https?://[A-Za-z0-9.:\[\]-]+", settings.cors_origin):
         raise SettingsError("cors_origin: must be *, off or one origin, such as https://app.example")
+    try:
+        parse_networks(settings.trusted_proxies or "")
+    except ValueError as error:
+        raise SettingsError(f"trusted_proxies: {error}; such as 10.0.0.0/8,192.168.1.5") from None
     for name in ("public_url", "more_info_url"):
         url = getattr(settings, name)
         if url is not None and not _is_url(url):

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.checked import CheckedApi
 from tests.support.server import RealServer
 from tests.support.world import make_pair
@@ -47,9 +49,22 @@ def test_each_request_is_a_line_without_names_numbers_and_bodies(tmp_path: Path)
         "",
     ]
     assert {line["event"] for line in told} == {"request.answered"}
+    assert [line["client"] for line in told] == ["127.0.0.1"] * 9 + [""]
     assert all(line["ms"] >= 0 for line in told)
     for hidden in ("secret", "5550188", "Smith", pair.first["identifier"][2:], api.token):
         assert hidden not in server.log()
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"), [("10.0.0.0/8", "127.0.0.1"), ("10.0.0.0/8,127.0.0.1", "203.0.113.9")]
+)
+def test_who_asked_is_told_by_proxies_that_are_trusted(tmp_path: Path, proxies: str, client: str) -> None:
+    environment = {"MASKLINE_ACCESS_LOG": "true", "MASKLINE_TRUSTED_PROXIES": proxies}
+    server = RealServer(tmp_path / "data", environment=environment).start()
+    api = CheckedApi(server.url)
+    assert api.get("/v1/Services", headers={"X-Forwarded-For": "198.51.100.7, 203.0.113.9"}).status == 200
+    assert lines(server)[-1]["client"] == client
     assert server.stop() == 0
 
 

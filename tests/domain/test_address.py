@@ -1,4 +1,4 @@
-"""Which addresses are of the public internet."""
+"""Which addresses are of the public internet, and who asks through a proxy."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.address import is_public
+from maskline.domain.address import client_of, is_public, parse_networks
 
 INSIDE = """
 0.0.0.0 0.255.255.255 10.0.0.0 10.255.255.255 100.64.0.0 100.100.100.200 100.127.255.255 127.0.0.1 127.255.255.255
@@ -73,3 +73,44 @@ def test_what_is_allowed_is_public_by_the_registry_too(address: IPv4Address | IP
         assert address.is_global and not address.is_multicast
     elif is_public(str(address)) and address.sixtofour is None and address.ipv4_mapped is None:
         assert not (address.is_private or address.is_multicast or address.is_link_local)
+
+
+PROXIES = parse_networks("10.0.0.0/8, 2001:db8::1")
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "8.8.8.8", "8.8.8.8"),
+        ("10.0.0.1", "1.1.1.1, 8.8.8.8", "8.8.8.8"),  # what it was told itself may be made up
+        ("10.0.0.1", "1.1.1.1,8.8.8.8 , 10.9.9.9", "8.8.8.8"),
+        ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        ("8.8.8.8", "1.1.1.1", "8.8.8.8"),  # who is no proxy says nothing
+        ("2001:db8::1", "2600::1", "2600::1"),
+        ("::ffff:10.0.0.1", "8.8.8.8", "8.8.8.8"),
+        ("10.0.0.1", "8.8.8.8:4711", "8.8.8.8"),
+        ("10.0.0.1", "[2600::1]:4711", "2600::1"),
+        ("10.0.0.1", "[2600::1]", "2600::1"),
+        ("10.0.0.1", "unknown", "10.0.0.1"),
+        ("10.0.0.1", "1.1.1.1, unknown", "10.0.0.1"),
+        ("10.0.0.1", "8.8.8.800", "10.0.0.1"),
+        ("10.0.0.1", ",", "10.0.0.1"),
+        ("", "8.8.8.8", ""),
+    ],
+)
+def test_who_asks_is_whom_the_proxies_name(peer: str, forwarded: str, client: str) -> None:
+    assert client_of(peer, forwarded, PROXIES) == client
+
+
+@given(st.ip_addresses().map(str), st.text("0123456789abcdef.:[], %", max_size=50) | st.text(max_size=9))
+def test_whatever_is_said_an_address_comes_of_it(peer: str, forwarded: str) -> None:
+    assert ip_address(client_of(peer, forwarded, parse_networks("0.0.0.0/0,::/0")))
+    assert client_of(peer, forwarded, ()) == peer
+
+
+def test_networks_are_told_from_what_is_none() -> None:
+    assert parse_networks("") == ()
+    for wrong in ("10.0.0.1/8", "example.com", "10.0.0.0/8,", "10.0.0.0/33"):
+        with pytest.raises(ValueError, match=r"."):
+            parse_networks(wrong)

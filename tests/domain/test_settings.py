@@ -81,6 +81,8 @@ def test_words_for_false(tmp_path: Path, word: str) -> None:
         ("", {"MASKLINE_ROLE": "boss"}, "role"),
         ("", {"MASKLINE_ROLE": "worker"}, "role"),
         ("", {"MASKLINE_CORS_ORIGIN": "app.example"}, "cors_origin"),
+        ("", {"MASKLINE_TRUSTED_PROXIES": "proxy.example"}, "trusted_proxies"),
+        ("", {"MASKLINE_TRUSTED_PROXIES": "10.0.0.1/8"}, "trusted_proxies"),
         ("", {"MASKLINE_CORS_ORIGIN": "https://app.example/page"}, "cors_origin"),
         ('cors_origin = "*\\r\\nX: y"', {}, "cors_origin"),
         ("", {"MASKLINE_WORKERS": "2"}, "workers"),

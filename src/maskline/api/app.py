@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from maskline.api import v2010
+from maskline.api.access_log import AccessLog
 from maskline.api.alerts import Alerts
 from maskline.api.callbacks import Callbacks
 from maskline.api.carriers import CarrierHooks
@@ -38,7 +39,7 @@ def build_app(
     limit: RateLimit | None = None,
     cors_origin: str = "",
     *,
-    access_log: bool = False,
+    access_log: AccessLog | None = None,
 ) -> Edge:
     """Everything that the main port serves. `docs_url` is what `more_info` of an error begins with."""
     auth = context.auth

@@ -6,14 +6,14 @@ Every answer has a request id and a duration, every failure the body that Twilio
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping
-from itertools import count, zip_longest
+from itertools import count
 
 import msgspec
 import structlog
 
+from maskline.api.access_log import AccessLog
 from maskline.api.forms import MOST_BYTES, MOST_SIGNED_BYTES, NO_PARAMS, SIGNED_PATHS, parse_params
 from maskline.api.http import Answer, Request, Resource
 from maskline.api.limits import RateLimit
@@ -29,12 +29,6 @@ from maskline.store.engine import StoreRefused, StoreUnavailable
 
 MOST_KEY = 255
 METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
-
-# What of a path is logged: the words of its pattern, SIDs, and whose webhook it is. Other names are the caller's, and
-# may be anything.
-_SID = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}(\.json)?")
-_WORD = re.compile("[A-Za-z]*")
-_OURS = {"{carrier}", "{what}"}
 
 _LINES = b"Twilio-Request-Id: %b\r\nTwilio-Request-Duration: %.3f\r\nTwilio-Concurrent-Requests: %d\r\n"
 
@@ -77,7 +71,7 @@ class Edge:
         limit: RateLimit | None = None,
         cors: bytes = b"",
         *,
-        access_log: bool = False,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.always = cors
         self._access_log = access_log
@@ -120,9 +114,8 @@ class Edge:
         duration_s = time.perf_counter() - began
         route = found[0].route if found else ""
         self.requests.note(route, exchange.method, answer.status, duration_s)
-        if self._access_log:
-            shown = _shown(exchange.path, route)
-            _tell(request_id, exchange.method, shown, answer.status, duration_s)
+        if self._access_log is not None:
+            self._access_log.note(exchange, route, request_id, answer.status, duration_s)
         return self._render(answer, request_id, duration_s)
 
     def most_bytes(self, path: str) -> int:
@@ -133,8 +126,8 @@ class Edge:
         """The answer to what never became a request."""
         answer, request_id = self._refuse(Problem(code), ""), self._next_id()
         self.requests.note("", "", answer.status, 0.0)
-        if self._access_log:
-            _tell(request_id, "", "", answer.status, 0.0)
+        if self._access_log is not None:
+            self._access_log.note(None, "", request_id, answer.status, 0.0)
         return self._render(answer, request_id, 0.0)
 
     def _next_id(self) -> str:
@@ -179,23 +172,6 @@ class Edge:
     def _refuse(self, problem: Problem, path: str) -> Answer:
         content = render_problem(problem, path, self._docs_url)
         return Answer(content, problem.status, problem.headers or {})
-
-
-def _shown(path: str, route: str) -> str:
-    """A path as it is logged; `route` is its pattern, if it has one."""
-    parts = zip_longest(path.split("/"), route.split("/"), fillvalue="")
-    return "/".join(part if _is_shown(part, pattern) else "…" for part, pattern in parts)
-
-
-def _is_shown(part: str, pattern: str) -> bool:
-    if pattern in _OURS:
-        return _WORD.fullmatch(part) is not None
-    return part.removesuffix(".json") == pattern or _SID.fullmatch(part) is not None
-
-
-def _tell(request_id: str, method: str, path: str, status: int, duration_s: float) -> None:
-    ms = round(duration_s * 1000, 1)
-    _log.info("request.answered", request=request_id, method=method, path=path, status=status, ms=ms)
 
 
 def _key_text(raw: bytes) -> str:

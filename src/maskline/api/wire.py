@@ -67,6 +67,12 @@ class Exchange:
         self.message_event = _NOBODY_WAITS
         self.sent: Callable[[], None] | None = None
 
+    @property
+    def peer(self) -> str:
+        """The address of who is connected; empty where that is not known."""
+        client = self._connection.client
+        return client[0] if client else ""
+
     async def run_asgi(self, app: Application) -> None:
         """Have the application answer, and write the answer."""
         try:

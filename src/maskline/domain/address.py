@@ -1,11 +1,13 @@
-"""Which IP addresses are of the public internet, so that a customer's URL may lead there.
+"""IP addresses: which are public, so that a customer's URL may lead there, and who asks through a proxy.
 
 The lists are our own: those of `ipaddress` differ from one Python to the next.
 """
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 _NOT_PUBLIC_V4 = tuple(
     ip_network(block)
@@ -38,6 +40,42 @@ _NOT_PUBLIC_V6 = tuple(
     )
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
+
+_HOP = re.compile(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](:\d+)?|(?P<v4>[0-9.]+):\d+|(?P<bare>[0-9A-Fa-f:.]+)")
+
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+def parse_networks(text: str) -> Networks:
+    """Addresses and networks with commas between them. Raises ValueError."""
+    return tuple(ip_network(one.strip()) for one in text.split(",")) if text.strip() else ()
+
+
+def client_of(peer: str, forwarded: str, proxies: Networks) -> str:
+    """Who asks: `peer`, who is connected, or whom `proxies` say that they ask for, each at the end of `forwarded` (an
+    `X-Forwarded-For`). What anybody else says, stands before that and counts for nothing.
+    """
+    client = peer
+    for hop in reversed(forwarded.split(",")):
+        if not _is_in(client, proxies) or (match := _HOP.fullmatch(hop.strip())) is None:
+            break
+        said = match["v6"] or match["v4"] or match["bare"]
+        try:
+            ip_address(said)
+        except ValueError:
+            break
+        client = said
+    return client
+
+
+def _is_in(text: str, networks: Networks) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 def is_public(text: str) -> bool:
