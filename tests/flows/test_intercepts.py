@@ -236,6 +236,22 @@ async def test_a_verdict_does_not_pass_messages_that_came_before_and_that_nobody
     assert [one.body for one in house.carrier.sent] == [*bodies, "fourth"]
 
 
+async def test_a_verdict_does_not_pass_what_a_process_has_taken_in_that_is_an_hour_behind(
+    house: House, store: Store, clock: FakeClock
+) -> None:
+    _, ann, ben = await house.pair(await house.service(intercept_callback_url="https://shop.example/"))
+    _, other, _ = await house.pair(await house.service())
+    await house.store.write(house.open_account)
+    await house.say(other)
+    await House(store, FakeClock(clock.now() - 3600 * SECOND)).say(ben, "first")
+    await house.hear(ann, body="second")
+    await let_on(house)
+    while started := await start(house, 64):
+        for row in started:
+            await house.messages.record(await house.messages.hand_over(row, house.clock.uptime()), "RN")
+    assert [one.body for one in house.carrier.sent if one.to == ben.identifier] == ["first", "second"]
+
+
 async def start(house: House, slots: int) -> list[Started]:
     request = StartRequest("RN", {house.carrier.name: slots}, [])
     return (await house.store.batch(start_sends, request)).started

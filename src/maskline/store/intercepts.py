@@ -14,7 +14,7 @@ from maskline.domain import problems
 from maskline.domain.callback import START, Told
 from maskline.domain.ids import instant_of
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND, Interaction, OutboxState, StoreBodies
+from maskline.domain.model import DAY, SECOND, Interaction, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.domain.service_settings import blocks_on_failure
 from maskline.metrics import VERDICTS
@@ -31,8 +31,8 @@ TOPIC = "intercept"
 PATIENCE_US = 15 * SECOND
 """How long a message waits for its turn to be asked about. After that there is no verdict, as if the receiver had not
 answered; where no verdict blocks, it waits on."""
-MINTED_BEFORE_US = 60 * SECOND
-"""How long before its row was written a message's SID may have been made, at the most."""
+MINTED_BEFORE_US = DAY
+"""How long before its row was written a message's SID may have been made, by clocks that are hours apart."""
 
 DELIVERED, QUEUED = int(MessageStatus.DELIVERED), int(MessageStatus.QUEUED)
 WAITING, HELD = int(OutboxState.WAITING), int(OutboxState.HELD)
