@@ -1,6 +1,7 @@
 """A message that goes out: what is written, and what each answer of the SMSC, or none, makes of it."""
 
 import asyncio
+import struct
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.smsc import (
     THROTTLED,
     VENDORS,
     Smsc,
+    pdu,
 )
 from tests.support.until import until
 
@@ -28,6 +30,8 @@ async def refusal(sent: "asyncio.Task[Accepted]") -> CarrierError:
     with pytest.raises(CarrierError) as caught:
         async with asyncio.timeout(10):
             await sent
+    # Nothing of a message, and of a number no more than its mask, may be read in a log.
+    assert not any(said in caught.value.detail for said in ("hello", "4155550100", "2125550101"))
     return caught.value
 
 
@@ -44,6 +48,34 @@ async def test_a_text_goes_out_with_its_numbers_and_comes_back_with_an_id(desk: 
 async def test_yes_without_an_id_is_yes(desk: Desk) -> None:
     desk.smsc.ids.append("")
     assert await desk.send("hello") == Accepted(None)
+
+
+async def test_yes_with_any_octets_for_an_id_is_yes(desk: Desk) -> None:
+    desk.smsc.holds = True
+    sent = desk.send("hello")
+    await until(lambda: desk.smsc.due)
+    connection, heard = desk.smsc.due.popleft()
+    content = bytes(range(128, 256)) * 2
+    head = struct.pack(">4L", 16 + len(content), 0x80000004, OK, heard.sequence)
+    connection.say(head + content)
+    assert await sent == Accepted(content.decode("latin-1").strip())
+    desk.smsc.holds = False
+    assert await desk.send("another") == Accepted("2")
+
+
+@pytest.mark.parametrize("octets", [3, 12, 16, 18])
+async def test_a_response_that_breaks_off_is_none_and_nothing_goes_again(desk: Desk, octets: int) -> None:
+    desk.smsc.holds = True
+    sent = desk.send("hello")
+    await until(lambda: desk.smsc.due)
+    connection, heard = desk.smsc.due.popleft()
+    connection.say(pdu("submit_sm_resp", heard.sequence, message_id="abc-1").generate()[:octets])
+    connection.writer.close()
+    assert (await refusal(sent)).kind is Kind.UNCERTAIN
+    desk.smsc.holds = False
+    await desk.bound_again()
+    assert await desk.send("another") == Accepted("2")
+    assert [submit.short_message for submit in desk.smsc.submitted] == [b"hello", b"another"]
 
 
 @pytest.mark.parametrize(
