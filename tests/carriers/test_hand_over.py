@@ -109,7 +109,9 @@ async def test_what_may_have_been_taken_is_uncertain_and_nothing_else(
     assert (await bench.carrier.send(outgoing("another"))).carrier_id is not None
 
 
-@pytest.mark.parametrize("trouble", [Trouble.TAKES_AND_BABBLES, Trouble.TAKES_AND_CUTS_SHORT])
+@pytest.mark.parametrize(
+    "trouble", [Trouble.TAKES_AND_BABBLES, Trouble.TAKES_AND_NESTS, Trouble.TAKES_AND_CUTS_SHORT]
+)
 async def test_a_yes_without_an_id_is_a_yes(bench: Bench, trouble: Trouble) -> None:
     bench.vendor.then(trouble)
     assert await bench.carrier.send(outgoing()) == Accepted(None)

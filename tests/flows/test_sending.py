@@ -1,6 +1,7 @@
 """One message from T1 to its outcome: retries, validity, uncertainty, and what the caller is told meanwhile."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -118,6 +119,21 @@ async def test_yes_without_an_id_counts_as_sent_and_is_never_repeated(house: Hou
         await house.pass_time(1000)
     assert len(house.carrier.sent) == 1
     assert await house.statuses() == ["sent"]
+
+
+@pytest.mark.parametrize("said", [random.Random(6).randbytes(30_000).hex(), "a\0b"], ids=["long", "nul"])
+async def test_yes_with_what_can_be_no_id_is_yes_without_one(house: House, said: str) -> None:
+    """A vendor may say anything, and PostgreSQL stores neither."""
+    _, ann, ben = await house.pair()
+    house.carrier.script(ann.identifier, Accepted(said))
+    async with house.working():
+        await house.say(ann)
+        await house.quiet()
+        await house.say(ben)
+        await house.quiet()
+    assert len(house.carrier.sent) == 2
+    assert await house.statuses() == ["sent", "sent"]
+    assert await house.outbox() == 0
 
 
 async def test_the_carrier_is_handed_the_participants_own_proxy_number_and_our_sid(house: House) -> None:

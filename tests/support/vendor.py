@@ -25,6 +25,7 @@ class Trouble(Enum):
     TAKES_AND_DROPS = "it is carried out, and the connection is lost"
     TAKES_AND_FAILS = "it is carried out, and answered 500"
     TAKES_AND_BABBLES = "it is carried out, and answered 201 with a page"
+    TAKES_AND_NESTS = "it is carried out, and answered 201 with JSON that is too deep to read"
     TAKES_AND_CUTS_SHORT = "it is carried out, and the answer is cut off in its body"
     PAGE = "a page, 403"
     FAILS = "500, with an error of the vendor's"
@@ -37,6 +38,10 @@ class Trouble(Enum):
 
 
 _PAGE = b"<!doctype html><title>Sorry</title>"
+_BABBLE = {
+    Trouble.TAKES_AND_BABBLES: (_PAGE, "text/html"),
+    Trouble.TAKES_AND_NESTS: (b'{"a":' * 10_000, "application/json"),
+}
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,8 @@ class Vendor:
                 talk.drop()
             case Trouble.TAKES_AND_FAILS | Trouble.FAILS:
                 await _say(talk, 500, self.error(500))
-            case Trouble.TAKES_AND_BABBLES:
-                await talk.answer(201, _PAGE, "text/html")
+            case Trouble.TAKES_AND_BABBLES | Trouble.TAKES_AND_NESTS:
+                await talk.answer(201, *_BABBLE[trouble])
             case Trouble.TAKES_AND_CUTS_SHORT:
                 await talk.say(b"HTTP/1.1 201 X\r\nContent-Length: 4000\r\n\r\n{")
                 talk.drop()

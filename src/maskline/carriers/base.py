@@ -47,6 +47,15 @@ class Accepted:
     carrier_id: str | None
 
 
+MOST_ID = 191
+"""Characters in a carrier's id of a message."""
+
+
+def is_id(said: str) -> bool:
+    """Whether this can be a carrier's id of a message: any database keeps it, and a report can name it."""
+    return len(said) <= MOST_ID and "\0" not in said
+
+
 @dataclass(frozen=True, slots=True)
 class Inbound:
     """A message that somebody sent to a number of ours. `forwarded`: it is not the carrier account that says so, but

@@ -110,7 +110,7 @@ def _kind_of(status: int) -> Kind:
 def _read(body: bytes) -> dict[str, Any]:
     try:
         content = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from itertools import count
 
-from maskline.carriers.base import Inbound
+from maskline.carriers.base import MOST_ID, Inbound
 from maskline.carriers.webhooks import CallAsked, Unreadable
 from maskline.domain.media import Medium, read_type
 
-MOST_NUMBER = MOST_SID = 191
+MOST_NUMBER = MOST_SID = MOST_ID
 _SIDS = re.compile("[A-Z]{2}[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """What Twilio's SIDs look like, and those of who speaks as they do."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from maskline.carriers.base import Accepted, Capabilities, Carrier, CarrierError, Kind, Outgoing
+from maskline.carriers.base import Accepted, Capabilities, Carrier, CarrierError, Kind, Outgoing, is_id
 from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.domain.ids import (
@@ -327,7 +327,7 @@ class Messages:
                     return
                 found = await carrier.look_up(message)
             place = (row.service_sid, row.session_sid, row.interaction_sid)
-            keys = [carrier_key(carrier.name, one) for one in found]
+            keys = [carrier_key(carrier.name, one) for one in found if is_id(one)]
             own, others, now = await self._store.read(find_claims, *place, keys)
         except (CarrierError, TimeoutError, StoreUnavailable):
             _ask_later(outcome)
@@ -369,7 +369,7 @@ def _fate_by(capabilities: Capabilities) -> Fate:
 
 def _sent(carrier: Carrier, accepted: Accepted, outcome: Outcome) -> None:
     outcome.fate = Fate.SENT
-    if accepted.carrier_id is not None:
+    if accepted.carrier_id is not None and is_id(accepted.carrier_id):
         outcome.carrier_id = carrier_key(carrier.name, accepted.carrier_id)
 
 
