@@ -89,6 +89,8 @@ class Worker:
             asyncio.create_task(self._sweep_loop(), name="sweep"),
             asyncio.create_task(self._health_loop(), name="health"),
         ]
+        if self._failover is not None:
+            self._loops.append(asyncio.create_task(self._failover_loop(self._failover), name="failover"))
 
     @property
     def is_running(self) -> bool:
@@ -207,10 +209,18 @@ class Worker:
             await self._clock.sleep(LOOK_S)
             try:
                 await self._messages.health.look()
-                if self._failover is not None and self._sweeps:
-                    await self._failover.look()
             except Exception:
                 _log.exception("worker.health_failed")
+
+    async def _failover_loop(self, failover: FailOver) -> None:
+        """Apart from health, which must not wait until all have moved."""
+        while True:
+            await self._clock.sleep(LOOK_S)
+            try:
+                if self._sweeps:
+                    await failover.look()
+            except Exception:
+                _log.exception("worker.failover_failed")
 
     async def _sweep(self) -> None:
         """One pass, if this run is the one that sweeps."""

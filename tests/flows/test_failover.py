@@ -4,6 +4,7 @@ both people are told, nothing is lost, doubled or sent twice, and the old number
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +25,8 @@ from maskline.domain.model import (
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
 from maskline.flows import inbound, receipts
-from maskline.flows.failover import FailOver
+from maskline.flows.failover import AGAIN_S, FORGET_S, FailOver
+from maskline.flows.health import LOOK_S, _find_troubles_now
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.legs import list_legs
 from maskline.store.moving import find_parked, find_tried, move_session
@@ -35,7 +37,7 @@ from maskline.store.receive import Received
 from maskline.store.sessions import as_of_now
 from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import THROTTLED, UNCERTAIN, UNREACHABLE, ScriptedCarrier
-from tests.support.house import ACCOUNT, VALIDITY_S, House
+from tests.support.house import ACCOUNT, VALIDITY_S, House, held_writer
 from tests.support.line import Line
 from tests.support.private import note
 from tests.support.receiver import receiving
@@ -781,6 +783,68 @@ async def test_who_cannot_move_is_gone_past_however_many_they_are(house: House, 
     assert (await house.events()).count(STUCK) == 7
 
 
+async def test_who_could_not_move_is_forgotten_when_nothing_waits_any_more(house: House, two: Two) -> None:
+    """An account may be down for ever. Until then they are told of once, however long they wait."""
+    stuck = await two.service()
+    pairs = [await house.pair(stuck) for _ in range(3)]
+    async with house.working():
+        await two.cut()
+        for _, person, _ in pairs:
+            await house.say(person)
+        for _ in range(int(FORGET_S / AGAIN_S) + 2):
+            await house.pass_time(AGAIN_S)
+            await two.mover.look()
+        assert len(two.mover._stays) == 3
+        assert (await house.events()).count(STUCK) == 3
+        for session, *_ in pairs[:2]:
+            await house.delete(session)
+        for _ in range(2):
+            await house.pass_time(FORGET_S / 2 + 1)
+            await two.mover.look()
+        assert len(two.mover._stays) == 1
+    assert (await house.events()).count(STUCK) == 3
+
+
+async def test_however_long_it_takes_to_move_health_is_looked_at(house: House, two: Two) -> None:
+    _, ann, _ = await two.pair()
+    house.failover = two.mover
+    looks, moves = count_calls(house, "read"), count_calls(house, "write")
+    async with house.working():
+        await two.cut()
+        await house.say(ann)
+        await house.quiet()
+        async with held_writer(house.store):
+            for look in range(1, 4):
+                before = looks.done[_find_troubles_now]
+                house.clock.advance(LOOK_S)
+                await until(lambda before=before: looks.done[_find_troubles_now] > before, f"look {look}")
+                await until(lambda: moves.begun[move_session])
+            assert not moves.done[move_session]
+        await house.quiet()
+        assert heard(two.south, ann)[0][1] == WORDS
+
+
+class Calls:
+    """How often the store has begun and has done each function."""
+
+    def __init__(self) -> None:
+        self.begun, self.done = Counter[Any](), Counter[Any]()
+
+
+def count_calls(house: House, verb: str) -> Calls:
+    """Of this verb, from now on."""
+    ask, calls = getattr(house.store, verb), Calls()
+
+    async def counted(fn: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.begun[fn] += 1
+        result = await ask(fn, *args, **kwargs)
+        calls.done[fn] += 1
+        return result
+
+    setattr(house.store, verb, counted)
+    return calls
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
 async def test_pages_show_each_session_that_waits_and_moves_once(house: House, two: Two, most: int) -> None:
     """On numbers of its Service that come and go with those of another, which stays; parked, or tried before."""
@@ -827,19 +891,11 @@ async def pages(house: House, find: Any, most: int) -> set[str]:
 
 async def count_moves(house: House, two: Two, seconds: int) -> int:
     """How many transactions the mover begins meanwhile."""
-    write, count = house.store.write, 0
-
-    async def counted(fn: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal count
-        count += fn is move_session
-        return await write(fn, *args, **kwargs)
-
-    house.store.write = counted  # type: ignore[method-assign]
+    calls = count_calls(house, "write")
     for _ in range(seconds // 2):
         house.clock.advance(2)
         await two.mover.look()
-    house.store.write = write  # type: ignore[method-assign]
-    return count
+    return calls.begun[move_session]
 
 
 async def test_an_opt_out_that_the_old_carrier_tells_of_late_counts_for_the_new_number(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import structlog
@@ -51,12 +52,23 @@ PAGE, PAGES = 500, 20
 """How many messages that wait are looked at at a time, and how often in a row. The next look goes on from there."""
 AGAIN_S = 60.0
 """How long a Session waits that could not move before it is looked at again."""
+FORGET_S = 600.0
+"""For how long it is known by that after it was last seen to wait. To look through all that waits takes less."""
 
 _log = structlog.get_logger(__name__)
 
 Place = tuple[str, str, str]
 """Account, Service and Session."""
 _Find = Callable[[Tx, str, Any, int], Stranded]
+
+
+@dataclass(slots=True)
+class _Stay:
+    """A Session that could not move. `told`: an event has said so."""
+
+    again_at: float
+    seen_at: float
+    told: bool
 
 
 class FailOver:
@@ -83,17 +95,17 @@ class FailOver:
         self._page, self._pages = page, pages
         self._after: dict[tuple[str, _Find], Any] = {}
         """Where the last look stopped."""
-        self._again_at: dict[Place, float] = {}
-        self._told: set[Place] = set()
+        self._stays: dict[Place, _Stay] = {}
+        """In the order in which they were last seen."""
 
     async def look(self) -> None:
         """Move what waits for accounts that are down and can move now."""
         down = self._health.down()
         if not down:
-            self._again_at.clear()
-            self._told.clear()
+            self._stays.clear()
             self._after.clear()
             return
+        self._forget()
         for name in down:
             for find in (find_tried, find_parked):
                 await self._look_through(name, find)
@@ -103,7 +115,7 @@ class FailOver:
         after = self._after.pop((name, find), None)
         for _ in range(self._pages):
             found = await self._store.read(find, name, after, self._page)
-            places = [place for place in found.places if self._clock.uptime() >= self._again_at.get(place, 0)]
+            places = [place for place in found.places if self._is_due(place)]
             for i in range(0, len(places), AT_ONCE):
                 moving = (self._move(place) for place in places[i : i + AT_ONCE])
                 for result in await asyncio.gather(*moving, return_exceptions=True):
@@ -130,9 +142,10 @@ class FailOver:
         moved = await self._store.write(move_session, move)
         if moved in (Moved.YES, Moved.LATER):
             return
-        self._again_at[place] = self._clock.uptime() + AGAIN_S
-        if moved is Moved.STUCK and place not in self._told:
-            self._told.add(place)
+        now, before = self._clock.uptime(), self._stays.pop(place, None)
+        stay = self._stays[place] = _Stay(now + AGAIN_S, now, told=before is not None and before.told)
+        if moved is Moved.STUCK and not stay.told:
+            stay.told = True
             account_sid, service_sid, session_sid = place
             await self._store.write(
                 insert_event,
@@ -142,6 +155,22 @@ class FailOver:
                 service_sid=service_sid,
                 session_sid=session_sid,
             )
+
+    def _is_due(self, place: Place) -> bool:
+        """Whether a Session that is seen to wait is to be looked at now."""
+        stay, now = self._stays.pop(place, None), self._clock.uptime()
+        if stay is None:
+            return True
+        stay.seen_at = now
+        self._stays[place] = stay
+        return now >= stay.again_at
+
+    def _forget(self) -> None:
+        """Forget Sessions for which nothing waits any more."""
+        since = self._clock.uptime() - FORGET_S
+        gone = takewhile(lambda place: self._stays[place].seen_at < since, self._stays)
+        for place in list(gone):
+            del self._stays[place]
 
     def _notice(self, words: str) -> Notice:
         sid = self._mint.sid("KI")
