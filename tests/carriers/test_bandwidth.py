@@ -452,10 +452,34 @@ async def test_its_own_refusals(
     assert caught.value.kind is kind
 
 
+AWAY = [
+    "..",
+    "../messages",
+    "1/../../messages",
+    "1/..",
+    "./../messages",
+    "%2e%2e/messages",
+    ".%2E/messages",
+    "..%2fmessages",
+    "1%2F..%2F..%2Fmessages",
+    "%252e%252e/messages",
+    "%2525252525252e./messages",
+    "..\\messages",
+    "..%5cmessages",
+    "..;/messages",
+    "..?a=b",
+    ".\t./messages",
+    ".%09./messages",
+]
+
+
 @pytest.mark.parametrize(
     ("url", "is_shut"),
     [
         ("/api/v2/users/9900000/media/1/cat.png?a=b", True),
+        ("/api/v2/users/9900000/media/1/my%20..cat.%2e.png", True),
+        ("/api/v2/users/9900000/media/1/100%25%2Fcat...", True),
+        *((f"/api/v2/users/9900000/media/{path}", False) for path in AWAY),
         ("/api/v2/users/9900001/media/1/cat.png", False),
         ("/api/v2/users/9900000/messages", False),
         ("/elsewhere", False),

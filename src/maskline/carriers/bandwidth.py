@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 from msgspec import Meta
@@ -89,6 +89,10 @@ _CALLS = {"CallInitiatedCallbackUrl", "CallStatusCallbackUrl"}
 """What an application may call the addresses of its messages, and of its calls."""
 _NATIONAL = re.compile("[+]1[0-9]{10}")
 """The numbers whose location the dashboard tells."""
+MOST_ENCODED = 4
+"""How often a path may be encoded, and once more to see so."""
+_DOTS = re.compile(r"(^|[/\\])[.]{1,2}([/\\;?#]|$)|[\x00-\x1f\x7f]")
+"""Steps of a path that lead elsewhere, in whatever way servers read them; and what some leave out between two dots."""
 
 
 class BandwidthOptions(Options, frozen=True):
@@ -196,9 +200,11 @@ class BandwidthCarrier(Carrier):
         return found
 
     def fetchable(self, url: str) -> str:
-        scheme, _, rest = self._user_url.partition("://")
         shut = f"{self._user_url}/media/"
-        return f"{scheme}://{self._userinfo}@{rest}/media/{url[len(shut) :]}" if url.startswith(shut) else url
+        if not url.startswith(shut) or _leads_away(url[len(shut) :]):
+            return url
+        scheme, _, rest = shut.partition("://")
+        return f"{scheme}://{self._userinfo}@{rest}{url[len(shut) :]}"
 
     # What it brings
 
@@ -339,6 +345,15 @@ class BandwidthCarrier(Carrier):
             raise CarrierError(Kind.UNCERTAIN, "it cannot be read") from None
         except CarrierError as error:
             raise NotCarried(error.detail) if error.detail == "status 404" else error from None
+
+
+def _leads_away(path: str) -> bool:
+    """Whether a path may be understood as one of something above it, as it stands or once it is decoded."""
+    for _ in range(MOST_ENCODED):
+        if (plain := unquote(path)) == path:
+            return _DOTS.search(path) is not None
+        path = plain
+    return True
 
 
 def _unseen(what: str, error: CarrierError) -> Checked:
