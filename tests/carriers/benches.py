@@ -52,9 +52,9 @@ Open = Callable[[FakeClock], AbstractAsyncContextManager[Bench]]
 
 @asynccontextmanager
 async def _at_work(
-    clock: FakeClock, vendor: Vendor, opted_out: str | None = OPTED_OUT, **more: Any
+    clock: FakeClock, vendor: Vendor, opted_out: str | None = OPTED_OUT, url: str = URL, **more: Any
 ) -> AsyncIterator[Bench]:
-    """The account that this vendor has."""
+    """The account that this vendor has, with its webhooks at `url`."""
     brought: list[CarrierEvent] = []
 
     async def bring(event: CarrierEvent) -> bool:
@@ -65,7 +65,7 @@ async def _at_work(
     try:
         async with vendor:
             account = read_accounts({"north": vendor.table})["north"]
-            carrier = account.open(Means(http, clock, bring, NoInbox(), URL))
+            carrier = account.open(Means(http, clock, bring, NoInbox(), url))
             yield Bench(carrier, vendor, clock, UNREACHABLE_REGION, opted_out, account.can, brought, **more)
     finally:
         await http.close()
@@ -91,8 +91,8 @@ def vonage(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
     return _at_work(clock, VonageApi(clock, OURS), opted_out=None)
 
 
-def vonage_sms(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:
-    return _at_work(clock, VonageSmsApi(clock, OURS), opted_out=None)
+def vonage_sms(clock: FakeClock, url: str = URL) -> AbstractAsyncContextManager[Bench]:
+    return _at_work(clock, VonageSmsApi(clock, OURS), opted_out=None, url=url)
 
 
 def bandwidth(clock: FakeClock) -> AbstractAsyncContextManager[Bench]:

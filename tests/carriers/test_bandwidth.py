@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from twilio.request_validator import RequestValidator
 
-from maskline.api.wire import Exchange
 from maskline.carriers.base import CarrierError, Checked, Kind
 from maskline.carriers.kinds import read_accounts
 from maskline.domain.interaction import CallStatus, MessageStatus
@@ -21,10 +20,10 @@ from tests.carriers.benches import OURS, URL, Bench, bandwidth, outgoing
 from tests.carriers.world import NUMBERS, World
 from tests.support.bandwidth_api import APPLICATION, CALLBACK_USER, BandwidthApi, basic, options
 from tests.support.clock import FakeClock
-from tests.support.inside import Inside, _answer
+from tests.support.inside import Inside
 from tests.support.peer import Request
 from tests.support.receiver import receiving
-from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, Reply
+from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
 from tests.support.until import until
 from tests.support.vendor import Taken, Trouble
 
@@ -76,17 +75,11 @@ def picture(vendor: Any) -> str:
     return f"{vendor.url}/api/v2/users/9900000/media/1/cat.png"
 
 
-async def follow(world: World, link: str) -> Reply:
-    exchange = Exchange(None)
-    exchange.method, exchange.path = "GET", link.removeprefix(world.inside.url)
-    return await _answer(world.inside._app, exchange)
-
-
 @pytest.mark.usefixtures("keeps_media")
 async def test_media_are_fetched_with_the_credentials_of_the_account_that_brought_them(world: World) -> None:
     await world.bring(world.text(world.ann, "look", picture(world.north), picture(world.south)))
     (taken,) = await world.sent(1)
-    shown, refused = [await follow(world, link) for link in taken.media]
+    shown, refused = [await world.inside.see(link) for link in taken.media]
     assert (shown.status, shown.raw, shown.headers["content-type"]) == (200, b"meow", "image/png")
     assert refused.status == 502
     assert [request.headers.get("authorization") for request in world.south.requests] == [None]
@@ -111,7 +104,7 @@ async def test_who_has_the_number_cannot_have_media_opened_by_saying_that_they_w
     signed = {"X-Twilio-Signature": RequestValidator(AUTH_TOKEN).compute_signature(path, form)}
     assert (await world.bring((path, form, signed))).status == 200
     (taken,) = await world.sent(1)
-    assert (await follow(world, taken.media[0])).status == 502
+    assert (await world.inside.see(taken.media[0])).status == 502
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.api.wire import Exchange
 from maskline.carriers.base import CarrierError, Kind
 from maskline.carriers.kinds import read_accounts
 from maskline.carriers.vonage_signature import sign_fields
@@ -23,7 +22,7 @@ from tests.carriers.benches import OURS, URL, Bench, outgoing, vonage_sms
 from tests.carriers.world import NUMBERS, World
 from tests.support import vonage_api
 from tests.support.clock import FakeClock
-from tests.support.inside import Inside, _answer
+from tests.support.inside import Inside
 from tests.support.private import note
 from tests.support.vendor import Trouble
 from tests.support.vonage_api import (
@@ -328,10 +327,7 @@ async def test_what_is_binary_is_told(world: World) -> None:
 
 
 async def test_vonage_looks_before_it_sets_an_address(world: World) -> None:
-    for name, status in (("north", 200), ("south", 404)):
-        exchange = Exchange(None)
-        exchange.method, exchange.path = "GET", f"/carriers/{name}/sms"
-        assert (await _answer(world.inside._app, exchange)).status == status
+    assert (await world.inside.see("/carriers/north/sms")).status == 200
 
 
 class Kept:
@@ -373,8 +369,7 @@ async def test_the_doctor_is_told(clock: FakeClock) -> None:
 
 
 async def test_an_address_that_vonage_would_not_take_is_told(clock: FakeClock) -> None:
-    async with vonage_sms(clock) as bench:
-        bench.carrier._url = f"https://{'x' * 80}.example/carriers/north"  # type: ignore[attr-defined]
+    async with vonage_sms(clock, url=f"https://{'x' * 80}.example/carriers/north") as bench:
         (found,) = await bench.carrier.check([OURS])
         assert found.says.startswith("its address for receipts has more than the 100 characters")
 

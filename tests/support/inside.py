@@ -131,6 +131,12 @@ class Inside:
             last = now
         raise AssertionError("it does not come to rest")
 
+    async def see(self, address: str) -> Reply:
+        """What somebody without credentials is shown at an address of ours, whatever it is."""
+        exchange = Exchange(None)
+        exchange.method, exchange.path = "GET", address.removeprefix(self.url)
+        return await _answer(self._app, exchange)
+
     async def ops(self, path: str) -> Reply:
         """What the ops port answers."""
         exchange = Exchange(None)
