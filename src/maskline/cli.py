@@ -133,13 +133,15 @@ def serve(resend_restored: bool, **flags: Any) -> None:
             listening=listening,
             place=process.place if process else 0,
         )
+        server.heed_signals()
+        if process is not None:
+            process.heed_signals()
         running = await server.start()
         serving = asyncio.create_task(server.serve(process.lifeline if process else None))
         # What is there now stays, and requests leave few cycles: looking at all of it for garbage every few hundred
         # objects cost several per cent of a busy server's time.
         gc.freeze()
         gc.set_threshold(*GARBAGE_THRESHOLDS)
-        await asyncio.sleep(0)  # from here on signals stop it in order
         if process is None or process.first:
             _tell(settings, running, resend_restored)
         if process is not None:

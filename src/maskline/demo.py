@@ -76,6 +76,7 @@ def run(host: str, port: int | None, data: str | None, *, once: bool) -> None:
 async def _run(settings: Settings, any_port: bool, once: bool) -> None:
     style = Style.of(sys.stdout.isatty(), sys.stdout.encoding)
     server, running = await _start(settings, any_port)
+    server.heed_signals()
     serving = asyncio.create_task(server.serve())
     try:
         account = read_account_file(settings)

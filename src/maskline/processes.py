@@ -38,6 +38,10 @@ class Process:
     lifeline: int
     _ready: int | None
 
+    def heed_signals(self) -> None:
+        """From here on SIGTERM and SIGINT come through. Until then they wait: whoever calls this can stop in order."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
     def tell_ready(self) -> None:
         """The others may begin, too."""
         if self._ready is not None:
@@ -54,7 +58,8 @@ class _Child:
 
 
 def fork_processes(count: int) -> Process:
-    """Return in each of so many processes. The first one begins alone, until it is ready; if it ends before, so do all.
+    """Return in each of so many processes, with signals still to be heeded. The first one begins alone, until it is
+    ready; if it ends before, so do all.
 
     The parent stays in here, and ends with the processes, by SystemExit: 0 if all have ended well.
     """
@@ -101,7 +106,6 @@ class _Parent:
         if child.pid:
             return None
         os.close(self._lifeline[1])
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return Process(place, first, self._lifeline[0], self._ready[1] if first else None)
 
     def _wait(self) -> None:

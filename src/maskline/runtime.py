@@ -395,13 +395,17 @@ class Server:
         """Ask `serve` to stop."""
         self._stop.set()
 
-    async def serve(self, lifeline: int | None = None) -> None:
-        """Run until asked to stop, by `request_stop`, SIGINT or SIGTERM, or since `lifeline`, a file descriptor, can be
-        read from; then stop in order.
-        """
+    def heed_signals(self) -> None:
+        """From here on SIGINT and SIGTERM ask `serve` to stop, too, though it may have to start before."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
+
+    async def serve(self, lifeline: int | None = None) -> None:
+        """Run until asked to stop, by `request_stop` or since `lifeline`, a file descriptor, can be read from; then
+        stop in order.
+        """
+        loop = asyncio.get_running_loop()
         if lifeline is not None:
             loop.add_reader(lifeline, self._stop.set)
         await self._stop.wait()

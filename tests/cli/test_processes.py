@@ -85,11 +85,36 @@ def test_if_the_first_dies_as_soon_as_it_is_ready_it_is_replaced(
     ops = server.told("Health").split()
     assert eventually(lambda: is_ready(ops[0]), WAIT_S)
     os.kill(first, signal.SIGKILL)
-    stat = Path(f"/proc/{first}/stat")
-    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", WAIT_S)
+    eventually(lambda: state_of(first) == "Z", WAIT_S)
     server.process.send_signal(signal.SIGCONT)
     assert eventually(lambda: len(children(server)) == 2 and all(map(is_ready, ops)), WAIT_S)
     assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_process_that_starts_is_stopped_in_order(
+    started: Serving, common: dict[str, str], place: int
+) -> None:
+    server = started("serve", "--data", "data", "--port", "0", "--workers", "2", **common)
+    (starting,) = eventually(lambda: children(server)[place:], WAIT_S)
+    os.kill(starting, signal.SIGSTOP)
+    assert eventually(lambda: state_of(starting) == "T", WAIT_S)
+    server.process.send_signal(signal.SIGTERM)
+    assert eventually(lambda: is_pending(starting, signal.SIGTERM), WAIT_S)
+    os.kill(starting, signal.SIGCONT)
+    code, said = server.end()
+    assert code == 0, said
+
+
+def state_of(pid: int) -> str:
+    """The letter by which the kernel tells what a process does."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has been sent this signal and has not taken it yet."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(re.findall("ShdPnd:\t([0-9a-f]+)", status)[0], 16) >> number - 1 & 1)
 
 
 def test_they_end_with_their_parent(serving: Serving, common: dict[str, str]) -> None:
