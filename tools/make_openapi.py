@@ -555,7 +555,7 @@ OPERATIONS: list[tuple[str, str, str, str, str]] = [
      "200 Twiml"),
     ("POST", WEBHOOKS + "/Call", "ReceiveCall", "Where a carrier asks about a call, in Twilio's manner.",
      "200 Twiml"),
-    ("GET", HOOKS[0], "FetchCarrierHook", "Whether there is such an account, for vendors that look first.",
+    ("GET", HOOKS[0], "FetchCarrierHook", "That the server is here, for vendors that look first.",
      "200 Bytes"),
     ("POST", HOOKS[0], "ReceiveFromCarrier", "Where a carrier account brings what comes to its numbers.", "200 Bytes"),
     ("POST", HOOKS[1], "ReceiveReport", "Where a carrier account tells what became of a message.", "200 Bytes"),

@@ -385,7 +385,7 @@ async def test_what_makes_no_sense_is_refused(world: World, change: dict[str, An
 @pytest.mark.parametrize("content", [{}, None, [1], "x"])
 async def test_what_is_no_list_of_events_is_refused(world: World, content: Any) -> None:
     assert (await world.bring(world.north.say(f"{HOOKS}/message", content))).status == 400
-    assert (await world.bring(world.north.say(f"{HOOKS}/nothing", []))).status == 404
+    assert (await world.bring(world.north.say(f"{HOOKS}/nothing", []))).status == 403
 
 
 @pytest.mark.parametrize(

@@ -330,7 +330,17 @@ async def test_what_is_no_form_is_refused(world: World) -> None:
 )
 async def test_there_is_nothing_at_another_address(world: World, path: str) -> None:
     hook = world.north.signed(f"{world.inside.url}{path}", {"From": "+12125550170", "To": NUMBERS[0]})
-    assert (await world.bring(hook)).status == 404
+    reply = await world.bring(hook)
+    assert (reply.status, reply.json["code"]) == (403, 20403)
+
+
+async def test_nobody_learns_which_accounts_there_are(world: World) -> None:
+    paths = ["/carriers/north/message", "/carriers/west/message"]
+    shown = [await world.inside.see(path) for path in paths]
+    assert [(reply.status, reply.raw) for reply in shown] == [(200, b"")] * 2
+    north, west = [await world.inside.bring(path, {"From": "+12125550170"}, {}) for path in paths]
+    assert (north.status, north.json) == (west.status, west.json)
+    assert west.status == 403
 
 
 async def test_a_number_of_no_pool_is_not_found(world: World) -> None:

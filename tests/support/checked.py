@@ -56,7 +56,7 @@ def check_headers(reply: Reply) -> None:
         assert "content-type" not in reply.headers
     elif reply.raw.startswith(b"<?xml"):
         assert reply.headers["content-type"] == "text/xml; charset=utf-8"
-    else:
+    elif reply.raw or reply.headers["content-type"] != "text/plain":
         assert reply.headers["content-type"] == "application/json"
 
 

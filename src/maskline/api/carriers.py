@@ -1,7 +1,7 @@
 """/carriers/{name}/…: a carrier account's own webhooks. What comes is read by the carrier, kept, and then acknowledged.
 
 Who sends it is known by a signature that the carrier checks. What is not signed is answered 403 and leaves nothing but
-an event, at most one a minute for each carrier account.
+an event, at most one a minute for each carrier account. Nobody else is told which accounts there are.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CarrierHooks:
         """Whatever an account's carrier brings, or asks about a call. Raises 20403, 20404, 80701."""
         carrier = self._c.carriers.get(request.sids["carrier"])
         if not isinstance(carrier, HasWebhooks):
-            raise Problem(problems.NOT_FOUND)
+            raise Problem(problems.NOT_SIGNED)
         what = (request.sids["what"], *([request.sids["sid"]] if "sid" in request.sids else []))
         came = WebRequest(what, url_of(request, self._c), headers_of(request), request.exchange.body)
         try:
@@ -53,8 +53,8 @@ class CarrierHooks:
             raise Problem(problems.PARAMETER_INVALID, str(error)) from None
         verbs: list[Verb] = []
         asked: CallAsked | None = None
-        if heard is None:
-            raise Problem(problems.NOT_FOUND)
+        if heard is None:  # nor can anybody have signed what is at no address
+            raise Problem(problems.NOT_SIGNED)
         if isinstance(heard, CallAsked):
             asked = heard
             verbs = await self._answer(carrier, asked, query, request.sids.get("sid", ""))
@@ -64,10 +64,8 @@ class CarrierHooks:
         said = carrier.answer(verbs, asked)
         return Answer(said.content, said.status, {"Content-Type": said.content_type})
 
-    async def show(self, request: Request) -> Answer:
-        """That somebody is here: vendors ask before they set an address. Raises 20404."""
-        if not isinstance(self._c.carriers.get(request.sids["carrier"]), HasWebhooks):
-            raise Problem(problems.NOT_FOUND)
+    async def show(self, _: Request) -> Answer:
+        """That this server is here, whatever is asked for: vendors ask before they set an address."""
         return Answer(b"", headers={"Content-Type": "text/plain"})
 
     async def _bring(self, carrier: HasWebhooks, event: CarrierEvent | Part) -> bool:
