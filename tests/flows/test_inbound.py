@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from maskline.carriers.base import Inbound
-from maskline.domain.model import SECOND, Mode, SessionStatus
+from maskline.domain.model import SECOND, Mode, Participant, SessionStatus
 from maskline.flows import inbound
+from maskline.store.receive import Received
 from tests.support.clock import FakeClock
 from tests.support.house import House, person
+from tests.support.private import note
 
 
 async def test_a_message_is_relayed_from_the_partners_own_number_with_both_legs(
@@ -64,6 +66,43 @@ async def test_what_comes_by_another_carrier_account_is_not_taken(house: House) 
     assert message.startswith("other, for +1…") and " of scripted: " in message
     # It may still come by the account that carries the number.
     assert (await house.hear(ann, carrier_id="x")).interaction_sid is not None
+
+
+async def test_who_has_a_number_says_nothing_of_what_comes_to_another(house: House) -> None:
+    """Under whatever id: the carrier may not count as having brought it before."""
+    _, ann, _ = await house.pair()
+    _, eve, _ = await house.pair()
+    assert (await say_for(house, eve, "guessed")).interaction_sid is not None
+    assert (await say_for(house, eve, f"{ann.proxy_identifier}/guessed")).interaction_sid is not None
+    assert (await house.hear(ann, carrier_id="guessed")).interaction_sid is not None
+
+
+@pytest.mark.parametrize("forwarded_first", [False, True])
+async def test_what_the_carrier_and_who_has_the_number_bring_is_taken_once(
+    house: House, forwarded_first: bool
+) -> None:
+    _, ann, _ = await house.pair()
+    if forwarded_first:
+        await say_for(house, ann, "one")
+        assert (await house.hear(ann, carrier_id="one")).repeated
+    else:
+        await house.hear(ann, carrier_id="one")
+        assert (await say_for(house, ann, "one")).repeated
+    assert await house.one("SELECT count(*) FROM interactions") == 1
+
+
+async def say_for(house: House, from_: Participant, carrier_id: str) -> Received:
+    """Whoever has the participant's number says that the carrier has brought something under this id."""
+    note(from_.identifier, "as they say")
+    said = Inbound(
+        house.carrier.name,
+        carrier_id,
+        from_.proxy_identifier,
+        from_.identifier,
+        "as they say",
+        forwarded=True,
+    )
+    return await inbound.receive(house.store, house.mint, house.options, said)
 
 
 async def test_a_repeat_in_the_same_moment_is_taken_once(house: House) -> None:

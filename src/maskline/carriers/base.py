@@ -236,8 +236,8 @@ class Inbox(Protocol):
     async def waiting_parts(self, carrier_account: str, wait_s: float, most: int) -> list[list[Part]]:
         """Messages that have to go on: complete ones, and those of which the first part came so long ago."""
 
-    async def answered(self, carrier_account: str, carrier_id: str) -> None:
-        """The other end has been told that this `Inbound` is taken, and will not bring it again."""
+    async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
+        """The other end has been told that this `Inbound` to the number is taken, and will not bring it again."""
 
     async def unanswered(self, carrier_account: str) -> list[str]:
         """The ids of what was brought in the last ten minutes and is not `answered`."""

@@ -6,7 +6,7 @@ from maskline.carriers.base import Inbound, Notice
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.domain.phone import identifier_key
-from maskline.flows.messages import SendOptions, carrier_key, encode_data, prefix_of
+from maskline.flows.messages import SendOptions, encode_data, prefix_of, received_key
 from maskline.mint import Mint
 from maskline.store.engine import Store
 from maskline.store.receive import Received, note_inbound, receive_messages
@@ -15,7 +15,7 @@ from maskline.store.relay import NewInbound
 
 async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:
     """Take a message in for good; the carrier may be acknowledged once this returns."""
-    sid = mint.sid("KI")
+    sid, to = mint.sid("KI"), identifier_key(message.to)
     word = word_of(message.body)
     prefix = prefix_of(message.media)
     media = tuple(medium.url for medium in message.media)
@@ -24,8 +24,8 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
         receive_messages,
         NewInbound(
             carrier_account=message.carrier_account,
-            carrier_id=carrier_key(message.carrier_account, message.carrier_id),
-            to=identifier_key(message.to),
+            carrier_id=received_key(message.carrier_account, to, message.carrier_id),
+            to=to,
             sender=identifier_key(message.from_),
             data=encode_data(message.body, media, media_types),
             validity_us=options.validity_us,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from maskline.carriers.base import Inbox
 from maskline.domain.model import SECOND
 from maskline.domain.part import Part
-from maskline.flows.messages import carrier_key
+from maskline.domain.phone import identifier_key
+from maskline.flows.messages import carrier_key, received_key
 from maskline.store.engine import Store
 from maskline.store.parts import find_waiting_parts, keep_part, mark_brought
 from maskline.store.unanswered import find_unanswered, forget_answered
@@ -27,13 +28,13 @@ class StoreInbox(Inbox):
         wait_us = int(wait_s * SECOND)
         return await self._store.read(find_waiting_parts, carrier_account, wait_us, most)
 
-    async def answered(self, carrier_account: str, carrier_id: str) -> None:
-        key = carrier_account, carrier_key(carrier_account, carrier_id)
-        await self._store.batch(forget_answered, key)
+    async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
+        key = received_key(carrier_account, identifier_key(number), carrier_id)
+        await self._store.batch(forget_answered, (carrier_account, key))
 
     async def unanswered(self, carrier_account: str) -> list[str]:
         keys = await self._store.read(find_unanswered, carrier_account)
-        return [key.removeprefix(carrier_key(carrier_account, "")) for key in keys]
+        return [key.removeprefix(carrier_key(carrier_account, "")).partition("/")[2] for key in keys]
 
 
 class NoInbox(Inbox):
@@ -48,7 +49,7 @@ class NoInbox(Inbox):
     async def waiting_parts(self, carrier_account: str, wait_s: float, most: int) -> list[list[Part]]:
         return []
 
-    async def answered(self, carrier_account: str, carrier_id: str) -> None:
+    async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
         return
 
     async def unanswered(self, carrier_account: str) -> list[str]:

@@ -383,3 +383,10 @@ def _load_own(
 def carrier_key(carrier_account: str, carrier_id: str) -> str:
     """A carrier's id of a message as it is stored: unique over all carrier accounts."""
     return f"{carrier_account}/{carrier_id}"
+
+
+def received_key(carrier_account: str, number: str, carrier_id: str) -> str:
+    """By what it is known that a message to a number of ours was brought before. What is signed by who has the number
+    may name any id: it says nothing of what comes to others.
+    """
+    return carrier_key(carrier_account, f"{number}/{carrier_id}")

@@ -90,7 +90,7 @@ class Receiving:
             self._repeats.lose(digest, carrier_id, self._clock.uptime())
         if status == Status.OK:
             self._repeats.note_answer(link, digest, self._clock.uptime())
-            await self._outcome(self._inbox.answered, self._name, carrier_id)
+            await self._outcome(self._inbox.answered, self._name, text.number, carrier_id)
             if doubtful:
                 await self._outcome(self._notify, text.sender, text.number, problems.MESSAGE_MAYBE_REPEATED)
 
