@@ -10,15 +10,16 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from benchmarks import cluster, growth, intake, machine, memory, over_http, relay, report, seed, smpp, whole
 from benchmarks.plan import Plan, quick
 
+Runs = Mapping[str, Callable[[Plan, seed.Seed], report.Part]]
+
 HERE = Path(__file__).resolve().parent
-PARTS = {
+PARTS: Runs = {
     "intake": intake.run,
     "whole": whole.run,
     "relay": relay.run,
@@ -27,7 +28,7 @@ PARTS = {
     "memory": memory.run,
     "growth": growth.run,
 }
-ON_POSTGRES = {
+ON_POSTGRES: Runs = {
     "intake-postgres": intake.run,
     "whole-postgres": whole.run,
 }
@@ -67,13 +68,13 @@ def main() -> int:
         os.sched_setaffinity(0, {machine.LOAD_CORE})
         parts = []
 
-        def measure(several: dict[str, Callable[[Plan, seed.Seed], report.Part]], seeded: seed.Seed) -> None:
+        def measure(several: Runs, seeded: seed.Seed) -> None:
             for name, run in several.items():
                 print(f"Measuring {name}", flush=True)
                 parts.append(run(plan, seeded))
                 print(parts[-1].show() + "\n", flush=True)
 
-        def chosen(several: dict[str, Callable[[Plan, seed.Seed], report.Part]]) -> Any:
+        def chosen(several: Runs) -> Runs:
             return {name: run for name, run in several.items() if arguments.part in (name, "all")}
 
         if chosen(PARTS):

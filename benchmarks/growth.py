@@ -132,9 +132,9 @@ def _fill(store: Store) -> None:
             if i >= store.size:
                 store.empty.append(session_sid)
                 continue
-            for side in (0, 1):
-                # The same two people in a closed Session and in the active one after it, on another number.
-                who = f"+1628{2_000_000 + i // 2 * 2 + side}"
+            # The same two people in a closed Session and in the active one after it, on another number.
+            pair = [f"+1628{2_000_000 + i // 2 * 2 + side}" for side in (0, 1)]
+            for side, who in enumerate(pair):
                 number, number_sid = pool[(i * 7 + side * 3) % len(pool)]
                 participants.append(
                     (
@@ -146,7 +146,7 @@ def _fill(store: Store) -> None:
                 in_use[number] += not closed
             if i in chosen:
                 store.sessions.append((session_sid, name))
-                store.people.append(who)
+                store.people.append(pair[-1])
             if i == store.size // 2:
                 store.middle = session_sid
         connection.execute("BEGIN")

@@ -14,7 +14,7 @@ COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#a463f2", "#9
 def lines(title: str, xs: Sequence[int], series: Mapping[str, Sequence[float]]) -> str:
     """Every series over `xs`, from zero upwards."""
     most = max(max(ys) for ys in series.values())
-    unit = 10 ** math.floor(math.log10(most))
+    unit = 10.0 ** math.floor(math.log10(most))
     tick = next(unit * part for part in (0.2, 0.5, 1, 2) if most / (unit * part) <= 8)
     top = math.ceil(most / tick) * tick
     span = math.log10(xs[-1] / xs[0])
