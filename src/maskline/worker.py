@@ -89,6 +89,8 @@ class Worker:
             asyncio.create_task(self._sweep_loop(), name="sweep"),
             asyncio.create_task(self._health_loop(), name="health"),
         ]
+        if not self._store.is_shared:  # else whoever waits looks all the time
+            self._loops.append(asyncio.create_task(self._waiters_loop(), name="waiters"))
         if self._failover is not None:
             self._loops.append(asyncio.create_task(self._failover_loop(self._failover), name="failover"))
 
@@ -221,6 +223,16 @@ class Worker:
                     await failover.look()
             except Exception:
                 _log.exception("worker.failover_failed")
+
+    async def _waiters_loop(self) -> None:
+        wake = self._store.subscribe(Wake.WAITERS)
+        while True:
+            await wake.wait()
+            wake.clear()
+            try:
+                await self._messages.waiters.look()
+            except Exception:
+                _log.exception("worker.waiters_failed")
 
     async def _sweep(self) -> None:
         """One pass, if this run is the one that sweeps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import permutations
 
@@ -250,6 +251,30 @@ async def test_a_verdict_does_not_pass_what_a_process_has_taken_in_that_is_an_ho
         for row in started:
             await house.messages.record(await house.messages.hand_over(row, house.clock.uptime()), "RN")
     assert [one.body for one in house.carrier.sent if one.to == ben.identifier] == ["first", "second"]
+
+
+@pytest.mark.engine("sqlite")
+async def test_a_post_hears_at_once_that_a_verdict_has_put_its_message_in_line(
+    store: Store, clock: FakeClock, receiver: Receiver
+) -> None:
+    """Of several processes, each looks for it."""
+    house = House(store, clock, wait_s=60)
+    _, ann, ben = await house.pair(await house.service(intercept_callback_url=receiver.url))
+    gate = house.carrier.gate(ben.identifier)
+    async with house.working(slots=1):
+        first = asyncio.create_task(house.say(ben, "first"))
+        await until(lambda: house.carrier.sent)
+        second = asyncio.create_task(house.say(ben, "second"))
+        await house.quiet()
+        assert not second.done()
+        await house.hear(ann, body="third")
+        message = await asyncio.wait_for(second, 10)
+        assert message.outbound is not None and message.outbound.status == MessageStatus.QUEUED
+        gate.release()
+        await first
+        await until(lambda: len(house.carrier.sent) == 3)
+        await house.quiet()
+    assert [one.body for one in house.carrier.sent] == ["first", "second", "third"]
 
 
 async def start(house: House, slots: int) -> list[Started]:

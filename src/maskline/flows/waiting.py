@@ -63,9 +63,9 @@ class Waiters:
 
     async def wait(self, waiter: Waiter, place: MessagePlace) -> Outcome | None:
         """The first outcome of the message, which is stored now; None if none came in time."""
-        if self._store.is_shared and not waiter.outcome.done():
+        if not waiter.outcome.done():
             waiter.place = place
-            if self._looking is None:
+            if self._store.is_shared and self._looking is None:
                 self._looking = asyncio.create_task(self._look_again_and_again(), name="look for outcomes")
         return await waiter.outcome
 
@@ -80,6 +80,10 @@ class Waiters:
         if waiter is not None and not waiter.outcome.done():
             waiter.outcome.set_result((outcome.status, outcome.updated_at))
 
+    async def look(self) -> None:
+        """Look for all who wait and have heard nothing: some of their messages were put in line, unseen by T2."""
+        await self._look_for([one.place for one in self._waiters.values() if one.place is not None])
+
     async def _look_again_and_again(self) -> None:
         while True:
             await self._clock.sleep(LOOK_S)
@@ -93,8 +97,11 @@ class Waiters:
         lost = [one.place for one in self._waiters.values() if one.place is not None and one.looked_for]
         for waiter in self._waiters.values():
             waiter.looked_for = waiter.place is not None
-        if lost:
-            for recorded in await self._store.read(find_recorded, lost):
+        await self._look_for(lost)
+
+    async def _look_for(self, places: list[MessagePlace]) -> None:
+        if places:
+            for recorded in await self._store.read(find_recorded, places):
                 self.settle(recorded)
 
 

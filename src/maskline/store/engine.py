@@ -68,6 +68,7 @@ class Wake(IntFlag):
     CALLBACKS = 2
     ASKS = 4
     NOTICES = 8
+    WAITERS = 16
 
 
 class Wants(NamedTuple):

@@ -212,6 +212,8 @@ def _put_in_line(tx: Tx, row: Any) -> None:
     for fresh_id, seq in tx.execute(_FRESH, (row_id, order_key)).fetchall():
         behind = tx.execute(_BUSY, (order_key, seq)).fetchone() is not None
         tx.execute(_PUT, (HELD if behind else WAITING, tx.now, fresh_id))
+        if behind:
+            tx.wake |= Wake.WAITERS  # T2 will not look at it before its turn
 
 
 def _event(tx: Tx, event_sid: str, row: Any, code: Code, detail: str) -> None:
