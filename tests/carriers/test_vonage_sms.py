@@ -18,6 +18,7 @@ from maskline.carriers.kinds import read_accounts
 from maskline.carriers.vonage_signature import sign_fields
 from maskline.carriers.vonage_sms import KINDS, STATUSES
 from maskline.domain import problems
+from maskline.domain.interaction import MessageStatus
 from tests.carriers.benches import OURS, URL, Bench, outgoing, vonage_sms
 from tests.carriers.world import NUMBERS, World
 from tests.support import vonage_api
@@ -92,6 +93,50 @@ async def test_what_is_brought_twice_is_relayed_once(world: World) -> None:
 
 
 # Long texts
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("0 delivered, 1 delivered", MessageStatus.SENT),
+        ("0 delivered, 1 delivered, 1 delivered, 0 buffered", MessageStatus.SENT),
+        ("2 delivered, 0 delivered, 1 buffered, 1 delivered", MessageStatus.DELIVERED),
+        ("0 delivered, 1 failed, 2 delivered", MessageStatus.UNDELIVERED),
+        ("0 rejected, 1 delivered, 2 delivered", MessageStatus.FAILED),
+        ("0 rejected, 1 expired", MessageStatus.UNDELIVERED),
+        ("1 failed, 0 delivered, 2 delivered, 1 delivered", MessageStatus.DELIVERED),
+    ],
+)
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_long_text_is_delivered_when_all_its_parts_are_and_failed_when_one_is(
+    world: World, told: str, status: MessageStatus, is_answered: bool
+) -> None:
+    if not is_answered:
+        world.north.then(Trouble.TAKES_AND_DROPS)
+    await world.bring(world.text(world.ann, "x" * 400))
+    (taken,) = await world.sent(1)
+    ids = list(world.north.callbacks)
+    assert len(ids) == 3
+    for place, word in (one.split() for one in told.split(", ")):
+        assert (await world.bring(world.north.report(replace(taken, id=ids[int(place)]), word))).status == 200
+    assert await world.legs() == [(70, int(status))]
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        *(("x" * 160, 1), ("x" * 161, 2), ("x" * 306, 2), ("x" * 307, 3), ("{" * 80, 1), ("{" * 81, 2)),
+        *(("ç" * 70, 1), ("ç" * 71, 2), ("🍕" * 35, 1), ("🍕" * 67, 2), ("🍕" * 68, 3)),
+    ],
+)
+async def test_its_reference_says_of_how_many_parts_a_text_is(
+    clock: FakeClock, body: str, parts: int
+) -> None:
+    async with vonage_sms(clock) as bench:
+        message = outgoing(body)
+        await bench.carrier.send(message)
+        said = dict(parse_qsl(bench.vendor.requests[0].body.decode()))
+    assert said["client-ref"] == (message.sid if parts == 1 else f"{message.sid}.{parts}")
 
 
 def part(world: World, place: int, total: int, body: str, reference: str = "17", sid: str = "") -> Any:

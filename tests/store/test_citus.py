@@ -22,6 +22,7 @@ LOCAL = {
         "tombstones",
         "idempotency",
         "parts",
+        "part_receipts",
         "events",
     ),
     # The work of all Services in the order in which it is due.

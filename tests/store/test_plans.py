@@ -99,6 +99,7 @@ from maskline.store.optouts import delete_optout, find_optout, list_optouts, loa
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
 from maskline.store.pairs import forget_paces
+from maskline.store.part_receipts import forget_part_receipts, merge_part
 from maskline.store.participants import (
     NewParticipant,
     add_participant,
@@ -644,6 +645,15 @@ def parts(tx: Tx, w: World) -> None:
     assert forget_parts(tx, 10) == 3
 
 
+def part_receipts(tx: Tx, w: World) -> None:
+    """Of the parts of a text that was sent."""
+    sid = w.mint.sid("SM")
+    sent, delivered = int(MessageStatus.SENT), int(MessageStatus.DELIVERED)
+    assert [merge_part(tx, sid, f"scripted/{i}", delivered, 2) for i in range(2)] == [sent, delivered]
+    tx.now = Instant(tx.now + 8 * DAY)
+    assert forget_part_receipts(tx, 10) == 2
+
+
 def unanswered(tx: Tx, w: World) -> None:
     items = [w.inbound(w.ann.identifier_key) for _ in range(2)]
     receive_messages.fn(tx, items)
@@ -741,6 +751,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     strangers,
     give_up,
     parts,
+    part_receipts,
     unanswered,
     trouble,
     move,

@@ -76,6 +76,7 @@ NONE = {
     "passing_bodies": "service_sid session_sid interaction_sid blank_at",
     "people": "service_sid history released participants erase_at",
     "purges": "service_sid session_sid",
+    "part_receipts": "message_sid carrier_id status reported_at",
     "parts": "carrier_account number reference place total message_id coding digest brought kept_at",
     "received": "carrier_account carrier_id received_at",
     "sandbox_abilities": "account_sid carrier_keys look_up",

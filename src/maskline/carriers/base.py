@@ -74,7 +74,8 @@ class Inbound:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a carrier says later of a message: `number` is ours, `carrier_id` the carrier's id of the message, `sid` our
-    own, where the carrier gives it back. `opted_out`: it failed because the recipient has opted out.
+    own, where the carrier gives it back. `opted_out`: it failed because the recipient has opted out. `parts`: if it is
+    about a part of a long text, of how many that is; then `carrier_id` is the part's, and `sid` is there.
     """
 
     carrier_account: str
@@ -83,6 +84,7 @@ class Report:
     status: MessageStatus
     sid: str = ""
     opted_out: bool = False
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)

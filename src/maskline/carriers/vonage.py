@@ -269,7 +269,8 @@ class VonageCarrier(Carrier):
         ids = [
             id_
             for one in found
-            if text_at(one, "client_ref") == message.sid and (id_ := text_at(one, "message_id"))
+            if text_at(one, "client_ref").partition(".")[0] == message.sid
+            and (id_ := text_at(one, "message_id"))
         ]
         return ids[:1] if self._takes_sms else ids  # there, the parts of a text are messages of their own
 

@@ -10,7 +10,8 @@
     POST …/carriers/north/receipt      {"msisdn": "12125550177", "to": "14155550100", "messageId": "0A…",
        "status": "delivered", "client-ref": "SM…", …}
 
-Of a long text each part has an id and receipts of its own, all with our SID. One from a handset comes in parts.
+Of a long text each part has an id and receipts of its own, all with our reference: our SID and, behind a dot, of how
+many parts it is. Which of them a receipt is about it does not say. One from a handset comes in parts.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from maskline.carriers.webhooks import FORM, Unreadable, WebRequest, required_at
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.part import OWN_ID, Part
-from maskline.domain.text import fits_gsm
+from maskline.domain.text import Alphabet, encode_text, fits_gsm
 
 # What its statuses say of a message that it did not take (https://developer.vonage.com, API errors, SMS).
 KINDS: Mapping[str, Kind] = {
@@ -66,7 +67,7 @@ def form_of(message: Outgoing, callback: str) -> dict[str, str]:
         "to": message.to.removeprefix("+"),
         "text": message.body,
         "type": "text" if fits_gsm(message.body) else "unicode",
-        "client-ref": message.sid,
+        "client-ref": _reference_of(message),
         "callback": callback,
     }
 
@@ -128,12 +129,27 @@ def read_receipt(account: str, fields: Mapping[str, str]) -> list[Report]:
     sid = required_at(fields, "messageId", most=MOST_SID)
     number = read_number(required_at(fields, "to", most=MOST_NUMBER))
     status = STATUSES.get(fields.get("status", ""))
-    return [Report(account, number, sid, status, fields.get("client-ref", ""))] if status is not None else []
+    own_sid, _, parts = fields.get("client-ref", "").partition(".")
+    if status is None:
+        return []
+    return [Report(account, number, sid, status, own_sid, parts=max(1, _count(parts)))]
 
 
 def decode(parts: Sequence[Part]) -> str:
     """The text of parts that follow each other."""
     return "".join(bytes.fromhex(part.content).decode() for part in parts)
+
+
+def _reference_of(message: Outgoing) -> str:
+    parts = _count_parts(message.body)
+    return message.sid if parts == 1 else f"{message.sid}.{parts}"
+
+
+def _count_parts(text: str) -> int:
+    """In how many parts a text goes on, at the least: it may be one more, if no character is cut in two."""
+    alphabet, width = (Alphabet.GSM, 1) if fits_gsm(text) else (Alphabet.UCS_2, 2)
+    units = len(encode_text(text, alphabet)) // width
+    return 1 if units <= alphabet.alone else -(-units // alphabet.room)
 
 
 def _count(text: str) -> int:

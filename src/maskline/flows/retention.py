@@ -22,6 +22,7 @@ from maskline.store.idempotency import delete_expired_keys
 from maskline.store.loose import delete_old_strangers
 from maskline.store.outbox import find_expired
 from maskline.store.pairs import forget_paces
+from maskline.store.part_receipts import forget_part_receipts
 from maskline.store.parts import forget_parts
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
@@ -118,6 +119,7 @@ class Sweeper:
         await self._repeat(delete_old_received)
         await self._repeat(delete_old_tombstones)
         await self._repeat(forget_parts)
+        await self._repeat(forget_part_receipts)
         for _ in range(MOST_STEPS):
             silent = await self._store.read(find_silent_calls, STEP)
             for keys, event_sids in self._steps(silent):

@@ -112,3 +112,13 @@ CREATE UNIQUE INDEX outbox_busy ON outbox (order_key, seq) WHERE state + 0 <> 0;
 
 -- The carrier account that brought a message. Only that one's credentials open the media that are with it.
 ALTER TABLE outbox ADD COLUMN brought_by TEXT;
+
+-- What carriers have said of the parts of long texts that they report on one by one (store/part_receipts.py).
+CREATE TABLE part_receipts (
+    message_sid TEXT NOT NULL,
+    carrier_id TEXT NOT NULL,
+    status SMALLINT NOT NULL,
+    reported_at BIGINT NOT NULL,
+    PRIMARY KEY (message_sid, carrier_id)
+) /*WITHOUT ROWID*/;
+CREATE INDEX part_receipts_age ON part_receipts (reported_at);
