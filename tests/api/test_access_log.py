@@ -35,7 +35,7 @@ def test_each_request_is_a_line_without_names_numbers_and_bodies(tmp_path: Path)
     ]
     told = lines(server)[before:]
     assert [line["request"] for line in told] == [reply.headers["twilio-request-id"] for reply in replies]
-    assert [line["status"] for line in told] == [200, 200, 404, 404, 404, 200, 404, 404, 401, 431]
+    assert [line["status"] for line in told] == [200, 200, 404, 404, 404, 200, 404, 403, 401, 431]
     assert [line["method"] for line in told] == ["POST", *["GET"] * 6, "POST", "GET", ""]
     assert [line["path"] for line in told] == [
         pair.messages_path(pair.first),
