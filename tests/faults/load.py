@@ -370,7 +370,10 @@ def judge(
     told = look(server.database, "SELECT interaction_sid FROM events WHERE code = ?", DELIVERY_UNKNOWN.number)
     unknown = [leg["sid"] for leg in legs.values() if leg["outbound_resource_status"] == "delivery-unknown"]
     assert sorted(sid for (sid,) in told) == sorted(unknown), "one event for each unknown message"
-    check_private(server.database, server.log().splitlines())
+    logged = server.log().splitlines()
+    check_private(server.database, logged)
+    defects = [line for line in logged if '.defect"' in line or '"store.refused"' in line]
+    assert defects == [], "what has gone wrong is nobody's defect"
     return verdict
 
 
