@@ -7,6 +7,7 @@ import json
 import random
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -87,6 +88,11 @@ class Clerk:
         self._path = path
         self._people = people
         self._rng = random.Random(seed)
+        self._numbers = count()
+        self._name = f"clerk {seed}"
+        self._asked: tuple[str, list[str]] | None = (
+            None  # a create that has not been answered: its key, and for whom
+        )
         self._sessions: list[str] = []
         # What each Session and Participant is; where the answer was not heard, what it may be.
         self._known: dict[str, set[str]] = {}
@@ -138,7 +144,7 @@ class Clerk:
             self._failure = error
 
     def _step(self, api: Api) -> None:
-        if not self._sessions or (len(self._sessions) < 4 and self._rng.random() < 0.5):
+        if self._asked or not self._sessions or (len(self._sessions) < 4 and self._rng.random() < 0.5):
             self._make(api)
             return
         session = self._rng.choice(self._sessions)
@@ -150,9 +156,15 @@ class Clerk:
             self._change(api, session, wanted)
 
     def _make(self, api: Api) -> None:
-        people = [json.dumps({"Identifier": one}) for one in self._rng.sample(self._people, 2)]
-        made = api.post(self._path, {"Participants": people, "Status": OPEN})
+        """Again until it is answered: a Session of which nobody knew would have its pairs for ever."""
+        if self._asked is None:
+            people = [json.dumps({"Identifier": one}) for one in self._rng.sample(self._people, 2)]
+            self._asked = (f"{self._name}, {next(self._numbers)}", people)
+        key, people = self._asked
+        form = {"Participants": people, "Status": OPEN}
+        made = api.post(self._path, form, headers={"Idempotency-Key": key})
         assert made.status in REFUSED | {201}, (made.status, made.raw)
+        self._asked = None
         if made.status == 201:
             session = f"{self._path}/{made.json['sid']}"
             self._known[session] = {OPEN}
