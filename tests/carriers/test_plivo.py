@@ -335,7 +335,7 @@ async def test_what_is_signed_and_makes_no_sense_is_refused(
 @pytest.mark.parametrize("what", ["nothing", "message/x", "status"])
 async def test_there_is_nothing_at_another_address(world: World, what: str) -> None:
     hook = world.north.signed(f"{world.inside.url}/carriers/north/{what}", {"To": NUMBERS[0][1:]})
-    assert (await world.bring(hook)).status == 404
+    assert (await world.bring(hook)).status == 403
 
 
 async def test_a_report_on_nothing_that_is_known_waits(world: World) -> None:

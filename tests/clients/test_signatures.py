@@ -60,7 +60,7 @@ def test_twilios_node_clients_accept_our_signatures_and_refuse_others(official: 
             signed(url, form, form={**form, "more": ""}),
             signed(url, form, url=as_sent(url) + "x"),
             signed(url, form, token="c3" * 16),
-            signed(url, form, signature=sign(TOKEN, url, [*form.items(), ("more", "x")])),
+            signed(url, form, signature=sign(TOKEN, url, {**form, "more": "x"})),
         )
     ]
     said = ask(official, [*good, *wrong])
