@@ -371,7 +371,7 @@ async def test_deleting_a_service_of_100_000_sessions_holds_nobody_up(house: Hou
     await many_sessions(house, service.sid, 100_000)
     _, work = await counted(house, remove_service, ACCOUNT, service.sid)
     assert work.statements <= 5
-    assert work.written == 1 + 3 + 3 + 1  # itself, its numbers, what their carrier is told, a note for the sweep
+    assert work.written == 1 + 3 + 3 + 1  # itself, its numbers and their carriers, a note for the sweep
     for step in await purge(house, 20):
         assert step.statements <= STEP
         assert step.written <= 2 * STEP
