@@ -20,7 +20,7 @@ from maskline.store.numbers import COUNTED, count_use, find_number, find_number_
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
 from maskline.store.sessions import (
-    SESSION_COLUMNS,
+    COLUMNS_OF_S,
     close_expired_of_person,
     count_ended,
     find_taken,
@@ -132,10 +132,9 @@ def pool_number(number: ProxyNumber) -> PoolNumber:
 def load_person(tx: Tx, service_sid: str, key: str, phone: Phone | None, cooldown_us: int = 0) -> Person:
     """What is known of a person in this Service: numbers had before, those in use, and those cooling down as of now."""
     history, released = find_past(tx, service_sid, key)
-    columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
     rows = tx.execute(
         " UNION ALL ".join(
-            f"SELECT p.proxy_identifier, {columns} FROM {table} p JOIN sessions s ON s.service_sid = p.service_sid"
+            f"SELECT p.proxy_identifier, {COLUMNS_OF_S} FROM {table} p JOIN sessions s ON s.service_sid = p.service_sid"
             " AND s.sid = p.session_sid WHERE p.service_sid = :service AND p.identifier_key = :key AND p.active = 1"
             for table in ("participants", "former_numbers")
         ),

@@ -15,7 +15,7 @@ from maskline.store.accept import START_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercepts
-from maskline.store.sessions import SESSION_COLUMNS, make_session
+from maskline.store.sessions import COLUMNS_OF_S, make_session
 from maskline.store.telling import ask_wants, insert_first, new_callback, wants_of
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
@@ -64,8 +64,7 @@ VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _of_p, _of_q = (
     ", ".join(f"{table}.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(",")) for table in ("p", "q")
 )
-_of_s = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
-_ALL = f"{_of_s}, {_of_p}, {_of_q}"
+_ALL = f"{COLUMNS_OF_S}, {_of_p}, {_of_q}"
 _IN_SESSION = """
 CROSS JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
 LEFT JOIN participants q ON q.service_sid = p.service_sid AND q.session_sid = p.session_sid AND q.sid <> p.sid
@@ -78,7 +77,7 @@ SELECT {_ALL} FROM former_numbers f
 CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f.session_sid
     AND p.sid = f.participant_sid AND p.active + 0 = 1 {_IN_SESSION}
 WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
-_SESSION_ENDS = len(SESSION_COLUMNS.split(","))
+_SESSION_ENDS = len(COLUMNS_OF_S.split(","))
 _WRITER_ENDS = _SESSION_ENDS + len(PARTICIPANT_COLUMNS.split(","))
 
 _BOUND = """

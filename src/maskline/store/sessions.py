@@ -26,6 +26,8 @@ SESSION_COLUMNS = (
     " last_interaction_at, active_from_at, created_at, updated_at"
 )
 _NAMES = [name.strip() for name in SESSION_COLUMNS.split(",")]
+COLUMNS_OF_S = ", ".join(f"s.{name}" for name in _NAMES)
+"""The same, where the Session is `s` in a join."""
 
 # How many Sessions past their limit one transaction writes down at most, so that it holds the writer up for a moment.
 MOST_CLOSED = 500

@@ -28,7 +28,7 @@ from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
 from maskline.store.record import is_told, merge_leg, note_error
 from maskline.store.runs import ORPHANED
-from maskline.store.sessions import SESSION_COLUMNS, make_session
+from maskline.store.sessions import COLUMNS_OF_S, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
 PARKED, HELD = int(OutboxState.PARKED), int(OutboxState.HELD)
@@ -157,10 +157,9 @@ _SERVICE_ALONE = """
 SELECT v.settings, (SELECT 1 FROM optouts WHERE service_sid = ?1 LIMIT 1) FROM services v
 CROSS JOIN interactions i ON i.service_sid = v.sid AND i.session_sid = '' AND i.sid = ?2 WHERE v.sid = ?1"""
 
-_columns = ", ".join(f"s.{name.strip()}" for name in SESSION_COLUMNS.split(","))
 _HOLDER, _FORMER_HOLDER = (
     f"""
-SELECT {_columns} FROM {table} p
+SELECT {COLUMNS_OF_S} FROM {table} p
 JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
 WHERE p.service_sid = ?1 AND p.identifier_key = ?2 AND p.proxy_identifier = ?3 AND p.active = 1
 AND p.session_sid <> ?4"""
