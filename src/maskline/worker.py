@@ -69,6 +69,7 @@ class Worker:
         self._sweeps = False
         self._free = dict.fromkeys(messages.carriers, slots)
         self._short = True
+        self._ending = 0
         self._lane = ("", "")
         self._count = 0
         self._silent_since = ENDED
@@ -103,7 +104,7 @@ class Worker:
         """How much of what it can do at a time it does."""
         for name, free in self._free.items():
             yield SLOTS_METRIC, (name,), self._slots
-            yield SLOTS_IN_USE, (name,), self._slots - free
+            yield SLOTS_IN_USE, (name,), self._slots - max(0, free)
         for lanes in self._lanes:
             yield from lanes.measures()
 
@@ -142,8 +143,8 @@ class Worker:
         """One T2. Returns how long nothing more can be due, in seconds."""
         health = self._messages.health
         self._short = True  # for all that is known meanwhile
-        free = {name: health.slots(name, count) for name, count in self._free.items()}
-        if not any(free.values()):
+        free = {name: health.slots(name, max(0, count)) for name, count in self._free.items()}
+        if not any(free.values()) and not self._ending:
             return POLL_S
         mark = self._clock.uptime()
         self._count += 1
@@ -162,7 +163,7 @@ class Worker:
             task = asyncio.create_task(self._deliver(row, mark))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        self._short = not all(free.values())
+        self._short = any(count <= 0 for count in free.values())
         if starts.stopped or starts.more:
             return 0
         if starts.next_due_us is None:
@@ -180,6 +181,9 @@ class Worker:
     async def _finish(self, row: Started, mark: float) -> None:
         outcome = await self._messages.hand_over(row, mark)
         while True:
+            self._ending += 1
+            if self._short:  # what is recorded frees a slot for what is started in the same round
+                self._wake.set()
             try:
                 await self._messages.record(outcome, self._run)
             except Exception:
@@ -188,6 +192,8 @@ class Worker:
                 await self._clock.sleep(POLL_S)
             else:
                 return
+            finally:
+                self._ending -= 1
 
     async def _receipt_loop(self) -> None:
         while True:

@@ -215,58 +215,6 @@ async def test_the_mark_decides_what_is_handed_over(house: House, clock: FakeClo
     assert (await house.messages.hand_over(again, mark)).fate is Fate.SENT
 
 
-# Slots
-
-
-async def test_at_most_64_messages_of_an_account_are_in_flight(house: House) -> None:
-    service = await house.service(2)
-    people = [person for _ in range(50) for person in (await house.pair(service))[1:]]
-    gates = [house.carrier.gate(person.identifier) for person in people]
-    async with house.working():
-        for person in people:
-            await house.say(person)
-        await house.quiet()
-        assert house.carrier.in_flight == 64
-        gates[0].release()
-        await house.quiet()
-        assert house.carrier.in_flight == 64
-        assert len(house.carrier.sent) == 65
-        for gate in gates:
-            gate.release()
-        await house.quiet()
-    assert house.carrier.most_in_flight == 64
-    assert await house.statuses() == ["sent"] * 100
-
-
-async def test_a_slot_is_free_again_only_when_the_outcome_is_stored(house: House) -> None:
-    service = await house.service()
-    (_, ann, _), (_, ben, _) = await house.pair(service), await house.pair(service)
-    gate = house.carrier.gate(ann.identifier)
-    async with house.working(slots=1):
-        await house.say(ann)
-        await house.say(ben)
-        await house.quiet()
-        async with held_writer(house.store):
-            gate.release()
-            await turns(50)
-            assert house.carrier.bodies(ben.identifier) == []
-        await house.quiet()
-        assert house.carrier.bodies(ben.identifier) == ["hello there"]
-
-
-async def test_a_number_with_a_long_queue_does_not_hold_up_another(house: House) -> None:
-    """A hundred people behind one number, one behind another; with few slots, the one is soon served."""
-    crowd, few = await house.service(), await house.service()
-    for _ in range(50):
-        for person in (await house.pair(crowd))[1:]:
-            await house.say(person)
-    _, ann, _ = await house.pair(few)
-    async with house.working(slots=4):
-        await house.say(ann)
-        await house.quiet()
-    assert await house.statuses() == ["sent"] * 101
-
-
 # Records
 
 

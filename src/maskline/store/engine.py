@@ -97,6 +97,8 @@ class Tx:
     `pseudonym` is the vault's. A function adds to `wake` whom the commit shall wake; the start of sends reports in
     `oldest_us` and `started` how far behind it is, so that the writer can slow what comes in. `wants` remembers what
     each Service wants. `counted` is what has come to pass in it, each with its labels: metrics, once it is committed.
+    `freed` has a run and its carrier account for each hand-over whose outcome is in it: so many more may be started in
+    the same transaction, and never more are under way after any commit than before it.
 
     A hot function reads for all of its items, decides, and writes for all. `executemany`, `find_each` and `list_each`
     run one statement for each of many rows of values; where that is one statement for all (PostgreSQL), each sees the
@@ -109,6 +111,7 @@ class Tx:
         "counted",
         "execute",
         "executemany",
+        "freed",
         "idle_close_us",
         "now",
         "oldest_us",
@@ -134,6 +137,7 @@ class Tx:
         self.wake = Wake.NOBODY
         self.wants: dict[str, Wants] = {}
         self.counted: list[tuple[Metric, tuple[str, ...]]] = []
+        self.freed: list[tuple[str, str]] = []
         self.oldest_us = 0
         self.started = 0
 
@@ -150,6 +154,15 @@ class Tx:
     def count(self, metric: Metric, *labels: str) -> None:
         """One more of this has come to pass."""
         self.counted.append((metric, labels))
+
+    def noted(self) -> tuple[Wake, int, int]:
+        """How much it has noted by now, for `forget_since`."""
+        return self.wake, len(self.counted), len(self.freed)
+
+    def forget_since(self, noted: tuple[Wake, int, int]) -> None:
+        """What has happened since then is undone, back to a savepoint."""
+        self.wake, counted, freed = noted
+        del self.counted[counted:], self.freed[freed:]
 
 
 class Turn(IntEnum):

@@ -180,6 +180,9 @@ class _Starter:
         self._tx = tx
         self._item = item
         self._free = dict(item.free)
+        for run, account in tx.freed:
+            if run == item.run and account in self._free and account not in item.down:
+                self._free[account] += 1
         self._starts = Starts(item.lane)
         self._busy: set[tuple[str, str]] = set()
         """Numbers whose turn has not come; under '' their account's."""

@@ -260,7 +260,7 @@ class Writer:
         return settled
 
     def _guarded(self, tx: Tx, batched: Batched[Any, Any], jobs: list[Job]) -> list[_Settled]:
-        wake, counted = tx.wake, len(tx.counted)
+        noted = tx.noted()
         self._engine.execute("SAVEPOINT job")
         try:
             results = batched.fn(tx, [job[1] for job in jobs])
@@ -268,14 +268,13 @@ class Writer:
             return [(job[2], result) for job, result in zip(jobs, results, strict=True)]
         except Exception as error:
             self._undo(error)
-            tx.wake = wake
-            del tx.counted[counted:]
+            tx.forget_since(noted)
             return [(job[2], self._alone(tx, job)) for job in jobs]
 
     def _alone(self, tx: Tx, job: Job) -> Any:
         """The result of one job under a savepoint of its own, or the exception that it gets."""
         batched, work, _ = job
-        wake, counted = tx.wake, len(tx.counted)
+        noted = tx.noted()
         self._engine.execute("SAVEPOINT job")
         try:
             if batched is None:
@@ -286,8 +285,7 @@ class Writer:
             self._engine.execute("RELEASE job")
         except Exception as error:
             self._undo(error)
-            tx.wake = wake
-            del tx.counted[counted:]
+            tx.forget_since(noted)
             return self._engine.told(error)
         return result
 
