@@ -23,6 +23,8 @@ from maskline.domain.http import Answer, Failure, HttpError
 from maskline.domain.webhook_url import Overrides, Trouble, as_sent, parse_overrides
 
 MOST_BYTES = 65_536
+MOST_API_BYTES = 2 * 1024 * 1024
+"""Of an API's answer: a page of its lists may be a hundred messages, each of 1,600 characters that it escapes."""
 MOST_REDIRECTS = 3
 IDLE_S = 2.0
 HOST_CONNECTIONS = 64
@@ -163,13 +165,12 @@ class HttpClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         within_s: float,
-        most_bytes: int = MOST_BYTES,
     ) -> Answer:
         """Ask this of an API; redirects are answers like any other. A GET is sent once more where a connection that was
         kept ends just as it is used; nothing else is sent twice. Raises HttpError.
         """
         target, usual = _read(url), Overrides()
-        limits = Limits(most_bytes, usual.connect_s, usual.read_s, self._loop.time() + within_s)
+        limits = Limits(MOST_API_BYTES, usual.connect_s, usual.read_s, self._loop.time() + within_s)
         request = _request(method, target, headers or {}, body)
         return await self._connections.ask(target.place, request, limits, again=method == "GET")
 

@@ -164,3 +164,12 @@ async def test_what_it_took_can_be_found(bench: Bench) -> None:
     for _ in range(4):
         with pytest.raises(CarrierError):
             await bench.carrier.look_up(message)
+
+
+async def test_it_can_be_found_among_many(bench: Bench) -> None:
+    """Two who write much to each other, at great length: what a list of that says is long."""
+    for _ in range(200):
+        await bench.carrier.send(outgoing("x" * 1600))
+    message = outgoing("was it taken?", handed_at=bench.clock.now())
+    accepted = await bench.carrier.send(message)
+    assert accepted.carrier_id in await bench.carrier.look_up(message)
