@@ -13,6 +13,7 @@ from maskline.carriers.twilio import STATUSES
 from maskline.domain.twiml import Dial, Reject, parse_twiml
 from maskline.store.engine import Tx
 from tests.carriers.world import NUMBERS, World
+from tests.support.bandwidth_api import BandwidthApi
 from tests.support.clock import FakeClock
 from tests.support.inside import Inside
 from tests.support.private import note
@@ -210,6 +211,29 @@ async def test_what_comes_to_another_accounts_address_is_told_with_both_names(wo
     assert "carrier account south, X-Twilio-Signature does not fit" in message
     assert "it is signed by carrier account north" in message
     assert "the number is carried by north" in message
+
+
+async def test_nobody_has_signed_what_another_kind_of_account_has_no_address_for(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    accounts = {
+        "north": TwilioApi(clock, *NUMBERS),
+        "east": BandwidthApi(clock, hooks="https://east.example"),
+    }
+    async with AsyncExitStack() as stack:
+        for vendor in accounts.values():
+            await stack.enter_async_context(vendor)
+        carriers = {name: vendor.table for name, vendor in accounts.items()}
+        inside = await stack.enter_async_context(
+            Inside(tmp_path / "data", clock, carriers=carriers, sandbox=False)
+        )
+        world = World(inside, accounts["north"])
+        await world.meet()
+        url = f"{inside.url}/carriers/north/status/SM{'a' * 32}"
+        assert (await world.bring((url, {"From": NUMBERS[0]}, {}))).status == 403
+        ((code, message),) = await world.events()
+        assert code == 20403
+        assert "it is signed by" not in message
 
 
 async def test_a_number_that_another_account_carries_is_not_this_ones(world: World) -> None:

@@ -134,10 +134,11 @@ class CarrierHooks:
         for name, carrier in self._c.carriers.items():
             if isinstance(carrier, HasWebhooks):
                 try:
-                    carrier.hear(came)
+                    heard = carrier.hear(came)
                 except (NotSigned, Unreadable):
                     continue
-                return name
+                if heard is not None:  # else it has no such address, and has not looked
+                    return name
         return None
 
     async def _tell(self, listed: Listed, code: Code, detail: str) -> None:
