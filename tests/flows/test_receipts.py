@@ -27,6 +27,19 @@ async def test_a_report_after_the_answer_is_merged_at_once(house: House) -> None
     assert await house.outbox() == 0
 
 
+@pytest.mark.parametrize("spelling", ["+5215555550100", " 525555550100"])
+async def test_a_report_names_our_number_in_whatever_way_it_is_spelt(house: House, spelling: str) -> None:
+    service = await house.service()
+    await house.number(service, "+525555550100")
+    session = await house.session(service)
+    ann = await house.add(session, "+525512345678")
+    async with house.working():
+        message = await house.say(ann)
+        await house.quiet()
+        assert await house.report(message, DELIVERED, spelling)
+        assert await house.status(message) == "delivered"
+
+
 async def test_a_report_before_the_answer_is_merged_when_the_answer_comes(house: House) -> None:
     """It is kept, and the answer hastens it: nobody waits for its next look, five seconds later."""
     _, ann, _ = await house.pair()

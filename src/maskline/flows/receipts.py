@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maskline.carriers.base import Report
 from maskline.domain.optout import OPTOUT_PREFIX
+from maskline.domain.phone import identifier_key
 from maskline.flows.messages import carrier_key
 from maskline.mint import Mint
 from maskline.store.engine import Store
@@ -17,7 +18,7 @@ async def report(store: Store, mint: Mint, report: Report) -> bool:
     status = int(report.status)
     if report.parts > 1 and report.sid:
         status = await store.write(merge_part, report.sid, key, status, report.parts)
-    receipt = Receipt(report.number, key, status, report.sid)
+    receipt = Receipt(identifier_key(report.number), key, status, report.sid)
     if report.opted_out:
         receipt.optout_sid, receipt.event_sid = mint.sid(OPTOUT_PREFIX), mint.sid("NO")
     return await store.batch(merge_receipts, receipt)
