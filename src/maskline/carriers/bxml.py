@@ -48,7 +48,7 @@ _CAUSES = {
 
 _GENDERS = {"man": "male", "woman": "female", "alice": "female"}
 MOST_REPEATS = 10
-"""How often a prompt is said that is to be said without end."""
+"""How often a prompt is said at most: each time it has to be written once more."""
 
 
 class Bxml:
@@ -67,11 +67,11 @@ class Bxml:
             case Say(text=text, voice=voice, language=language, loop=loop):
                 gender, locale = _GENDERS.get(voice or ""), (language or "").replace("-", "_")
                 said = _element("SpeakSentence", escape(text), gender=gender, locale=locale or None)
-                return said * (loop or MOST_REPEATS)
+                return said * _times(loop)
             case Play(digits=digits) if digits:
                 return _element("SendDtmf", escape(digits))
             case Play(url=url, loop=loop):
-                return _element("PlayAudio", escape(url)) * (loop or MOST_REPEATS)
+                return _element("PlayAudio", escape(url)) * _times(loop)
             case Pause(length_s=length):
                 return _element("Pause", duration=length)
             case Gather():
@@ -126,6 +126,10 @@ class Bxml:
             transferDisconnectMethod="POST" if told else None,
             **self._login,
         )
+
+
+def _times(loop: int) -> int:
+    return min(loop or MOST_REPEATS, MOST_REPEATS)
 
 
 def _element(name: str, content: str = "", **attributes: Any) -> str:
