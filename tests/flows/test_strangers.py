@@ -12,8 +12,10 @@ from twilio.request_validator import RequestValidator
 from maskline.domain import problems
 from maskline.domain.media import Medium
 from maskline.domain.model import DAY, SECOND, Mode, SessionStatus
+from maskline.domain.phone import parse_phone
 from maskline.flows.retention import Sweeper
 from maskline.flows.services import remove_service
+from maskline.flows.strangers import MOST_ANSWERS
 from maskline.store.engine import Tx
 from maskline.store.lanes import LaneClaim
 from maskline.store.legs import list_legs
@@ -389,6 +391,22 @@ async def test_redirects_in_a_circle_end(house: House, receiver: Receiver, shop:
         await asked(receiver, 10)
         await house.quiet()
     assert len(receiver.posts) == 10
+    assert await house.events() == [12200]
+
+
+async def test_an_answer_writes_to_so_many_people_and_no_more(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    """All of it is one transaction, and everybody else waits behind it."""
+    people = [f"+1212{exchange}0123" for exchange in range(200, 700) if parse_phone(f"+1212{exchange}0123")]
+    said = [f'<Message to="{person}">hi</Message>' for person in people]
+    receiver.answers = [twiml(*said[:40], "<Redirect/>"), twiml(*said[40:], "<Redirect/>"), twiml()]
+    async with house.working():
+        await shop.write()
+        await until(lambda: len(house.carrier.sent) == MOST_ANSWERS)
+        await house.quiet()
+    assert {message.to for message in house.carrier.sent} == {*people[:MOST_ANSWERS]}
+    assert len(receiver.posts) == 2
     assert await house.events() == [12200]
 
 

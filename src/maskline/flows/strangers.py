@@ -42,6 +42,8 @@ from maskline.store.strangers import (
 
 MOST_REQUESTS = 10
 """How often the customer is asked about one message: an answer may lead on to another address."""
+MOST_ANSWERS = 100
+"""How many messages they may answer it with: they are written down together, while everybody else waits."""
 EVENTS = 64
 
 _log = structlog.get_logger(__name__)
@@ -175,8 +177,12 @@ class Strangers:
     ) -> Redirect | None:
         for verb in verbs:
             match verb:
-                case Message():
+                case Message() if len(outcome.replies) + len(outcome.events) < MOST_ANSWERS:
                     self._reply(stranger, outcome, verb)
+                case Message():
+                    said = f"more than {MOST_ANSWERS} <Message>"
+                    outcome.events.append((problems.TWIML_INVALID, said))
+                    return None
                 case Redirect():
                     own = self._customers.webhook_url(stranger.account_sid, stranger.service_sid, "Message")
                     if verb.url == own:
