@@ -6,7 +6,8 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +21,20 @@ CALM_S = 6.0
 """So long a measurement waits, at most, for other programs to calm down."""
 
 
-_ALLOWED = sorted(os.sched_getaffinity(0))
-SERVER_CORE, LOAD_CORE = _ALLOWED[0], _ALLOWED[-1]
+ALLOWED = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = ALLOWED[0], ALLOWED[-1]
 """Asked at import: later the harness is bound to the load's core itself."""
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """What is started meanwhile may run on any core, as the harness may."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, ALLOWED)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _stat(pid: int) -> list[str]:
@@ -71,6 +83,15 @@ def family_s(pid: int) -> float:
     return total
 
 
+def children(pid: int) -> Iterator[tuple[int, str]]:
+    """The living children of a process, each with its title."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if int(_stat(int(entry.name))[1]) == pid:
+                    yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")
+
+
 def foreign_share(fn: Callable[[], T]) -> tuple[T, float]:
     busy, own, start = _busy_s(), family_s(os.getpid()), time.monotonic()
     result = fn()
@@ -102,6 +123,14 @@ def quietly(fn: Callable[[], T]) -> tuple[T, float]:
     return best
 
 
+def read_once(*files: Path) -> None:
+    """Have the files in the machine's memory, as far as it goes."""
+    for path in files:
+        with path.open("rb") as file:
+            while file.read(1 << 20):
+                pass
+
+
 def fdatasyncs_per_s(folder: Path) -> float:
     """How often the disk takes a 4 KiB page durably, one after the other."""
     path = folder / "sync-probe"
@@ -126,7 +155,7 @@ def describe(folder: Path) -> dict[str, object]:
         if x.startswith("model name")
     ]
     return {
-        "cores": len(_ALLOWED),
+        "cores": len(ALLOWED),
         "cpu": models[0] if models else platform.machine(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,

@@ -106,7 +106,7 @@ class OverHttp(Phase):
             )
 
 
-def run(plan: Plan, _: seed.Seed) -> Part:
+def run(plan: Plan) -> Part:
     part = Part("http")
     plan = dataclasses.replace(plan, sessions=min(SESSIONS, plan.sessions))
     rates: dict[str, float] = {}

@@ -35,6 +35,8 @@ class Plan:
 
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     """Sessions in the stores whose growth is looked at, the smallest first."""
+    stores: Path | None = None
+    """Where those on PostgreSQL lie that are to be used again."""
     pool: int = 500
     asks: int = 20
     """Requests of one kind to one store in a round of the growth part; it has twice as many rounds."""

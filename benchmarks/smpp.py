@@ -96,7 +96,7 @@ class Relay(Search):
         return step
 
 
-def run(plan: Plan, _: seed.Seed) -> Part:
+def run(plan: Plan) -> Part:
     part = Part("smpp")
     plan = dataclasses.replace(plan, sessions=min(SESSIONS, plan.sessions))
     with ExitStack() as up:

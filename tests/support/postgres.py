@@ -114,10 +114,14 @@ class PostgresServer:
         """What a server's environment has for an empty database of this one."""
         return {"MASKLINE_DATABASE_URL": self.empty(), "MASKLINE_SECRET_KEY": "5e" * 32}
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's, while it runs."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
     def kill(self) -> None:
         """kill -9 of the postmaster, and wait until the last of its processes has noticed."""
-        pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         eventually(lambda: not _processes_of(self.data), 60)
         # Where nobody reaps it, the dead one's id is taken for a living one's.
         (self.data / "postmaster.pid").unlink()
