@@ -22,6 +22,7 @@ from benchmarks import (
     intake,
     machine,
     memory,
+    nodes,
     over_http,
     relay,
     report,
@@ -51,6 +52,7 @@ BY_THEMSELVES: Mapping[str, Callable[[Plan], report.Part]] = {
     "smpp": smpp.run,
     "growth": growth.run,
     "growth-postgres": growth_postgres.run,
+    "nodes": nodes.run,
 }
 """Those that make what they run over."""
 

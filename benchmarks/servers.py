@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -53,6 +53,7 @@ class Server:
         env: Mapping[str, str],
         folder: Path,
         syncs: Path | None = None,
+        cores: Collection[int] = (machine.SERVER_CORE,),
     ) -> None:
         self.name = name
         self.port = port
@@ -69,7 +70,7 @@ class Server:
                 start_new_session=True,  # Ctrl-C reaches the harness only, which then stops its servers
             )
         self._syncs = syncs or self._syncs
-        os.sched_setaffinity(self._process.pid, {machine.SERVER_CORE})  # its threads will inherit it
+        os.sched_setaffinity(self._process.pid, cores)  # its threads will inherit it
 
     @property
     def pid(self) -> int:
@@ -163,6 +164,7 @@ def maskline(
     env: Mapping[str, str] | None = None,
     url: str | None = None,
     cluster: Cluster | None = None,
+    cores: Collection[int] = (machine.SERVER_CORE,),
 ) -> Server:
     """maskline itself on the data directory `folder`, or on the database at `url`, with default settings but for the
     account, the given wait and what else is in `env`.
@@ -187,7 +189,7 @@ def maskline(
     ]
     syncs = cluster.syncs if cluster is not None else None
     database = url or folder / "maskline.db"
-    return Server("maskline", command, port, database, env, folder, syncs).wait_ready("/readyz")
+    return Server("maskline", command, port, database, env, folder, syncs, cores).wait_ready("/readyz")
 
 
 def command(
