@@ -178,8 +178,10 @@ class Worker:
             if self._short:  # else nothing waits for a slot
                 self._wake.set()
 
-    async def _finish(self, row: Started, mark: float) -> None:
+    async def _finish(self, row: Started, mark: float, *, has_slot: bool = True) -> None:
         outcome = await self._messages.hand_over(row, mark)
+        if not has_slot:
+            outcome.carrier_account = ""
         while True:
             self._ending += 1
             if self._short:  # what is recorded frees a slot for what is started in the same round
@@ -269,7 +271,7 @@ class Worker:
                 claim = OrphanClaim(self._run, silent_since, orphans.sends)
                 rows = await self._store.batch(take_orphans, claim)
                 mark = self._clock.uptime()
-                await asyncio.gather(*(self._finish(row, mark) for row in rows))
+                await asyncio.gather(*(self._finish(row, mark, has_slot=False) for row in rows))
             after = orphans.after
             if not after:
                 return

@@ -69,6 +69,26 @@ async def test_what_a_dead_run_had_started_is_judged_and_the_rest_goes_on(house:
     assert await house.events() == [49001]
 
 
+async def test_what_a_dead_run_had_started_leaves_no_slot_of_this_one(house: House) -> None:
+    service = await house.service(4)
+    people = [person for _ in range(4) for person in (await house.pair(service))[1:]]
+    left = [await house.say(person) for person in people[:4]]
+    await start_there(house)
+    gates = [house.carrier.gate(person.identifier) for person in people[4:]]
+    async with house.working(slots=1):
+        for person in people[4:]:
+            await house.say(person)
+        await house.quiet()
+        await sweeps(house, *left)
+        await house.quiet()
+        assert house.carrier.in_flight == 1
+        for gate in gates:
+            gate.release()
+        await house.quiet()
+    assert house.carrier.most_in_flight == 1
+    assert await house.statuses() == ["delivery-unknown"] * 4 + ["sent"] * 4
+
+
 async def test_a_run_that_ended_in_order_is_not_waited_for(house: House) -> None:
     _, ann, _ = await house.pair()
     message = await house.say(ann)
