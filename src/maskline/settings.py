@@ -15,6 +15,8 @@ from maskline.domain.address import parse_networks
 
 MOST_NUMBER, MOST_DAYS = 1_000_000_000, 36_500
 
+PREFIX = "MASKLINE_"
+"""What the names of settings begin with in the environment."""
 ROLES = ("all", "api", "worker")
 
 SECRET = frozenset({"auth_token", "secret_key", "database_url"})
@@ -147,10 +149,14 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
             if name not in known:
                 raise SettingsError(f"{file.name}: there is no setting {name!r}")
             values[name] = _read(f"{file.name}: {name}", known[name].type, value)
-    for name, entry in known.items():
-        variable = f"MASKLINE_{name.upper()}"
-        if environment.get(variable):
-            values[name] = _read(variable, entry.type, environment[variable])
+    variables = {f"{PREFIX}{name.upper()}": name for name in known}
+    for variable, value in environment.items():
+        if not value or not variable.startswith(PREFIX):
+            continue
+        if variable not in variables:
+            raise SettingsError(f"{variable}: there is no such setting")
+        name = variables[variable]
+        values[name] = _read(variable, known[name].type, value)
     values.update({name: value for name, value in flags.items() if value is not None})
     if values.get("carriers_file"):
         _add_carriers(other := Path(values["carriers_file"]), carriers)

@@ -52,6 +52,14 @@ def test_other_variables_are_nobodys_business(tmp_path: Path) -> None:
     assert load(tmp_path, "", {"PORT": "9", "MASKLINE": "x", "HOME": "/"}) == Settings()
 
 
+@pytest.mark.parametrize("name", ["MASKLINE_RETENTON_DAYS", "MASKLINE_CARRIERS", "MASKLINE_port"])
+def test_a_variable_of_ours_that_is_no_setting_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, "", {name: "30 secret words"})
+    assert str(caught.value) == f"{name}: there is no such setting"
+    assert load(tmp_path, "", {name: ""}) == Settings()
+
+
 @pytest.mark.parametrize("word", ["1", "true", "TRUE", "yes", "on"])
 def test_words_for_true(tmp_path: Path, word: str) -> None:
     assert load(tmp_path, "sandbox = false", {"MASKLINE_SANDBOX": word}).sandbox is True

@@ -24,7 +24,7 @@ from tests.wire.facts import (
 
 CHECKOUT = HERE.parents[1]
 BESIDE = CHECKOUT.parent / "shared" / "spec"
-SPEC = Path(os.environ["MASKLINE_SPEC_DIR"]) if "MASKLINE_SPEC_DIR" in os.environ else BESIDE
+SPEC = Path(os.environ["SPEC_DIR"]) if "SPEC_DIR" in os.environ else BESIDE
 FILES = ["enums.json", "error_codes.json", "operations.json", "resources.json", "samples.json"]
 
 TWENTY_FIELDS = [
@@ -52,7 +52,7 @@ TWENTY_FIELDS = [
 
 
 @pytest.mark.skipif(
-    "MASKLINE_SPEC_DIR" not in os.environ and not BESIDE.is_dir(),
+    "SPEC_DIR" not in os.environ and not BESIDE.is_dir(),
     reason="spec files are not beside the checkout",
 )
 def test_committed_files_are_what_the_tool_writes(tmp_path: Path) -> None:
