@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from maskline.carriers.base import CarrierError, Kind, NotCarried
 from maskline.domain.directory import read_address
@@ -82,13 +83,13 @@ async def telling(house: House, *carriers: ScriptedCarrier) -> AsyncIterator[Non
         task.cancel()
 
 
-async def entered(house: House, service: Service | None) -> str:
+async def entered(house: House, service: Service | None, number: str = NUMBER) -> str:
     """What `maskline numbers add --service` does."""
-    address = read_address(NUMBER)
-    number = new_entry(house.mint.sid("PN"), address, ACCOUNT, "north", house.clock.now())
+    address = read_address(number)
+    entry = new_entry(house.mint.sid("PN"), address, ACCOUNT, "north", house.clock.now())
     sid = service.sid if service else None
-    await house.store.write(enter, number, sid, house.mint.sid("NO"), named=False, reserved=False)
-    return number.sid
+    await house.store.write(enter, entry, sid, house.mint.sid("NO"), named=False, reserved=False)
+    return entry.sid
 
 
 async def told(house: House, north: Exchange, count: int) -> None:
@@ -146,6 +147,23 @@ async def test_what_fails_is_told_once_and_tried_again(
     ((code, message),) = await house.rows("SELECT code, message FROM events")
     assert code == 49031
     assert message.startswith(f"north, +1…00: {failure.args[1]}: ")
+
+
+async def test_a_defect_keeps_nobody_elses_number_waiting(house: House, north: Exchange) -> None:
+    """Such as what was kept of a number by another kind of carrier, which had the account's name before."""
+    north.failures = [KeyError("app_id")]
+    service, other = await house.service(0), "+14155550101"
+    await entered(house, service)
+    house.clock.advance(1)
+    await entered(house, service, other)
+    with capture_logs() as logged:
+        async with telling(house, north):
+            await told(house, north, 2)
+    assert [one[-1] for one in north.told[:2]] == [NUMBER, other]
+    assert [entry["event"] for entry in logged if entry["log_level"] == "error"] == ["adoptions.defect"]
+    ((_, message),) = await house.rows("SELECT code, message FROM events")
+    assert message.startswith("north, +1…")
+    assert ": defect: " in message
 
 
 async def test_a_number_that_is_not_the_accounts_any_more_is_let_go(house: House, north: Exchange) -> None:

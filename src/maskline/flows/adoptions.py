@@ -22,7 +22,7 @@ from maskline.store.adoptions import (
     postpone_adoption,
     settle_adoption,
 )
-from maskline.store.engine import Store, Tx
+from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.events import insert_event
 
 ADOPT_S = 10.0
@@ -80,17 +80,30 @@ class Adoptions:
             elif one.former is not None:
                 async with asyncio.timeout(ADOPT_S):
                     await carrier.release(one.phone_number, one.former)
-        except (CarrierError, TimeoutError) as error:
-            detail = error.detail if isinstance(error, CarrierError) else "took too long"
+        except StoreUnavailable:
+            raise
+        except Exception as error:
             if (
                 isinstance(error, NotCarried) and not one.here
             ):  # it is the account's no more, nor its business
                 await self._store.write(settle_adoption, one)
             else:
-                await self._store.write(_postpone, one, detail, self._mint.sid("NO"))
+                await self._store.write(_postpone, one, _why(error), self._mint.sid("NO"))
         else:
             # What `adopt` has kept meanwhile is due later: it is looked at once more, and there is nothing to do then.
             await self._store.write(settle_adoption, one)
+
+
+def _why(error: Exception) -> str:
+    """Why a carrier could not be told. A defect is told like that, or all that is due later would wait behind it."""
+    match error:
+        case CarrierError():
+            return error.detail
+        case TimeoutError():
+            return "took too long"
+        case _:
+            _log.exception("adoptions.defect", exc_info=error)
+            return "defect"
 
 
 def _postpone(tx: Tx, one: Adoption, detail: str, event_sid: str) -> None:
