@@ -253,6 +253,11 @@ async def test_what_was_signed_long_ago_is_refused(world: World, late_s: int, st
 # Bad input
 
 
+async def test_a_text_goes_on_without_what_no_text_may_have(world: World) -> None:
+    assert (await world.bring(world.text(world.ann, "a\0b"))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == ["ab"]
+
+
 @pytest.mark.parametrize(
     ("what", "change", "named"),
     [
@@ -261,7 +266,6 @@ async def test_what_was_signed_long_ago_is_refused(world: World, late_s: int, st
         ("message", {"to": []}, "to.0.phone_number is required"),
         ("message", {"id": ""}, "id is required"),
         ("message", {"id": "x" * 192}, "id (at most 191"),
-        ("message", {"text": "a\0b"}, "U+0000"),
         ("status/SM1", {"from": {}}, "from.phone_number is required"),
     ],
 )

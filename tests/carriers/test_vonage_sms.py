@@ -52,6 +52,12 @@ async def world(tmp_path: Path, clock: FakeClock, request: pytest.FixtureRequest
         yield world
 
 
+@pytest.mark.parametrize("world", [("sha256", False), ("md5hash", True)], indirect=True)
+async def test_a_text_goes_on_without_what_no_text_may_have(world: World) -> None:
+    assert (await world.bring(world.text(world.ann, "a\0b"))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == ["ab"]
+
+
 @pytest.mark.parametrize(
     "world", [(method, as_json) for method in METHODS for as_json in (False, True)], indirect=True
 )

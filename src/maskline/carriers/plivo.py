@@ -48,7 +48,15 @@ from maskline.carriers.checks import check_account
 from maskline.carriers.plivo_xml import read_asked, render
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, required
-from maskline.carriers.webhooks import CallAsked, NotSigned, Unreadable, WebAnswer, WebRequest, text_at
+from maskline.carriers.webhooks import (
+    CallAsked,
+    NotSigned,
+    Unreadable,
+    WebAnswer,
+    WebRequest,
+    readable,
+    text_at,
+)
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Instant
@@ -174,7 +182,7 @@ class PlivoCarrier(Carrier):
     def _signed(self, request: WebRequest) -> dict[str, str]:
         """The fields of a request. Raises NotSigned, Unreadable."""
         fields = request.form()
-        form = dict(fields)
+        form = readable(fields)
         if not plivo_signature.has_signed(self._token, request.url, fields, request.headers):
             what = "does not fit" if plivo_signature.is_given(request.headers) else "is missing"
             raise NotSigned(f"{plivo_signature.HEADER} {what}", _number(form.get("To", "")))

@@ -55,6 +55,7 @@ from maskline.carriers.webhooks import (
     Unreadable,
     WebAnswer,
     WebRequest,
+    readable,
     required_at,
     text_at,
 )
@@ -205,7 +206,7 @@ class TelnyxCarrier(Carrier):
             case ("status", sid):
                 return self._read_report(self._signed(request).json(), sid)
             case ("call", *_):
-                return read_call(dict(self._signed(request).form()))
+                return read_call(readable(self._signed(request).form()))
             case _:
                 return None
 
@@ -401,7 +402,7 @@ def _said_to(request: WebRequest) -> str:
     """Whom something that is not proven says that it is for."""
     try:
         if request.what[0] == "call":
-            return dict(request.form()).get("To", "")
+            return readable(request.form()).get("To", "")
         return text_at(_payload(request.json()), "to", 0, "phone_number")
     except Unreadable:
         return ""

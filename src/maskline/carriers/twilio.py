@@ -40,7 +40,7 @@ from maskline.carriers.base import (
 from maskline.carriers.checks import check_account
 from maskline.carriers.rest import Api, made_within
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID, read_call, read_message, read_sid, required
-from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, WebAnswer, WebRequest
+from maskline.carriers.webhooks import FORM, CallAsked, NotSigned, WebAnswer, WebRequest, readable
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Instant
 from maskline.domain.signature import HEADER, SETTINGS_HEADER, check, read_settings
@@ -197,7 +197,7 @@ class TwilioCarrier(Carrier):
     def _signed(self, request: WebRequest) -> dict[str, str]:
         """The fields of a request. Raises NotSigned, Unreadable."""
         fields = request.form()
-        form = dict(fields)
+        form = readable(fields)
         if not self.has_signed(request.url, fields, request.headers, request.body):
             what = "does not fit" if self.header.lower() in request.headers else "is missing"
             raise NotSigned(f"{self.header} {what}", form.get("To", ""))

@@ -66,6 +66,7 @@ from maskline.carriers.webhooks import (
     Unreadable,
     WebAnswer,
     WebRequest,
+    readable,
     required_at,
     text_at,
 )
@@ -322,8 +323,8 @@ class VonageCarrier(Carrier):
         fields = fields_of(request)
         wrong = wrong_sig(fields, self._secret, self._method, self._clock.now() / SECOND)
         if wrong is not None:
-            raise NotSigned(wrong, read_number(fields.get("to", "")))
-        return fields
+            raise NotSigned(wrong, read_number(readable(fields.items()).get("to", "")))
+        return readable(fields.items())
 
     def _read_message(self, said: Mapping[str, Any]) -> CarrierEvent:
         """What was sent to a number of ours."""

@@ -88,11 +88,11 @@ def read_sent(content: Mapping[str, Any]) -> Accepted:
 
 
 def fields_of(request: WebRequest) -> dict[str, str]:
-    """What a webhook says, whichever way the account has it said. Raises Unreadable."""
+    """What a webhook says, as it is signed, whichever way the account has it said. Raises Unreadable."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
         return dict(request.form())
     fields: dict[str, str] = {}
-    for name, value in request.json().items():
+    for name, value in request.json(as_signed=True).items():
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise Unreadable("a field is neither a text nor a whole number")
         fields[name] = str(value)

@@ -6,7 +6,8 @@ then the carrier says in its own dialect that this is done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
@@ -19,7 +20,8 @@ from maskline.domain.twiml import Verb
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
-_NUL = "the body holds U+0000"
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+"""U+0000 as it stands in JSON, behind what may be escaped before it."""
 
 
 def text_at(content: Any, *place: str | int) -> str:
@@ -42,16 +44,9 @@ def required_at(content: Any, *place: str | int, most: int) -> str:
     return text
 
 
-def _holds_nul(content: Any) -> bool:
-    match content:
-        case str():
-            return "\0" in content
-        case dict():
-            return any(map(_holds_nul, content.values()))
-        case list():
-            return any(map(_holds_nul, content))
-        case _:
-            return False
+def readable(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What fields say, the last of a name, without U+0000, which no text of ours may have."""
+    return {name.replace("\0", ""): value.replace("\0", "") for name, value in fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +69,39 @@ class WebRequest:
             raise Unreadable("the address has too many fields") from None
 
     def form(self) -> list[tuple[str, str]]:
-        """The fields of a body that is a form. Raises Unreadable."""
+        """The fields of a body that is a form, as they may be signed. Raises Unreadable."""
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             raise Unreadable("the body is no form")
         try:
-            fields = parse_qsl(
+            return parse_qsl(
                 self.body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
             )
         except UnicodeDecodeError:
             raise Unreadable("the body is not valid UTF-8, percent-encoded") from None
         except ValueError:
             raise Unreadable("the body has too many fields") from None
-        if any("\0" in text for field in fields for text in field):
-            raise Unreadable(_NUL)
-        return fields
 
-    def json(self) -> dict[str, Any]:
-        """A body that is a JSON object. Raises Unreadable."""
-        content = self._json()
+    def json(self, *, as_signed: bool = False) -> dict[str, Any]:
+        """A body that is a JSON object, without U+0000 unless it is read for its signature. Raises Unreadable."""
+        content = self._json(self.body if as_signed else _NUL.sub(rb"\1", self.body))
         if not isinstance(content, dict):
             raise Unreadable("the body is no JSON object")
         return content
 
     def json_list(self) -> list[dict[str, Any]]:
-        """A body that is a JSON list of objects. Raises Unreadable."""
-        content = self._json()
+        """A body that is a JSON list of objects, without U+0000. Raises Unreadable."""
+        content = self._json(_NUL.sub(rb"\1", self.body))
         if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
             raise Unreadable("the body is no JSON list of objects")
         return content
 
-    def _json(self) -> Any:
-        """What a body says in JSON; None if it is none. Raises Unreadable."""
+    @staticmethod
+    def _json(body: bytes) -> Any:
+        """What a body says in JSON; None if it is none."""
         try:
-            content = msgspec.json.decode(self.body)
+            return msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        if b"\\u0000" in self.body and _holds_nul(content):
-            raise Unreadable(_NUL)
-        return content
 
 
 @dataclass(frozen=True, slots=True)
