@@ -88,6 +88,7 @@ async def test_the_vendors_refusals_are_told_apart(bench: Bench) -> None:
         (Trouble.TAKES_AND_FAILS, Kind.UNCERTAIN, None),
         (Trouble.FAILS, Kind.UNCERTAIN, None),
         (Trouble.PAGE_500, Kind.UNCERTAIN, None),
+        (Trouble.PAGE_408, Kind.UNCERTAIN, None),
         (Trouble.PAGE, Kind.REJECTED, None),
         (Trouble.REDIRECTS, Kind.MISCONFIGURED, None),
         (Trouble.REFUSES_CREDENTIALS, Kind.MISCONFIGURED, None),

@@ -30,6 +30,7 @@ class Trouble(Enum):
     PAGE = "a page, 403"
     FAILS = "500, with an error of the vendor's"
     PAGE_500 = "a page, 503"
+    PAGE_408 = "a page, 408"
     REDIRECTS = "307 to elsewhere"
     THROTTLES = "429"
     THROTTLES_7 = "429 with Retry-After: 7"
@@ -38,6 +39,7 @@ class Trouble(Enum):
 
 
 _PAGE = b"<!doctype html><title>Sorry</title>"
+_PAGES = {Trouble.PAGE: 403, Trouble.PAGE_408: 408, Trouble.PAGE_500: 503}
 _BABBLE = {
     Trouble.TAKES_AND_BABBLES: (_PAGE, "text/html"),
     Trouble.TAKES_AND_NESTS: (b'{"a":' * 10_000, "application/json"),
@@ -143,10 +145,8 @@ class Vendor:
             case Trouble.TAKES_AND_CUTS_SHORT:
                 await talk.say(b"HTTP/1.1 201 X\r\nContent-Length: 4000\r\n\r\n{")
                 talk.drop()
-            case Trouble.PAGE:
-                await talk.answer(403, _PAGE, "text/html")
-            case Trouble.PAGE_500:
-                await talk.answer(503, _PAGE, "text/html")
+            case Trouble.PAGE | Trouble.PAGE_408 | Trouble.PAGE_500:
+                await talk.answer(_PAGES[trouble], _PAGE, "text/html")
             case Trouble.REDIRECTS:
                 await talk.say(b"HTTP/1.1 307 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
             case Trouble.THROTTLES:

@@ -25,7 +25,12 @@ _EARLIER_S, _LATER_S = 2, 15
 _NOT_SENT = {Failure.BAD_URL, Failure.REFUSED, Failure.BUSY, Failure.DNS, Failure.CONNECT, Failure.TLS}
 
 # Nothing of an account goes, either, that has to pay first.
-_BY_STATUS = {401: Kind.MISCONFIGURED, 402: Kind.MISCONFIGURED, 429: Kind.THROTTLED}
+_BY_STATUS = {
+    401: Kind.MISCONFIGURED,
+    402: Kind.MISCONFIGURED,
+    408: Kind.UNCERTAIN,  # something before the API says so, which may have passed the request on
+    429: Kind.THROTTLED,
+}
 _decode = msgspec.json.Decoder().decode
 
 
