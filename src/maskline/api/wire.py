@@ -51,6 +51,7 @@ class Exchange:
         "query",
         "response_complete",
         "sent",
+        "task",
     )
 
     def __init__(self, connection: Wire) -> None:
@@ -66,6 +67,7 @@ class Exchange:
         self.response_complete = False
         self.message_event = _NOBODY_WAITS
         self.sent: Callable[[], None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     @property
     def peer(self) -> str:
@@ -100,6 +102,7 @@ class Exchange:
                 await connection.see_it_read()
             self._complete()
         finally:
+            self._connection.tasks.discard(self.task)  # type: ignore[arg-type]
             if self.sent is not None:
                 self.sent()
 
@@ -307,6 +310,11 @@ class Wire(HttpToolsProtocol):
             self.pipeline.appendleft((exchange, self._application))  # type: ignore[arg-type]
         else:
             self._start_asgi_task(exchange, self._application)  # type: ignore[arg-type]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """As uvicorn's, but that the task itself says when it is over: a callback would cost a turn of the loop."""
+        cycle.task = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(cycle.task)
 
     async def see_it_read(self) -> None:
         """Wait until nearly all that was written has gone out. Who does not read it is cut off."""

@@ -151,7 +151,7 @@ class Messages:
             key=key,
         )
         # Where no account takes anything, or none is here, there is nothing to wait for.
-        may_wait = any(self.health.slots(name, 1) for name in self.carriers)
+        may_wait = self._options.wait_s > 0 and any(self.health.slots(name, 1) for name in self.carriers)
         waiter = self.waiters.expect(sid) if may_wait else None
         try:
             accepted = await self._store.batch(accept_messages, item)

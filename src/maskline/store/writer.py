@@ -141,7 +141,8 @@ class Writer:
     def _settle_round(self, settled: list[_Settled], accepts: int, tx: Tx, took_s: float) -> None:
         self._round_s.note(took_s)
         self._round_items.note(len(settled))
-        self._counts.update(tx.counted)
+        if tx.counted:
+            self._counts.update(tx.counted)
         self._settle(settled, accepts, tx.wake)
 
     def _settle(self, settled: list[_Settled], accepts: int, wake: Wake) -> None:
