@@ -102,7 +102,7 @@ class Exchange:
                 await connection.see_it_read()
             self._complete()
         finally:
-            self._connection.tasks.discard(self.task)  # type: ignore[arg-type]
+            self._connection.tasks.discard(self.task)
             if self.sent is not None:
                 self.sent()
 
@@ -309,7 +309,7 @@ class Wire(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self._application))  # type: ignore[arg-type]
         else:
-            self._start_asgi_task(exchange, self._application)  # type: ignore[arg-type]
+            self._start_asgi_task(exchange, self._application)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """As uvicorn's, but that the task itself says when it is over: a callback would cost a turn of the loop."""
