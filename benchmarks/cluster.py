@@ -50,6 +50,7 @@ class Cluster:
     def start(self) -> None:
         with servers.counting_syncs(self.syncs):
             self._server.start()
+        machine.adopt(self._server.pid)
 
     def stop(self) -> None:
         self._server.stop("fast")

@@ -92,11 +92,23 @@ def children(pid: int) -> Iterator[tuple[int, str]]:
                     yield int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")
 
 
+_adopted: set[int] = set()
+
+
+def adopt(pid: int) -> None:
+    """Count this daemon, which has left the family, to the harness's own."""
+    _adopted.add(pid)
+
+
+def _own_s() -> float:
+    return sum(map(family_s, (os.getpid(), *_adopted)))
+
+
 def foreign_share(fn: Callable[[], T]) -> tuple[T, float]:
-    busy, own, start = _busy_s(), family_s(os.getpid()), time.monotonic()
+    busy, own, start = _busy_s(), _own_s(), time.monotonic()
     result = fn()
     passed = time.monotonic() - start
-    return result, max(0.0, ((_busy_s() - busy) - (family_s(os.getpid()) - own)) / passed)
+    return result, max(0.0, ((_busy_s() - busy) - (_own_s() - own)) / passed)
 
 
 def wait_calm() -> None:
