@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from maskline.store.relay import find_match
 
 LEAST_RATE = 0.65
 CONNECTIONS = 64
-A_RUN = 20_000
+A_RUN = 12_000
 """More participants than a run has messages for, where the store has them."""
 LOADING = (
     "fsync=off",
@@ -50,6 +50,13 @@ SELECT t.relname, pg_relation_size(t.oid), (
 ) FROM pg_class t WHERE t.relname = ANY(%s) ORDER BY t.relname"""
 
 
+# Of the other tables only what is drawn is read, by drawing it.
+FILES = """
+SELECT pg_relation_filepath(c.oid) FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
+JOIN pg_class t ON t.oid = coalesce(i.indrelid, c.oid)
+WHERE t.relname = ANY(%s) AND (c.relkind = 'i' OR c.relname = 'sessions')"""
+
+
 def run(plan: Plan) -> Part:
     part = Part("growth-postgres")
     folder = plan.stores or plan.work / "growth-postgres"
@@ -57,7 +64,7 @@ def run(plan: Plan) -> Part:
     with cluster.running(folder) as postgres, ExitStack() as up:
         loaded = [_opened(postgres, folder, size) for size in plan.sizes]
         _tell_sizes(part, loaded)
-        machine.read_once(*(folder / "pg" / "base").glob("*/[0-9]*"))
+        machine.read_once(*_asked_at_random(folder, loaded))
         serving: list[servers.Server] = []
         asked: list[dict[str, growth.Ask]] = []
         for store in loaded:
@@ -101,6 +108,15 @@ def _opened(postgres: cluster.Cluster, folder: Path, size: int) -> stores.Store:
     store = stores.Store(size, _data(folder, size), url)
     ((store.service_sid,),) = store.find("SELECT sid FROM services")
     return store
+
+
+def _asked_at_random(folder: Path, loaded: Sequence[stores.Store]) -> Iterator[Path]:
+    """The files that messages to random Sessions ask for anywhere."""
+    for store in loaded:
+        assert store.url is not None
+        with psycopg.connect(store.url) as connection:
+            for (path,) in connection.execute(FILES, (list(stores.COLUMNS),)):
+                yield from (folder / "pg").glob(f"{path}*")
 
 
 def _name(size: int) -> str:
