@@ -104,6 +104,20 @@ async def test_every_statement_finds_its_rows_by_the_whole_of_its_key(
 
 
 @pytest.mark.engine("postgres")
+async def test_no_statement_starts_processes_of_its_own(store: Store) -> None:
+    """They would cost more than all that a statement here has to do."""
+
+    def explain(tx: Tx) -> str:
+        for cost in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_index_scan_size"):
+            tx.execute(f"SET LOCAL {cost} = 0")
+        return str(tx.execute("EXPLAIN SELECT count(*) FROM pg_attribute WHERE attrelid > 0").fetchall())
+
+    plan = await store.read(explain)
+    assert "pg_attribute" in plan
+    assert "Gather" not in plan
+
+
+@pytest.mark.engine("postgres")
 @pytest.mark.parametrize("verb", ["read", "write"])
 async def test_no_plan_is_kept_for_long(store: Store, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     """How many rows one counts on follows how many there are, though nobody has looked."""

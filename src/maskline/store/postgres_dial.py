@@ -33,6 +33,8 @@ _OPTIONS = " ".join(
         "enable_mergejoin": "off",
         "enable_bitmapscan": "off",
         "enable_material": "off",
+        # Processes of its own cost a statement 10 ms, and a plan is counted as if it found many rows.
+        "max_parallel_workers_per_gather": 0,
         "jit": "off",
         "plan_cache_mode": "force_generic_plan",
         "idle_in_transaction_session_timeout": IDLE_LIMIT_MS,
