@@ -361,9 +361,10 @@ def test_without_a_password_there_is_no_account(missing: str) -> None:
 # Bad input
 
 
-async def test_a_text_goes_on_without_what_no_text_may_have(world: World) -> None:
-    assert (await world.bring(world.text(world.ann, "a\0b"))).status == 200
-    assert [taken.body for taken in await world.sent(1)] == ["ab"]
+@pytest.mark.parametrize(("said", "kept"), [("a\0b", "ab"), ("a\ud83db", "a\ufffdb")])
+async def test_a_text_goes_on_without_what_no_text_may_have(world: World, said: str, kept: str) -> None:
+    assert (await world.bring(world.text(world.ann, said))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == [kept]
 
 
 @pytest.mark.parametrize(

@@ -274,9 +274,10 @@ async def test_a_token_of_another_time_is_refused(world: World, late_s: int, sta
 # Bad input
 
 
-async def test_a_text_goes_on_without_what_no_text_may_have(world: World) -> None:
-    assert (await world.bring(world.text(world.ann, "a\0b"))).status == 200
-    assert [taken.body for taken in await world.sent(1)] == ["ab"]
+@pytest.mark.parametrize(("said", "kept"), [("a\0b", "ab"), ("a\ud83db", "a\ufffdb")])
+async def test_a_text_goes_on_without_what_no_text_may_have(world: World, said: str, kept: str) -> None:
+    assert (await world.bring(world.text(world.ann, said))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == [kept]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,14 @@ async def test_a_text_goes_on_without_what_no_text_may_have(world: World) -> Non
     assert [taken.body for taken in await world.sent(1)] == ["ab"]
 
 
+@pytest.mark.parametrize("world", [("sha256", True)], indirect=True)
+async def test_half_a_character_costs_no_text(world: World) -> None:
+    """It has no octets that could be signed: those of U+FFFD stand for it, as in most languages."""
+    url, body, headers = world.text(world.ann, "a\ufffdb")
+    assert (await world.bring((url, body.replace(rb"\ufffd", rb"\ud83d"), headers))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == ["a\ufffdb"]
+
+
 @pytest.mark.parametrize(
     "world", [(method, as_json) for method in METHODS for as_json in (False, True)], indirect=True
 )

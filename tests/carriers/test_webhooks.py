@@ -21,7 +21,6 @@ def request(body: bytes) -> WebRequest:
         b'{"a": 1} x',
         b"\xff",
         b'{"a": "\xff"}',
-        b'{"a": "\\ud800"}',
         b"[" * 100_000,
         b'{"a":' * 100_000,
     ],
@@ -49,6 +48,21 @@ def test_a_null_is_left_out_wherever_it_stands() -> None:
 
 def test_what_only_looks_like_a_null_is_text() -> None:
     assert request(b'{"a": "\\\\u0000", "b": [1, null, true]}').json()["a"] == "\\u0000"
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (rb"x\ud800y", "x\ufffdy"),
+        (rb"\uDBFF", "\ufffd"),
+        (rb"\udc00\uD83D\uDE00\udfff", "\ufffd😀\ufffd"),
+        (rb"\ud83d\ud83d\ude00\ude00", "\ufffd😀\ufffd"),
+        (rb"\\ud83d\\\ude00 \ud7ff\ue000", "\\ud83d\\\ufffd \ud7ff\ue000"),
+    ],
+)
+def test_half_a_character_is_kept_as_one_that_is_not_known(said: bytes, read: str) -> None:
+    assert request(b'{"a": "%s", "%s": [1]}' % (said, said)).json() == {"a": read, read: [1]}
+    assert request(b'[{"a": "%s"}]' % said).json_list() == [{"a": read}]
 
 
 def test_a_text_is_found_where_it_stands() -> None:

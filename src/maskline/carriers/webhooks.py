@@ -22,6 +22,10 @@ FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """U+0000 as it stands in JSON, behind what may be escaped before it."""
+_SURROGATE = re.compile(
+    rb"(?<!\\)((?:\\\\)*)\\u[dD](?:[89abAB][\dA-Fa-f]{2}(\\u[dD][c-fC-F][\dA-Fa-f]{2})?|[c-fC-F][\dA-Fa-f]{2})"
+)
+"""The same of half a character, with its other half if that follows."""
 
 
 def text_at(content: Any, *place: str | int) -> str:
@@ -47,6 +51,12 @@ def required_at(content: Any, *place: str | int, most: int) -> str:
 def readable(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What fields say, the last of a name, without U+0000, which no text of ours may have."""
     return {name.replace("\0", ""): value.replace("\0", "") for name, value in fields}
+
+
+def _whole(found: re.Match[bytes]) -> bytes:
+    """A character of which both halves are there, as it stands; U+FFFD for half of one."""
+    before, other_half = found.groups()
+    return found[0] if other_half else before + rb"\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +107,9 @@ class WebRequest:
 
     @staticmethod
     def _json(body: bytes) -> Any:
-        """What a body says in JSON; None if it is none."""
+        """What a body says in JSON, with U+FFFD for half a character; None if it is none."""
         try:
-            return msgspec.json.decode(body)
+            return msgspec.json.decode(_SURROGATE.sub(_whole, body))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
