@@ -9,8 +9,8 @@ it loads its modules and then waits for a line on its input, a JSON object of wh
 next life is ready when the present one ends.
 
 Production code has no hooks for this. Two things are wrapped from outside, and both are the narrowest there are: the
-function itself, wherever a module holds it, tells that it has run; and every connection is of a class that sees the
-words COMMIT and ROLLBACK go by. All work of the store is done by such functions before such words, whatever the
+function itself, wherever a module holds it, tells that it has run; and every connection tells when the words COMMIT
+and ROLLBACK go by. All work of the store is done by such functions before such words, whatever the
 writer's rounds look like inside. A name that is not there is an error, so that a rename cannot make the tests empty.
 """
 
@@ -32,6 +32,7 @@ from psycopg.conninfo import make_conninfo
 import maskline.cli
 import maskline.runtime  # noqa: F401 - every module is to be there before its functions are wrapped
 from maskline.store.engine import Batched
+from maskline.store.postgres_line import Line
 
 CLONE_NEWNET = 0x40000000
 
@@ -127,7 +128,7 @@ def set_trap(trap: Trap) -> None:
         return connect(*args, **{"factory": Connection, **kwargs})
 
     sqlite3.connect = connect_watched
-    psycopg.Connection.execute = watch_ends(psycopg.Connection.execute)  # type: ignore[method-assign]
+    Line.run = watch_ends(Line.run)  # type: ignore[method-assign]
 
 
 def dial_from(process: int, host: str) -> None:

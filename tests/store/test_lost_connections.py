@@ -12,7 +12,7 @@ import pytest
 from maskline.clock import SystemClock
 from maskline.store import writer
 from maskline.store.accounts import find_meta, put_meta
-from maskline.store.engine import StoreInDoubt, StoreUnavailable, Turn, Tx, batched
+from maskline.store.engine import Batched, StoreInDoubt, StoreUnavailable, Turn, Tx, batched
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
@@ -44,6 +44,15 @@ def accept(tx: Tx, items: list[str]) -> list[str | Exception]:
     for item in items:
         put_meta(tx, item, "accepted")
     tx.execute("SELECT ? || ''", (LAST_WORDS,)).fetchone()
+    return list(items)
+
+
+@batched(Turn.ACCEPT)
+def accept_last(tx: Tx, items: list[str]) -> list[str | Exception]:
+    """The same, but what it writes nobody looks at: it goes out together with the commit."""
+    tx.execute("SELECT ? || ''", (LAST_WORDS,)).fetchone()
+    for item in items:
+        put_meta(tx, item, "accepted")
     return list(items)
 
 
@@ -96,14 +105,49 @@ async def test_a_commit_whose_answer_is_lost_is_found_to_be_committed(
         assert await store.read(find_meta, "a") == known(postgres, "a") == "1"
 
 
-async def test_a_commit_that_never_arrived_is_found_to_be_none(postgres: PostgresServer, wire: Wire) -> None:
+async def test_what_was_written_together_with_a_commit_whose_answer_is_lost_is_found(
+    postgres: PostgresServer, wire: Wire
+) -> None:
     async with opened(wire) as store:
-        wire.stop_after(LAST_WORDS.encode())
-        with pytest.raises(StoreUnavailable):
-            await store.batch(accept, "a")
+        wire.swallow(COMMITTED)
+        names = [f"a{i}" for i in range(9)]
+        assert await asyncio.gather(*(store.batch(accept_last, name) for name in names)) == names
         assert wire.cuts == 1
-        assert known(postgres, "a") is None
+        assert {known(postgres, name) for name in names} == {"accepted"}
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("function", [accept, accept_last])
+async def test_a_commit_that_never_arrived_is_found_to_be_none(
+    postgres: PostgresServer, wire: Wire, function: Batched[str, str], half: bool
+) -> None:
+    """Nor has all that was sent with it, or some of it has been done and is undone."""
+    async with opened(wire) as store:
+        wire.stop_after(LAST_WORDS.encode(), lets_half_through=half)
+        names = [f"a{i}" for i in range(9)]
+        told = await asyncio.gather(*(store.batch(function, name) for name in names), return_exceptions=True)
+        assert {type(one) for one in told} == {StoreUnavailable}
+        assert wire.cuts == 1
+        assert {known(postgres, name) for name in names} == {None}
         await comes_back(store)
+
+
+async def test_the_connection_that_dies_within_a_transaction_takes_all_of_it(
+    postgres: PostgresServer, wire: Wire
+) -> None:
+    """What was put down and not sent yet is not sent later, by another connection."""
+
+    def write(tx: Tx) -> None:
+        put_meta(tx, "before", "1")
+        tx.execute("SELECT ? || ''", (LAST_WORDS,)).fetchone()
+        put_meta(tx, "behind", "1")
+        wire.cut()
+
+    async with opened(wire) as store:
+        with pytest.raises(StoreUnavailable):
+            await store.write(write)
+        await comes_back(store)
+        assert known(postgres, "before") is known(postgres, "behind") is None
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from maskline.store import postgres_dial
+from maskline.store import postgres_line
 from maskline.store.engine import Store, Tx
 from maskline.store.postgres import PostgresStore
 from tests.store.test_plans import A_FEW, NAMED, PARTIAL, SMALL, WORK, World, make_world
@@ -130,7 +130,7 @@ async def test_no_plan_is_kept_for_long(store: Store, monkeypatch: pytest.Monkey
         ((plan,),) = tx.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name} (0)").fetchall()
         return int(plan[0]["Plan"]["Plan Rows"])
 
-    monkeypatch.setattr(postgres_dial, "PLANS_S", 0)
+    monkeypatch.setattr(postgres_line, "PLANS_S", 0)
     ask = getattr(store, verb)
     few = await ask(expected)
     assert await ask(expected) == few

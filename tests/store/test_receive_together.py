@@ -123,15 +123,11 @@ class Counting:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self.at_once = self
         self.asked = 0
 
     def execute(self, *values: Any) -> Any:
         self.asked += 1
         return self._connection.execute(*values)
-
-    def cursor(self) -> Any:
-        return self._connection.cursor()
 
 
 async def statements(house: House, items: list[NewInbound]) -> int:

@@ -172,10 +172,11 @@ async def test_who_loses_to_another_is_run_again(house: House, stores: list[Stor
             runs[me] += 1
             order = people if me == 0 else people[::-1]
             for place, one in enumerate(order):
-                tx.execute(
+                changed = tx.execute(
                     "UPDATE sessions SET seq = seq + 1 WHERE service_sid = ? AND sid = ?",
                     (one.service_sid, one.session_sid),
                 )
+                assert changed.rowcount == 1  # it has the lock now
                 if place == 0 and runs[me] == 1:
                     both[me].set()
                     assert both[1 - me].wait(30)

@@ -21,8 +21,6 @@ class Explained:
         self._note = note
         self._known = known
         self._analyze = analyze
-        self.cursor = connection.cursor
-        self.at_once = self
 
     def execute(self, text: str, values: Sequence[Any] = ()) -> Any:
         if self._known is None or text not in self._known:

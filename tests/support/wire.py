@@ -8,6 +8,8 @@ from typing import Self
 
 COMMITTED = b"COMMIT\x00"
 """In the server's answer to a COMMIT."""
+SYNC = b"S\x00\x00\x00\x04"
+"""The end of what a client sends before it waits."""
 
 
 class Wire:
@@ -25,8 +27,10 @@ class Wire:
         self._away = False
         self._swallow: bytes | None = None
         self._stop_before_next: bytes | None = None
-        self._stays_away = False
+        self._stays_away = self._lets_half_through = False
         self.cuts = 0
+        self.flights = 0
+        """How often the client has sent statements and then waited for what becomes of them."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -43,9 +47,12 @@ class Wire:
         """The next answer that has these words does not come, but the wire is cut: until `mend` if it `stays_away`."""
         self._stays_away, self._swallow = stays_away, words
 
-    def stop_after(self, words: bytes, *, stays_away: bool = False) -> None:
-        """What the client sends after the next answer that has these words does not arrive; the wire is cut instead."""
+    def stop_after(self, words: bytes, *, stays_away: bool = False, lets_half_through: bool = False) -> None:
+        """What the client sends after the next answer that has these words does not arrive, or only the first half of
+        it; the wire is cut instead.
+        """
         self._stays_away, self._stop_before_next = stays_away, words
+        self._lets_half_through = lets_half_through
 
     def cut(self) -> None:
         """All that is connected is so no more."""
@@ -93,7 +100,10 @@ class Wire:
     def _requests(self, client: socket.socket, server: socket.socket, stopped: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                self.flights += data.endswith(SYNC)
                 if stopped.is_set():
+                    if self._lets_half_through:
+                        server.sendall(data[: len(data) // 2])
                     self._fall()
                     break
                 server.sendall(data)

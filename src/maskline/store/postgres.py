@@ -39,8 +39,9 @@ from maskline.store.engine import (
     no_pseudonym,
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
-from maskline.store.postgres_dial import Connection, Dialer
-from maskline.store.postgres_tx import PostgresTx, executing
+from maskline.store.postgres_dial import Dialer
+from maskline.store.postgres_line import Line
+from maskline.store.postgres_tx import Connection, PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
 from maskline.store.sessions import follow_idle_limit
 from maskline.store.writer import MOST_REPEATS, Writer
@@ -123,44 +124,45 @@ class _Engine:
         self._run = run
         self._make_tx = make_tx
         self._own_time = own_time
-        self._connection: Connection | None = None
+        self._line: Line | None = None
         self._round = 0
         self.told = _told
         self.die = _die
 
     def begin(self, *, side_by_side: bool = False) -> Tx:
-        begin = _BEGIN_SIDE_BY_SIDE if side_by_side else _BEGIN_ALONE
-        connection = self._begin()
-        own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
-        row = connection.execute(begin, (self._run, own, scale)).fetchone()
-        if row is None:
-            connection.execute(_ENTER, (self._run,))
-            row = connection.execute(begin, (self._run, own, scale)).fetchone()
-        assert row is not None
-        self._round, now = row
-        return self._make_tx(connection, Instant(now))
-
-    def _begin(self) -> Connection:
-        """An open transaction; on a new connection if the old one is found to be gone."""
-        connection = self._connect()
+        how = _BEGIN_SIDE_BY_SIDE if side_by_side else _BEGIN_ALONE
+        line = self._connect()
         try:
-            connection.begin("BEGIN")
+            self._round, now = self._take_turn(line, how)
         except psycopg.OperationalError:
-            connection.close()
-            connection = self._connect()
-            connection.begin("BEGIN")
-        return connection
+            if not line.closed:
+                raise
+            # The old connection is found to be gone.
+            line = self._connect()
+            self._round, now = self._take_turn(line, how)
+        return self._make_tx(line, Instant(now))
 
-    def execute(self, sql: str) -> object:
-        assert self._connection is not None
-        return self._connection.execute(sql)
+    def _take_turn(self, line: Line, how: str) -> tuple[int, int]:
+        """Begin a transaction: its number among those of this run, and its time."""
+        own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
+        line.begin("BEGIN")
+        row = line.execute(how, (self._run, own, scale)).fetchone()
+        if row is None:  # this run has been silent for so long that it is forgotten
+            line.execute(_ENTER, (self._run,))
+            row = line.execute(how, (self._run, own, scale)).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def execute(self, sql: str) -> None:
+        assert self._line is not None
+        self._line.run(sql)
 
     def commit(self) -> None:
-        assert self._connection is not None
+        assert self._line is not None
         try:
-            self._connection.execute("COMMIT")
+            self._line.run("COMMIT")
         except psycopg.Error as error:
-            if not self._connection.closed:
+            if not self._line.closed:
                 raise
             raise InDoubt(self._was_committed) from error
 
@@ -175,25 +177,25 @@ class _Engine:
         return row is not None and row[0] == self._round
 
     def rollback(self) -> None:
-        connection = self._connection
-        if connection is None or connection.closed:
+        line = self._line
+        if line is None or line.closed:
             return
         try:
-            connection.execute("ROLLBACK")
+            line.run("ROLLBACK")
         except psycopg.Error:
-            connection.close()
+            line.close()
 
-    def _connect(self) -> Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._dialer.dial()
-        return self._connection
+    def _connect(self) -> Line:
+        if self._line is None or self._line.closed:
+            self._line = Line(self._dialer.dial())
+        return self._line
 
     def is_conflict(self, error: Exception) -> bool:
         return _is_conflict(error)
 
     def is_environment(self, error: Exception) -> bool:
-        if isinstance(error, errors.ReadOnlySqlTransaction) and self._connection is not None:
-            self._connection.close()  # it is no primary any more; the next one dialled is
+        if isinstance(error, errors.ReadOnlySqlTransaction) and self._line is not None:
+            self._line.close()  # it is no primary any more; the next one dialled is
         return _is_environment(error)
 
     def tend(self) -> None:
@@ -201,10 +203,11 @@ class _Engine:
 
     def close(self) -> None:
         """Leave: what this run has started and not ended is anybody's to judge now."""
-        if self._connection is not None and not self._connection.closed:
+        if self._line is not None and not self._line.closed:
             with contextlib.suppress(psycopg.Error):  # then it is missed after a while
-                self._connection.execute(_LEAVE, (self._run,))
-            self._connection.close()
+                self._line.execute(_LEAVE, (self._run,))
+                self._line.land()
+            self._line.close()
 
 
 class PostgresStore:
@@ -234,7 +237,7 @@ class PostgresStore:
         self._time = SteadyTime(clock) if own_time else None
         self._dialer = Dialer(url)
         self._local = threading.local()
-        self._readers: list[Connection] = []
+        self._readers: list[Line] = []
         self._read_s = Histogram(READ_SECONDS)
 
     async def open(self, *, migrate: bool = False) -> PostgresStore:
@@ -267,6 +270,8 @@ class PostgresStore:
                 raise SchemaTooOld("the database has an older schema; run `maskline migrate`")
             _migrate(execute, now)
             if self._serve:
+                # Before its first round, which may be lost at COMMIT: what is not there yet cannot be asked.
+                connection.execute(_ENTER, (self._run,))
                 connection.execute("BEGIN")
                 follow_idle_limit(self._tx(connection, now))
                 connection.execute("COMMIT")
@@ -288,8 +293,8 @@ class PostgresStore:
         await self._wakes.close()
         self._read_pool.shutdown()
         await asyncio.to_thread(self._engine.close)
-        for connection in self._readers:
-            connection.close()
+        for line in self._readers:
+            line.close()
 
     # Reading
 
@@ -302,42 +307,46 @@ class PostgresStore:
 
     def _read(self, fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
         try:
-            connection = self._reading()
+            line, now = self._begin_reading()
             try:
-                now = self._time.now() if self._time else _database_time(connection)
-                result = fn(self._tx(connection, now), *args, **kwargs)
-                # Not ROLLBACK: for that the driver forgets every statement that it has prepared.
-                connection.execute("COMMIT")
+                result = fn(self._tx(line, now), *args, **kwargs)
+                # Not ROLLBACK: for that a line forgets every statement that it has prepared.
+                line.run("COMMIT")
                 return result
             except BaseException:
-                if not connection.closed:
-                    connection.execute("ROLLBACK")
+                if not line.closed:
+                    line.run("ROLLBACK")
                 raise
         except psycopg.Error as error:
             told = _told(error)
         raise told
 
-    def _reading(self) -> Connection:
-        """An open transaction that reads; on a new connection if the old one is found to be gone."""
-        connection = self._reader()
+    def _begin_reading(self) -> tuple[Line, Instant]:
+        """An open transaction that reads, and its time; on a new connection if the old one is found to be gone."""
+        line = self._reader()
         try:
-            connection.begin(_BEGIN_READING)
+            return line, self._now_of(line)
         except psycopg.OperationalError:
-            connection.close()
-            connection = self._reader()
-            connection.begin(_BEGIN_READING)
-        return connection
+            line.close()
+        line = self._reader()
+        return line, self._now_of(line)
 
-    def _reader(self) -> Connection:
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is None or connection.closed:
-            lost, connection = connection, self._dialer.dial()
-            connection.execute(f"SET statement_timeout = {READ_LIMIT_MS}")
-            self._local.connection = connection
-            self._readers.append(connection)
+    def _now_of(self, line: Line) -> Instant:
+        line.begin(_BEGIN_READING)
+        now = self._time.now() if self._time else _database_time(line)
+        line.land()
+        return now
+
+    def _reader(self) -> Line:
+        line: Line | None = getattr(self._local, "line", None)
+        if line is None or line.closed:
+            lost, line = line, Line(self._dialer.dial())
+            line.run(f"SET statement_timeout = {READ_LIMIT_MS}")
+            self._local.line = line
+            self._readers.append(line)
             if lost is not None:
                 self._readers.remove(lost)
-        return connection
+        return line
 
     # Handing in
 
@@ -391,7 +400,7 @@ def _cannot_open(error: psycopg.Error) -> StoreUnavailable:
     return StoreUnavailable(f"the database cannot be opened: {_in_one_line(error)}")
 
 
-def _check_server(connection: Connection) -> None:
+def _check_server(connection: psycopg.Connection[Any]) -> None:
     """Raises StoreUnavailable for a server or a database on which we cannot keep what we promise."""
     if connection.info.server_version < OLDEST_SERVER:
         raise StoreUnavailable("the PostgreSQL server is too old; maskline needs 15 or newer")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -18,10 +17,6 @@ CONNECT_S = 3
 IDLE_LIMIT_MS = 5000
 """How long a process that was frozen within a transaction may hold up the others."""
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
-
-PLANS_S = 5.0
-"""How long a connection keeps a plan at most. It is made for as much as there is at that moment: where that is next to
-nothing, it may well read all, which is slow a few thousand rows later."""
 
 # Plans as SQLite makes them, by indexes and nested loops: what a statement costs must not hang on statistics, which
 # are old where a table has just grown. They are the same for all values, so that one is enough for a while.
@@ -71,23 +66,6 @@ class _FlagDumper(Dumper):
         return b"1" if obj else b"0"
 
 
-class Connection(psycopg.Connection[Any]):
-    """Begins transactions, and now and then has their statements planned anew."""
-
-    _planned_at = 0.0
-
-    def begin(self, how: str) -> None:
-        if time.monotonic() - self._planned_at >= PLANS_S:
-            self.execute("DISCARD PLANS")
-            self._planned_at = time.monotonic()
-        self.execute(how)
-
-    @cached_property
-    def at_once(self) -> psycopg.Cursor[Any]:
-        """For statements whose rows are taken before the next one is run: a cursor for each costs as much again."""
-        return self.cursor()
-
-
 class Dialer:
     """Opens connections. While that fails, one tries at a time, at growing distances; everybody else fails at once."""
 
@@ -96,6 +74,7 @@ class Dialer:
             given = conninfo_to_dict(url)
         except psycopg.ProgrammingError:  # which says the wrong part, and that may be one of a password
             raise StoreUnavailable("database_url is not a URL of a PostgreSQL database") from None
+        given["client_encoding"] = "UTF8"  # whatever the environment has
         given["options"] = f"{_OPTIONS} {given.get('options') or ''}"
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **given})
         self._lock = threading.Lock()
@@ -103,15 +82,15 @@ class Dialer:
         self._not_before = 0.0
         self._trying = False
 
-    def dial(self) -> Connection:
+    def dial(self) -> psycopg.Connection[Any]:
         """A new connection. Raises psycopg.OperationalError."""
         with self._lock:
             if self._failures and (self._trying or time.monotonic() < self._not_before):
                 raise psycopg.OperationalError("the database is away")
             self._trying = True
         try:
-            connection = Connection.connect(
-                self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=0
+            connection = psycopg.Connection.connect(
+                self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor
             )
             connection.execute(_DURABLE)
         except psycopg.Error:
@@ -123,7 +102,6 @@ class Dialer:
             raise
         with self._lock:
             self._failures, self._not_before, self._trying = 0, 0.0, False
-        connection.prepared_max = 1000
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(bool, _FlagDumper)
         return connection

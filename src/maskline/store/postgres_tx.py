@@ -9,10 +9,12 @@ import psycopg
 
 from maskline.store.dialect import for_many, translate
 from maskline.store.engine import Cursor, Tx
-from maskline.store.postgres_dial import Connection
+from maskline.store.postgres_line import Answer, Line
+
+Connection = psycopg.Connection[Any] | Line
 
 
-def executing(connection: psycopg.Connection[Any]) -> Callable[..., Cursor]:
+def executing(connection: Connection) -> Callable[..., Cursor]:
     def execute(text: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
         translated = translate(text)
         return connection.execute(translated.text, translated.values(params))
@@ -90,12 +92,12 @@ class PostgresTx(Tx):
 
     def _execute_many(self, text: str, many: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
         if not many:
-            return self._connection.cursor()
+            return Answer()
         translated = translate(text)
         if len(many) == 1:
-            return self._connection.at_once.execute(translated.text, translated.values(many[0]))
+            return self._connection.execute(translated.text, translated.values(many[0]))
         if translated.names is not None:
             many = [translated.values(params) for params in many]
         kinds, arrays = zip(*map(_array, zip(*many, strict=True)), strict=True)
         given = [array for array in arrays if array]
-        return self._connection.at_once.execute(for_many(translated.text, "".join(kinds)), given)
+        return self._connection.execute(for_many(translated.text, "".join(kinds)), given)
