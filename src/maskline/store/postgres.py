@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -52,6 +53,9 @@ CONNECTIONS = READERS + 3
 """How many a process has at most: those that read, the one that writes, and two for wake-ups."""
 READ_LIMIT_MS = 1000
 BEAT_S = 3.0
+SWITCH_S = 0.0001
+"""How long the writer, when its server has answered, waits at the most until the event loop lets it go on. Meanwhile the
+server has nothing to do, and 5 ms, as the interpreter has it, are more than a round takes."""
 
 _TURN = 0x6D61736B6C696E65
 """The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
@@ -245,6 +249,7 @@ class PostgresStore:
 
         Raises SchemaTooNew, SchemaTooOld, StoreUnavailable.
         """
+        sys.setswitchinterval(SWITCH_S)
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._prepare, migrate)
