@@ -54,8 +54,8 @@ CONNECTIONS = READERS + 3
 READ_LIMIT_MS = 1000
 BEAT_S = 3.0
 SWITCH_S = 0.0001
-"""How long the writer, when its server has answered, waits at the most until the event loop lets it go on. Meanwhile the
-server has nothing to do, and 5 ms, as the interpreter has it, are more than a round takes."""
+"""How long the writer, when its server has answered, waits at the most until the event loop lets it go on: with the
+interpreter's own 5 ms the server would have nothing to do for longer than a round takes."""
 
 _TURN = 0x6D61736B6C696E65
 """The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
