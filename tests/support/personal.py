@@ -69,7 +69,7 @@ NONE = {
     "carrier_paces": "carrier_account next_free_at",
     "optouts": "service_sid identifier_hash proxy_number sid account_sid source created_at",
     "outbox": "id topic seq state turn carrier_account number due_at expires_at attempts uncertain owner"
-    " started_at handed_at account_sid service_sid session_sid interaction_sid message_sid brought_by",
+    " started_at handed_at handed_to account_sid service_sid session_sid interaction_sid message_sid brought_by",
     "paces": "service_sid proxy_number taken refused_until forget_at",
     "participants": "service_sid sid session_sid proxy_identifier proxy_identifier_sid active deleted_at created_at"
     " updated_at",

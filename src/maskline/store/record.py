@@ -105,8 +105,12 @@ WHERE id = ? AND interaction_sid = ? AND state = 4"""
 
 _PUT_BACK = """
 UPDATE outbox SET state = ?1, due_at = ?2, owner = NULL, started_at = NULL, attempts = attempts - ?3,
-       uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END
-WHERE id = ?5"""
+       uncertain = uncertain | ?4, handed_at = CASE ?1 WHEN 5 THEN coalesce(handed_at, started_at) END,
+       handed_to = CASE ?5 WHEN 1 THEN carrier_account WHEN 0 THEN handed_to END
+WHERE id = ?6"""
+
+_AS_BEFORE, _THIS_ONE, _NO_ONE = 0, 1, 2
+"""Of _PUT_BACK: which account may have the message, and has to be asked, or to get it again."""
 
 _EARLY = "SELECT id FROM outbox WHERE order_key = ? AND state + 0 <> 0"
 _HASTEN = "UPDATE outbox SET due_at = ? WHERE id = ?"
@@ -303,8 +307,11 @@ def _put_back(tx: Tx, item: Outcome, fate: Fate, expires_at: int) -> tuple[Any, 
         state = UNCERTAIN
     elif fate is Fate.GIVEN_BACK:
         due_at, undo = tx.now, 1
+    holder = _THIS_ONE if item.uncertain else _AS_BEFORE
+    if fate is Fate.RETRY and item.fate is not Fate.RETRY:
+        holder = _NO_ONE  # the Service has it sent once more, whoever has it
     # Past its validity it would only wait to fail: let it come due then.
-    return state, min(due_at, expires_at), undo, int(item.uncertain), item.id
+    return state, min(due_at, expires_at), undo, int(item.uncertain), holder, item.id
 
 
 class MessagePlace(NamedTuple):

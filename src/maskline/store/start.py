@@ -14,7 +14,7 @@ from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
-from maskline.domain.model import SECOND, OutboxState, SessionStatus
+from maskline.domain.model import SECOND, OnUncertain, OutboxState, SessionStatus
 from maskline.domain.optout import rules_of
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
@@ -121,7 +121,8 @@ class Starts:
 
 
 _COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
-       interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at), brought_by"""
+       interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at), brought_by,
+       CASE state WHEN 4 THEN carrier_account ELSE handed_to END"""
 _FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
 SELECT {_COLUMNS} FROM outbox
@@ -133,7 +134,8 @@ ORDER BY carrier_account, number LIMIT 1"""
 _LANE = f"""
 SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0 LIMIT 1"
-_START = "UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1 WHERE id = ?"
+_START = """
+UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1, carrier_account = ? WHERE id = ?"""
 _ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
@@ -297,9 +299,13 @@ class _Starter:
                 finish(tx, row[0], row[1])  # it was taken, and is not sent again
                 continue
             # Where the number is in the directory no more, there is nobody to ask.
-            ask = row[3] == UNCERTAIN and number is not None
+            ask, code = row[3] == UNCERTAIN and number is not None, None
+            if row[18] in item.free:
+                account = row[18]  # only that one can tell, whoever carries the number by now
+            elif row[18] is not None:
+                ask, code = False, _why_lost(service[0])
             held_by = holder or (_former_holder_of(tx, row) if former else None)
-            code = None if ask else _why_not(tx, row, service_sid, mms, service, held_by)
+            code = code or (None if ask else _why_not(tx, row, service_sid, mms, service, held_by))
             if code is not None:
                 if item.event_sids:  # else it fails in a later turn, with an event
                     self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
@@ -315,7 +321,7 @@ class _Starter:
             if not goes:
                 self._put(row, PARKED, account)
                 continue
-            starting.append((item.run, tx.now, row[0]))
+            starting.append((item.run, tx.now, account, row[0]))
             tx.started += 1
             self._free[account] -= 1
             self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
@@ -433,6 +439,12 @@ def _why_not(
     return problems.RECIPIENT_OPTED_OUT if blocked else None
 
 
+def _why_lost(settings: str) -> Code | None:
+    """Why a message is given up that an account may have taken which is no longer here to be asked, if it is."""
+    resend = read_settings(settings)["on_uncertain"] == OnUncertain.RESEND
+    return None if resend else problems.DELIVERY_UNKNOWN
+
+
 def _fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     finish(tx, row[0], row[1])
     status = FAILED
@@ -479,5 +491,5 @@ def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
         number = tx.execute(_NUMBER, (row[7],)).fetchone()
         settings, _ = _services_of(tx, [row])[0] or ("{}", None)
         _, account, _, mms, _, _ = number or (None, "", 0, 0, None, 0)
-        orphans.append(_started(row, row[5], account, settings, mms, ask=True))
+        orphans.append(_started(row, row[5], row[18] or account, settings, mms, ask=True))
     return orphans

@@ -122,3 +122,7 @@ CREATE TABLE part_receipts (
     PRIMARY KEY (message_sid, carrier_id)
 ) /*WITHOUT ROWID*/;
 CREATE INDEX part_receipts_age ON part_receipts (reported_at);
+
+-- The carrier account that may have taken a message, whichever carries its number by now: none other can tell, and
+-- knows it by its key. `carrier_account` is the one that has it in hand, or whose turn it waits for.
+ALTER TABLE outbox ADD COLUMN handed_to TEXT;
