@@ -252,3 +252,15 @@ def test_settings_that_contradict_themselves_are_refused() -> None:
     for said in ({"tls_ca": "x.pem"}, {"tls": True, "tls_ca": "/nowhere/x.pem"}, {"country": "0"}):
         with pytest.raises(msgspec.ValidationError):
             options(**said)
+
+
+def test_a_number_that_is_longer_than_any_is_read_by_its_end() -> None:
+    """Its text is kept, and what it is kept by stays short."""
+    tlvs = {
+        Tag.SAR_REFERENCE: b"\xa5" * 3000 + b"\1\2\3\4",
+        Tag.SAR_TOTAL: b"\0" * 3000 + b"\2",
+        Tag.SAR_PLACE: b"\1",
+    }
+    piece = read(ShortMessage(Address(1, 1, "1"), Address(1, 1, "2"), b"part", tlvs=tlvs), options())
+    assert isinstance(piece, Piece)
+    assert (piece.reference, piece.total, piece.place) == (f"sar:{0x01020304}", 2, 1)

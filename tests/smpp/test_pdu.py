@@ -145,11 +145,27 @@ def test_tlvs_are_kept_as_they_are_whoever_knows_them() -> None:
         (deliver(short_message=b"hello")[:-2], Status.INVALID_PARAMETER_LENGTH),
         (deliver(short_message=b"hello") + b"\0\x1e\0", Status.INVALID_TLV_STREAM),
         (deliver(short_message=b"hello") + b"\0\x1e\0\x09short", Status.INVALID_TLV_STREAM),
+        (b"\0\1\1" + b"1" * 192 + b"\0", Status.INVALID_SOURCE),
+        (b"\0\1\1" + b"1" * 191 + b"\0\1\1" + b"2" * 192 + b"\0", Status.INVALID_DESTINATION),
     ],
 )
 def test_a_body_that_lies_about_its_lengths_is_refused(body: bytes, status: Status) -> None:
     with pytest.raises(Malformed) as refused:
         decode_deliver(body)
+    assert refused.value.status is status
+
+
+@pytest.mark.parametrize(
+    ("long", "status"),
+    [("source_addr", Status.INVALID_SOURCE), ("destination_addr", Status.INVALID_DESTINATION)],
+)
+def test_a_data_sm_with_an_address_that_no_database_keeps_is_refused(long: str, status: Status) -> None:
+    numbers = {"source_addr": "1", "destination_addr": "2", long: "3" * 192}
+    body = b"\0" + b"".join(
+        b"\1\1" + numbers[one].encode() + b"\0" for one in ("source_addr", "destination_addr")
+    )
+    with pytest.raises(Malformed) as refused:
+        decode_data(body + b"\0\0\0")
     assert refused.value.status is status
 
 

@@ -1,11 +1,12 @@
 """What an SMSC brings: answered once it is stored, taken once, and put together where it came in parts."""
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 
-from maskline.carriers.base import Accepted, CarrierEvent, Report
+from maskline.carriers.base import Accepted, CarrierEvent, Inbound, Report
 from maskline.domain.interaction import MessageStatus
 from maskline.store.sqlite import SqliteStore
 from tests.smpp.conftest import Bring, Desk, at_work
@@ -245,6 +246,14 @@ async def test_a_receipt_without_an_id_is_refused_and_told(desk: Desk) -> None:
     assert await desk.house.events() == [49040]
 
 
+async def test_a_receipt_with_an_id_that_no_database_keeps_is_refused_and_told(desk: Desk) -> None:
+    _, ann, _ = await desk.house.pair()
+    said = f"id:{random.Random(1).randbytes(3000).hex()} stat:DELIVRD".encode()
+    assert await desk.text(ann, "", message_payload=said, esm_class=4) == PERMANENT
+    assert await desk.house.events() == [49040]
+    assert await desk.text(ann, "hello") == OK
+
+
 # Parts
 
 
@@ -349,6 +358,31 @@ async def test_a_missing_part_is_waited_for_and_then_marked(
         clock.advance(600)
         await desk.house.sweeper.sweep()
         assert await desk.house.one("SELECT count(*) FROM parts") == 0
+
+
+async def test_a_message_that_cannot_go_on_keeps_no_other_waiting(
+    store: SqliteStore, clock: FakeClock, smsc: Smsc
+) -> None:
+    def but_one(bring: Bring) -> Bring:
+        async def pass_on(event: CarrierEvent) -> bool:
+            if isinstance(event, Inbound) and event.from_ == stuck:
+                raise ValueError("it cannot be")
+            return await bring(event)
+
+        return pass_on
+
+    async with at_work(store, clock, smsc, bring=but_one, parts_s=30) as desk:
+        await desk.bound()
+        _, *people = await desk.house.pair()
+        stuck = min(person.identifier for person in people)  # which is looked at first
+        for person in people:
+            await desk.text(person, udh(7, 2, 1) + b"half ", esm_class=0x40)
+        for _ in range(60):
+            if await desk.bodies():
+                break
+            await desk.pass_time(1)
+        assert await desk.bodies() == ["half …"]
+        assert await desk.house.rows("SELECT brought FROM parts WHERE sender = ?", stuck) == [(0,)]
 
 
 async def test_a_place_that_cannot_be_is_a_text_of_its_own(desk: Desk) -> None:

@@ -33,9 +33,18 @@ class Parts:
         return await self._bring_on(parts) if parts else True
 
     async def sweep(self) -> None:
-        """Bring on messages whose parts have come, and those that have waited for a missing one for long enough."""
+        """Bring on messages whose parts have come, and those that have waited for a missing one for long enough.
+
+        Raises ExceptionGroup if some could not be; the others have gone on.
+        """
+        failures = []
         for parts in await self._inbox.waiting_parts(self._name, self._wait_s, MOST_SWEPT):
-            await self._bring_on(parts)
+            try:
+                await self._bring_on(parts)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup("messages could not go on", failures)
 
     async def _bring_on(self, parts: list[Part]) -> bool:
         """Bring on what there is of a message; an event says so where a part is missing."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from maskline.carriers.base import Outgoing
+from maskline.carriers.base import Outgoing, is_id
 from maskline.carriers.smpp.options import Ids, SmppOptions
 from maskline.carriers.smpp.pdu import Address, ShortMessage, Tag
 from maskline.domain.interaction import MessageStatus
@@ -64,6 +64,8 @@ _ID = re.compile(r"\bid:\s*([^\s:]+)(?=\s|$)", re.IGNORECASE)
 _STAT = re.compile(r"\bstat(?:us)?:\s*([A-Za-z]{5})", re.IGNORECASE)
 
 _BASES = {"hexadecimal": 16, "decimal": 10}
+_MOST_OCTETS = 4
+"""Of a number in a TLV, the last ones: none has more than two, and what makes a reference of it stays short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ def read(message: ShortMessage, options: SmppOptions) -> Text | Piece | Receipt 
     sender, number = read_address(message.source, options), read_address(message.destination, options)
     if kind in (_RECEIPT, _NOTIFICATION) or (kind == 0 and Tag.RECEIPTED_MESSAGE_ID in message.tlvs):
         receipt = _read_receipt(message, number, options)
-        return receipt or Unreadable(sender, number, "a receipt without an id or a state")
+        return receipt or Unreadable(
+            sender, number, "a receipt without an id that can be, or without a state"
+        )
     if kind:
         return None
     content, reference, total, place = message.content, "", 1, 1
@@ -285,7 +289,7 @@ def _read_header(content: bytes) -> dict[int, bytes] | None:
 
 
 def _number(message: ShortMessage, tag: Tag) -> int:
-    return int.from_bytes(message.tlvs.get(tag, b""))
+    return int.from_bytes(message.tlvs.get(tag, b"")[-_MOST_OCTETS:])
 
 
 def _read_receipt(message: ShortMessage, number: str, options: SmppOptions) -> Receipt | None:
@@ -296,6 +300,7 @@ def _read_receipt(message: ShortMessage, number: str, options: SmppOptions) -> R
     status = _STATES.get(_number(message, Tag.MESSAGE_STATE))
     if status is None and (word := _STAT.search(text)):
         status = _WORDS.get(word[1].upper())
-    if not message_id or status is None:
+    message_id = canonical_id(message_id, options.receipt_ids)
+    if not message_id or not is_id(message_id) or status is None:
         return None
-    return Receipt(number, canonical_id(message_id, options.receipt_ids), status)
+    return Receipt(number, message_id, status)

@@ -1,7 +1,8 @@
 """SMPP 3.4 on the wire: PDUs to octets and back. Pure.
 
 Reading is strict about lengths, since a PDU that lies about one may hide half a message, and lenient about everything
-that an SMSC adds: fields longer than the standard has them and TLVs that nobody knows are kept as they are.
+that an SMSC adds: fields longer than the standard has them and TLVs that nobody knows are kept as they are. Only an
+address that no database could look up is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from maskline.carriers.base import is_id
 
 HEADER = struct.Struct(">IIII")
 _TLV = struct.Struct(">HH")
@@ -141,8 +144,8 @@ def encode_submit(message: ShortMessage) -> bytes:
 def decode_deliver(body: bytes) -> ShortMessage:
     """The body of a deliver_sm (or of a submit_sm, which has the same fields). Raises Malformed."""
     service_type, end = _read_string(body, 0)
-    source, end = _read_address(body, end)
-    destination, end = _read_address(body, end)
+    source, end = _read_address(body, end, Status.INVALID_SOURCE)
+    destination, end = _read_address(body, end, Status.INVALID_DESTINATION)
     esm_class, _, _ = _octets(body, end, 3)
     _, end = _read_string(body, end + 3)
     _, end = _read_string(body, end)
@@ -161,8 +164,8 @@ def decode_deliver(body: bytes) -> ShortMessage:
 def decode_data(body: bytes) -> ShortMessage:
     """The body of a data_sm. Raises Malformed."""
     service_type, end = _read_string(body, 0)
-    source, end = _read_address(body, end)
-    destination, end = _read_address(body, end)
+    source, end = _read_address(body, end, Status.INVALID_SOURCE)
+    destination, end = _read_address(body, end, Status.INVALID_DESTINATION)
     esm_class, registered, coding = _octets(body, end, 3)
     tlvs = _read_tlvs(body, end + 3)
     content = tlvs.get(Tag.MESSAGE_PAYLOAD, b"")
@@ -199,9 +202,11 @@ def _read_string(body: bytes, start: int) -> tuple[str, int]:
     return body[start:end].decode("latin-1"), end + 1
 
 
-def _read_address(body: bytes, start: int) -> tuple[Address, int]:
+def _read_address(body: bytes, start: int, refusal: Status) -> tuple[Address, int]:
     ton, npi = _octets(body, start, 2)
     digits, end = _read_string(body, start + 2)
+    if not is_id(digits):
+        raise Malformed(refusal, "an address is too long")
     return Address(ton, npi, digits), end
 
 
