@@ -172,16 +172,15 @@ class Worker:
 
     async def _deliver(self, row: Started, mark: float) -> None:
         try:
-            await self._finish(row, mark)
+            await self._finish(row, mark, slot_of=row.carrier_account)
         finally:
             self._free[row.carrier_account] += 1
             if self._short:  # else nothing waits for a slot
                 self._wake.set()
 
-    async def _finish(self, row: Started, mark: float, *, has_slot: bool = True) -> None:
+    async def _finish(self, row: Started, mark: float, *, slot_of: str = "") -> None:
         outcome = await self._messages.hand_over(row, mark)
-        if not has_slot:
-            outcome.carrier_account = ""
+        outcome.slot_of = slot_of
         while True:
             self._ending += 1
             if self._short:  # what is recorded frees a slot for what is started in the same round
@@ -271,7 +270,7 @@ class Worker:
                 claim = OrphanClaim(self._run, silent_since, orphans.sends)
                 rows = await self._store.batch(take_orphans, claim)
                 mark = self._clock.uptime()
-                await asyncio.gather(*(self._finish(row, mark, has_slot=False) for row in rows))
+                await asyncio.gather(*(self._finish(row, mark) for row in rows))
             after = orphans.after
             if not after:
                 return

@@ -45,7 +45,7 @@ async def outcomes(house: House, started: int, waiting: int) -> list[Outcome]:
             interaction_sid=row.interaction_sid,
             fate=Fate.SENT,
             event_sid=house.mint.sid("NO"),
-            carrier_account=row.carrier_account,
+            slot_of=row.carrier_account,
         )
         for row in rows
     ]
@@ -155,4 +155,4 @@ async def test_only_the_own_slots_of_the_same_account_are_taken(
 ) -> None:
     (item,) = await outcomes(house, started=1, waiting=1)
     there = house.carrier.name if account is None else account
-    assert (await in_one_round(house, [replace(item, run=run, carrier_account=there)]))[-1] == 0
+    assert (await in_one_round(house, [replace(item, run=run, slot_of=there)]))[-1] == 0

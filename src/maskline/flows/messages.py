@@ -210,7 +210,6 @@ class Messages:
             interaction_sid=row.interaction_sid,
             fate=Fate.UNCERTAIN,
             event_sid=self._mint.sid("NO"),
-            carrier_account=row.carrier_account,
         )
         try:
             await self._hand_over(row, began - mark, outcome)

@@ -138,7 +138,7 @@ class Line:
             flight = self._take_off(waiting)
             error, whole = self._bring(flight)
         except BaseException:
-            self.close()
+            self.close()  # part of it may be on its way: whatever is asked next would get its answers
             raise
         if not whole:
             self.close()

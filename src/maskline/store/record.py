@@ -78,7 +78,7 @@ class Outcome:
     """One more event, by its SID, if this is the end of it."""
     looked_up: bool = False
     """`carrier_id` was found by asking: it counts only if no other message has it."""
-    carrier_account: str = ""
+    slot_of: str = ""
     """The account whose slot this ends the use of; empty if it used none."""
 
 
@@ -219,7 +219,7 @@ def _record(tx: Tx, items: list[Outcome]) -> list[Recorded]:
             item.uncertain = True  # whatever is done about it now
     rows = tx.find_each(_OWN, [(item.id, item.interaction_sid) for item in items])
     owns = [row is not None and row[0] == item.run for item, row in zip(items, rows, strict=True)]
-    tx.freed += [(item.run, item.carrier_account) for item, own in zip(items, owns, strict=True) if own]
+    tx.freed += [(item.run, item.slot_of) for item, own in zip(items, owns, strict=True) if own]
     fates = [
         _judge(tx, item, row) if own else item.fate for item, own, row in zip(items, owns, rows, strict=True)
     ]
