@@ -5,6 +5,7 @@ import threading
 import psycopg
 import pytest
 
+from maskline.store.accept import TOUCH_SESSION
 from maskline.store.accounts import put_meta
 from maskline.store.engine import Store, StoreRefused, StoreUnavailable, Tx
 from tests.support.eventually import eventually
@@ -49,6 +50,25 @@ async def test_what_was_prepared_for_one_read_is_there_for_the_next(store: Store
     # Another reader than the one that prepared it may come first.
     known = [await store.read(lambda tx: tx.execute(prepared, (asked,)).fetchone()) for _ in range(20)]
     assert (1,) in known
+
+
+async def test_a_message_leaves_its_session_on_its_page(store: Store) -> None:
+    """Elsewhere its row would have to go into each of the table's indexes anew."""
+    insert = """
+    INSERT INTO sessions (service_sid, sid, status, mode, ttl, active_from_at, created_at, updated_at)
+    VALUES ('KS1', ?, 'in-progress', 'message-only', 0, 0, 0, 0)"""
+    sids = [f"KC{n:032x}" for n in range(400)]
+    await store.write(lambda tx: tx.executemany(insert, [(sid,) for sid in sids]))
+
+    def pages(tx: Tx) -> dict[str, str]:
+        rows = tx.execute("SELECT sid, CAST(ctid AS TEXT) FROM sessions").fetchall()
+        return {sid: place.partition(",")[0] for sid, place in rows}
+
+    before = await store.read(pages)
+    touched = [(1, 1, "KS1", sid) for sid in sids[::20]]
+    await store.write(lambda tx: tx.executemany(TOUCH_SESSION, touched))
+    assert await store.read(pages) == before
+    assert len(set(before.values())) > 1
 
 
 async def test_a_read_that_loses_against_a_migration_may_be_asked_again(

@@ -334,36 +334,35 @@ def close_expired_on_number(tx: Tx, number: ProxyNumber) -> int:
     return _close_if_expired(tx, rows)
 
 
+_HAD = """
+SELECT proxy_identifier, count(*) FROM participants WHERE service_sid = ? AND session_sid = ? AND active = 1
+GROUP BY proxy_identifier"""
+
+_LET_GO = """
+SELECT DISTINCT proxy_identifier FROM former_numbers WHERE service_sid = ? AND session_sid = ? AND active = 1"""
+
+
 def count_ended(tx: Tx, service_sid: str) -> dict[str, tuple[int, int]]:
-    """Of the Sessions that ended, but are not yet swept: how many used each number, with how many participants."""
-    rows = tx.execute(
-        "SELECT p.proxy_identifier, count(DISTINCT s.sid), count(*) FROM sessions s JOIN participants p"
-        " ON p.service_sid = s.service_sid AND p.session_sid = s.sid"
-        f" WHERE {_ENDED} AND p.active = 1 GROUP BY p.proxy_identifier",
-        {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us},
-    ).fetchall()
-    return {number: (sessions, participants) for number, sessions, participants in rows}
+    """Of the Sessions that ended, but are not yet swept: how many had each number, with how many participants.
 
-
-_ENDED_FORMER = f"""
-SELECT f.proxy_identifier, count(DISTINCT s.sid) FROM sessions s JOIN former_numbers f
-    ON f.service_sid = s.service_sid AND f.session_sid = s.sid
-WHERE {_ENDED} AND f.active = 1 AND NOT EXISTS (
-    SELECT 1 FROM participants p WHERE p.service_sid = s.service_sid AND p.session_sid = s.sid
-    AND p.proxy_identifier = f.proxy_identifier AND p.active = 1)
-GROUP BY f.proxy_identifier"""
+    The Sessions first, for they are few: in a join PostgreSQL might begin with the participants, who are many.
+    """
+    params = {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us}
+    sessions = tx.execute(f"SELECT s.service_sid, s.sid FROM sessions s WHERE {_ENDED}", params).fetchall()
+    ended: dict[str, tuple[int, int]] = {}
+    for had, let_go in zip(tx.list_each(_HAD, sessions), tx.list_each(_LET_GO, sessions), strict=True):
+        participants = dict.fromkeys(map(itemgetter(0), let_go), 0) | dict(had)
+        for number, more in participants.items():
+            before = ended.get(number, (0, 0))
+            ended[number] = (before[0] + 1, before[1] + more)
+    return ended
 
 
 def as_of_now(tx: Tx, numbers: list[ProxyNumber]) -> list[ProxyNumber]:
     """Pool numbers with their counters as they are now: Sessions that ended, but are not yet swept, left out."""
     if not numbers or not any(number.in_use for number in numbers):
         return numbers
-    service_sid = numbers[0].service_sid or ""
-    ended = count_ended(tx, service_sid)
-    params = {"service": service_sid, "now": tx.now, "idle": tx.idle_close_us}
-    for number, sessions in tx.execute(_ENDED_FORMER, params).fetchall():
-        used, participants = ended.get(number, (0, 0))
-        ended[number] = (used + sessions, participants)
+    ended = count_ended(tx, numbers[0].service_sid or "")
     return [
         replace(number, in_use=number.in_use - less[0], participants=number.participants - less[1])
         if (less := ended.get(number.phone_number)) is not None
