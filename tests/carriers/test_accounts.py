@@ -57,6 +57,7 @@ def test_there_may_be_several_accounts_of_one_kind() -> None:
         ("north", account(window=11), "carriers.north: window: Expected `int` <= 10"),
         ("north", account(binds=[{"prt": 1}]), "carriers.north: binds[0]: there is no option `prt`"),
         ("north", twilio(webhook_keys={"key": ""}), "carriers.north: webhook_keys[...]: Expected `str` of"),
+        ("north", twilio(api_key="SK1"), "carriers.north: api_key and api_secret go together"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(name: str, table: Any, said: str) -> None:

@@ -1,14 +1,16 @@
 """What an account's carrier says when `maskline doctor` asks, with a remedy for what is wrong."""
 
+from typing import Any
+
 import pytest
 
-from maskline.carriers.base import Means
-from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
+from maskline.carriers.base import Checked, Means
+from maskline.carriers.kinds import read_accounts
 from maskline.flows.inbox import NoInbox
 from maskline.net import HttpClient, anywhere
 from tests.carriers.benches import OURS, URL, Bench, twilio
 from tests.support.clock import FakeClock
-from tests.support.twilio_api import ACCOUNT, TOKEN, TwilioApi
+from tests.support.twilio_api import KEY, KEY_SECRET, TOKEN, TwilioApi
 from tests.support.vendor import Trouble
 
 GOOD = [("Twilio takes its credentials", None)]
@@ -71,6 +73,44 @@ async def test_an_account_that_is_suspended(clock: FakeClock) -> None:
 
 
 @pytest.mark.parametrize(
+    ("token", "secret", "says", "remedy"),
+    [
+        (TOKEN, KEY_SECRET, "Twilio takes its credentials", None),
+        (
+            "another",
+            KEY_SECRET,
+            "Twilio refuses the auth token, which signs its webhooks (status 401, code 20003)",
+            "correct auth_token in the settings",
+        ),
+        (TOKEN, "another", "cannot be asked: misconfigured (status 401, code 20003)", "correct the account"),
+    ],
+    ids=("well", "wrong token", "wrong key"),
+)
+async def test_with_an_api_key_both_it_and_the_auth_token_are_looked_at(
+    clock: FakeClock, token: str, secret: str, says: str, remedy: str | None
+) -> None:
+    """A standard one, to which the account itself is not shown."""
+    async with TwilioApi(clock, OURS) as vendor:
+        table = {**vendor.table, "auth_token": token, "api_key": KEY, "api_secret": secret}
+        found = await check(table, clock, URL)
+    assert found.says == says
+    assert (found.remedy or "").startswith(remedy or "") and (found.remedy is None) is (remedy is None)
+
+
+async def check(table: dict[str, Any], clock: FakeClock, url: str) -> Checked:
+    """The one thing that an account has to say that has no numbers."""
+
+    async def bring(_: object) -> bool:
+        return True
+
+    http = await HttpClient(may_reach=anywhere).open()
+    account = read_accounts({"north": table})["north"]
+    (found,) = await account.open(Means(http, clock, bring, NoInbox(), url)).check([])
+    await http.close()
+    return found
+
+
+@pytest.mark.parametrize(
     ("url", "well"),
     [
         ("https://masked.example.com", True),
@@ -84,17 +124,8 @@ async def test_an_account_that_is_suspended(clock: FakeClock) -> None:
     ],
 )
 async def test_webhooks_that_twilio_cannot_reach_are_told(clock: FakeClock, url: str, well: bool) -> None:
-    async def bring(_: object) -> bool:
-        return True
-
-    http = await HttpClient(may_reach=anywhere).open()
     async with TwilioApi(clock) as vendor:
-        options = TwilioOptions(account_sid=ACCOUNT, auth_token=TOKEN, base_url=vendor.url)
-        carrier = TwilioCarrier(
-            "north", options, Means(http, clock, bring, NoInbox(), f"{url}/carriers/north")
-        )
-        (found,) = await carrier.check([])
-    await http.close()
+        found = await check(vendor.table, clock, f"{url}/carriers/north")
     assert (found.remedy is None) is well
     if not well:
         assert found.says == f"Twilio cannot reach its webhooks at {url}/carriers/north"

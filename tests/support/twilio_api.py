@@ -20,6 +20,8 @@ from tests.support.peer import Request
 from tests.support.vendor import Hook, Taken, Vendor
 
 ACCOUNT, TOKEN = "AC" + "c3" * 16, "d4" * 16
+KEY, KEY_SECRET = "SK" + "e5" * 16, "f6" * 16
+"""A standard API key: all but the account itself is shown to it."""
 OPTED_OUT, UNREACHABLE_REGION = "+12125550199", "+12125550198"
 
 _FIELDS = {"To", "From", "Body", "MediaUrl", "StatusCallback"}
@@ -98,11 +100,12 @@ class TwilioApi(Vendor):
         return status, {"code": code, "message": "It is refused.", "more_info": more, "status": status}
 
     def answer(self, request: Request) -> tuple[int, Any]:
-        login = base64.b64encode(f"{self.account}:{self.token}".encode()).decode()
-        if request.headers.get("authorization") != f"Basic {login}":
-            return self._refusal(401, 20003)
         parts = urlsplit(request.target)
         path = parts.path.removeprefix(f"{self.root}/2010-04-01/Accounts/{self.account}")
+        logins = [(self.account, self.token), *([(KEY, KEY_SECRET)] if path != ".json" else [])]
+        known = [f"Basic {base64.b64encode(':'.join(login).encode()).decode()}" for login in logins]
+        if request.headers.get("authorization") not in known:
+            return self._refusal(401, 20003)
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         match request.method, path.strip("/").split("/"):
             case "POST", ["Messages.json"]:
@@ -120,7 +123,7 @@ class TwilioApi(Vendor):
             case "GET", [".json"]:
                 return 200, {"sid": self.account, "status": self.status, "type": "Full"}
             case "GET", ["IncomingPhoneNumbers.json"]:
-                return 200, {"incoming_phone_numbers": self._find(query["PhoneNumber"])}
+                return 200, {"incoming_phone_numbers": self._find(query.get("PhoneNumber", ""))}
             case "GET", ["SMS", "ShortCodes.json"]:
                 return 200, {"short_codes": self._find(query["ShortCode"])}
             case "POST", ["IncomingPhoneNumbers", name] | ["SMS", "ShortCodes", name]:

@@ -103,6 +103,10 @@ class TwilioOptions(Options, frozen=True):
         str, Meta(pattern="^https?://[!-~]+$", description="Where its API is; another one for a region.")
     ] = "https://api.twilio.com"
 
+    def __post_init__(self) -> None:
+        if bool(self.api_key) != bool(self.api_secret):
+            raise ValueError("api_key and api_secret go together")
+
 
 class TwilioCarrier(Carrier):
     """One account."""
@@ -117,18 +121,19 @@ class TwilioCarrier(Carrier):
     kinds: ClassVar[Mapping[int, Kind]] = KINDS
     header: ClassVar[str] = HEADER
     """What a signature stands in."""
+    _owner: Mapping[str, str] = {}
+    """Headers that show the account itself, where it is an API key that sends."""
 
     def __init__(self, name: str, options: Any, means: Means) -> None:
         self.name = name
         self._clock = means.clock
         self._url = means.url
         self._account_url, user, secret = self.open(options)
-        login = base64.b64encode(f"{user}:{secret}".encode()).decode()
         self._api = Api(
             means.http,
             self.kinds,
             lambda error: error.get("code"),
-            {"Authorization": f"Basic {login}", "Accept": "application/json"},
+            {**_login(user, secret), "Accept": "application/json"},
         )
 
     def open(self, options: Any) -> tuple[str, str, str]:
@@ -136,7 +141,10 @@ class TwilioCarrier(Carrier):
         self._token = options.auth_token
         self._keys = options.webhook_keys
         url = f"{options.base_url.rstrip('/')}/2010-04-01/Accounts/{options.account_sid}"
-        return url, options.api_key or options.account_sid, options.api_secret or options.auth_token
+        if not options.api_key:
+            return url, options.account_sid, options.auth_token
+        self._owner = _login(options.account_sid, options.auth_token)
+        return url, options.api_key, options.api_secret
 
     async def capabilities(self, account_sid: str) -> Capabilities:
         return self.can
@@ -273,23 +281,38 @@ class TwilioCarrier(Carrier):
         return await check_account(self.name, self.vendor, self._url, self._objection, own, self._strays)
 
     async def _objection(self) -> Checked | None:
-        account = await self._get(".json")
-        if account.get("status") == "active":
-            return None
-        return Checked(f"{self.vendor} says that the account is not active", f"activate it at {self.vendor}")
+        try:
+            # Of an API key, only a main one may see the account; and it is the auth token that signs webhooks.
+            account = await self._get(".json", self._owner)
+        except CarrierError as error:
+            if not self._owner or error.kind is not Kind.MISCONFIGURED:
+                raise
+            said = f"{self.vendor} refuses the auth token, which signs its webhooks ({error.detail})"
+            return Checked(said, "correct auth_token in the settings")
+        if account.get("status") != "active":
+            return Checked(
+                f"{self.vendor} says that the account is not active", f"activate it at {self.vendor}"
+            )
+        if self._owner:
+            await self._get("/IncomingPhoneNumbers.json?PageSize=1")
+        return None
 
     async def _strays(self, number: str) -> list[str]:
         _, resource = await self._find(number)
         return [name for name, value in self._routes(resource).items() if (resource.get(name) or "") != value]
 
-    async def _get(self, path: str) -> dict[str, Any]:
-        return await self._api.ask("GET", self._account_url + path, self._clock.now())
+    async def _get(self, path: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return await self._api.ask("GET", self._account_url + path, self._clock.now(), headers=headers)
 
     async def _post(self, path: str, form: Iterable[tuple[str, str]]) -> dict[str, Any]:
         body = urlencode(list(form)).encode()
         return await self._api.ask(
             "POST", self._account_url + path, self._clock.now(), body=body, headers={"Content-Type": FORM}
         )
+
+
+def _login(user: str, secret: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}"}
 
 
 _PHONE_NUMBERS = ("IncomingPhoneNumbers", "incoming_phone_numbers", "phone_number", "PhoneNumber")
