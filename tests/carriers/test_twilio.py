@@ -153,6 +153,19 @@ async def test_who_has_opted_out_at_twilio_has_opted_out(world: World) -> None:
     assert [one["source"] for one in optouts["opt_outs"]] == ["carrier"]
 
 
+async def test_who_has_opted_out_may_be_told_by_a_report(world: World) -> None:
+    """Where Twilio finds that out only after it has taken the message, as it does in a Messaging Service."""
+    for _ in range(2):
+        await world.bring(world.text(world.ann, "hi there"))
+    for taken, code in zip(await world.sent(2), ("30005", "21610"), strict=True):
+        assert await world.events() == []
+        url, form, _ = world.north.report(taken, "failed")
+        assert (await world.bring(world.north.signed(url, {**form, "ErrorCode": code}))).status == 200
+    assert [code for code, _ in await world.events()] == [21610]
+    optouts = await world.inside.get(f"/v1/Services/{world.service['sid']}/OptOuts")
+    assert [one["identifier"] for one in optouts["opt_outs"]] == [world.ben["identifier"]]
+
+
 # Who has signed
 
 

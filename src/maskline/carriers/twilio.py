@@ -46,6 +46,8 @@ from maskline.domain.model import SECOND, Instant
 from maskline.domain.signature import HEADER, SETTINGS_HEADER, check, read_settings
 from maskline.domain.twiml import Verb, render_twiml
 
+OPTED_OUT = 21610
+"""The recipient has opted out."""
 # What Twilio's codes say of a message; the others go by their status (https://www.twilio.com/docs/api/errors).
 KINDS: Mapping[int, Kind] = {
     14107: Kind.THROTTLED,  # too many messages between two numbers
@@ -56,7 +58,7 @@ KINDS: Mapping[int, Kind] = {
     20404: Kind.MISCONFIGURED,  # or there is no such account
     20429: Kind.THROTTLED,  # too many requests
     21609: Kind.MISCONFIGURED,  # the StatusCallback is no public address: public_url is wrong
-    21610: Kind.OPTED_OUT,  # the recipient has opted out
+    OPTED_OUT: Kind.OPTED_OUT,
     21611: Kind.THROTTLED,  # the number's queue is full
     63018: Kind.THROTTLED,  # WhatsApp's limit of the sender
 }
@@ -215,7 +217,8 @@ class TwilioCarrier(Carrier):
         status = STATUSES.get(form.get("MessageStatus") or form.get("SmsStatus") or "")
         number = required(form, "From", MOST_NUMBER)
         carrier_id = read_sid(form, "MessageSid") or required(form, "SmsSid", MOST_SID)
-        return [Report(self.name, number, carrier_id, status, sid)] if status is not None else []
+        opted_out = form.get("ErrorCode") == str(OPTED_OUT)
+        return [Report(self.name, number, carrier_id, status, sid, opted_out)] if status is not None else []
 
     # Where the traffic of numbers goes
 
