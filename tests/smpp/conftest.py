@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from typing import Any
 
 import msgspec
@@ -76,9 +77,11 @@ class Desk:
             await turns()
 
     async def pass_until(self, condition: Callable[[], object]) -> None:
-        """Let time pass until this holds: the deadline that brings it may not be counted yet."""
+        """Let time pass until this holds, which may have to be asked of the store: the deadline that brings it may not
+        be counted yet.
+        """
         bound = time.monotonic() + 10
-        while not condition():
+        while not (await held if isawaitable(held := condition()) else held):
             assert time.monotonic() < bound, "it did not come to pass"
             await self.pass_time(1)
 

@@ -348,10 +348,7 @@ async def test_a_missing_part_is_waited_for_and_then_marked(
             await desk.text(ann, udh(7, 6, place) + f"part {place} ".encode(), esm_class=0x40)
         await desk.pass_time(29)
         assert await desk.bodies() == []
-        for _ in range(300):
-            if await desk.house.events():
-                break
-            await desk.pass_time(1)
+        await desk.pass_until(desk.house.events)
         assert await desk.bodies() == ["…part 2 part 3 …part 5 …"]
         assert await desk.house.rows("SELECT code FROM events") == [(49041,)]
         assert await desk.house.rows("SELECT DISTINCT content, brought FROM parts") == [("", 1)]
@@ -377,10 +374,7 @@ async def test_a_message_that_cannot_go_on_keeps_no_other_waiting(
         stuck = min(person.identifier for person in people)  # which is looked at first
         for person in people:
             await desk.text(person, udh(7, 2, 1) + b"half ", esm_class=0x40)
-        for _ in range(60):
-            if await desk.bodies():
-                break
-            await desk.pass_time(1)
+        await desk.pass_until(desk.bodies)
         assert await desk.bodies() == ["half …"]
         assert await desk.house.rows("SELECT brought FROM parts WHERE sender = ?", stuck) == [(0,)]
 
