@@ -96,7 +96,7 @@ test-long: .venv/.ready-dev ## Run the tests with large budgets for generated ex
 
 test-faults: .venv/.ready-dev ## Run all fault tests: kill -9 at every step, again and again
 	@$(BIN)/python tools/peers.py
-	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults $(ARGS)
+	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults tests/smpp/test_faults.py $(ARGS)
 
 clients: $(patsubst %,.clients/%/.ready,python-8 python-6 python-telnyx python-plivo python-vonage python-bandwidth python-patroni node-6 node-4 node-segments node-smpp) ## Install Twilio's clients of several ages, those of other vendors, its segment calculator, an SMSC and Patroni, which the tests run if they are there (needs npm)
 
