@@ -1,10 +1,13 @@
 // An SMSC of the npm package `smpp`, told by a JSON object a line what to do; each line that it says is an event.
 //
-//   {"port"}                                 first of all: where to listen, 0 for any
-//   {"deliver": {pdu}, "id"}                 bring a deliver_sm; → {"answered": id, "status"}, status null: it broke off
+//   {"port", "pem"}                          first of all: where to listen, 0 for any; over TLS with what is in this file
+//   {"deliver": {pdu}, "id"}                 bring a deliver_sm, or what its `command` says; → {"answered": id, "status"},
+//                                            status null: it broke off
 //   {"script": [status, ...]}                the statuses of the next submit_sm_resp; null: none at all
 //   {"receipts": "none" | "early" | "late"}  before the response, or after it
+//   {"told": "text" | "parameters"}          where a receipt says what it is about
 //   {"ids": "text" | "hexadecimal"}          how ids stand in responses; in receipts they are decimal
+//   {"alphabet": "ASCII" | "LATIN1"}         what data_coding 0 means; ASCII is npm's word for GSM 03.38
 //   {"cut": true}                            break every connection
 //   {"load": {texts, window, cuts}}          bring many more texts, again where the link breaks; → {"loaded": {...}}
 //   {"tally": true}                          how often each text was submitted since the load began; → {"tally": {...}}
@@ -12,12 +15,13 @@
 // Events besides: {"listening"}, {"bound"}, {"submit"}, {"gone"}.
 'use strict';
 
+const fs = require('node:fs');
 const readline = require('node:readline');
 const smpp = require('smpp');
 
 const say = (event) => process.stdout.write(JSON.stringify(event) + '\n');
 const sessions = new Set();
-const state = { receipts: 'late', ids: 'text', script: [], count: 0, load: null };
+const state = { receipts: 'late', told: 'text', ids: 'text', script: [], count: 0, load: null };
 
 const text = (message) => (typeof message === 'object' && message !== null ? message.message : message);
 
@@ -29,11 +33,14 @@ const headers = (pdu) => ((pdu.short_message && pdu.short_message.udh) || []).ma
 const idOf = (number) => (state.ids === 'hexadecimal' ? number.toString(16).toUpperCase() : String(number));
 
 function receipt(session, pdu, number) {
-  const short = `id:${number} sub:001 dlvrd:001 submit date:2611260458 done date:2611260459 stat:DELIVRD err:000 text:`;
+  const said = `id:${number} sub:001 dlvrd:001 submit date:2611260458 done date:2611260459 stat:DELIVRD err:000 text:`;
+  const told = state.told === 'text'
+    ? { short_message: said }
+    : { short_message: 'it has arrived', receipted_message_id: String(number), message_state: 2 };
   session.deliver_sm({
     source_addr: pdu.destination_addr, source_addr_ton: 1, source_addr_npi: 1,
     destination_addr: pdu.source_addr, dest_addr_ton: 1, dest_addr_npi: 1,
-    esm_class: 4, short_message: short,
+    esm_class: 4, ...told,
   });
 }
 
@@ -100,7 +107,7 @@ function loaded() {
   say({ loaded: { answered, refused, again } });
 }
 
-const server = smpp.createServer((session) => {
+function serve(session) {
   session.open = new Set();
   session.waits = new Map();
   const bind = (receives) => (pdu) => {
@@ -130,24 +137,26 @@ const server = smpp.createServer((session) => {
     session.open.clear();
     say({ gone: true });
   });
-});
+}
 
 function act(line) {
   if (line.deliver) {
     const session = [...sessions].find((one) => one.receives);
     if (!session) return say({ answered: line.id, status: null });
-    const pdu = { ...line.deliver };
+    const { command = 'deliver_sm', ...pdu } = line.deliver;
     for (const name of ['short_message', 'message_payload']) {
       if (pdu[name] && pdu[name].hex) pdu[name] = Buffer.from(pdu[name].hex, 'hex');
     }
     session.waits.set(line.id, true);
-    session.deliver_sm(pdu, (answer) => {
+    session[command](pdu, (answer) => {
       if (session.waits.delete(line.id)) say({ answered: line.id, status: answer.command_status });
     });
   }
   if (line.script) state.script = line.script;
   if (line.receipts) state.receipts = line.receipts;
+  if (line.told) state.told = line.told;
   if (line.ids) state.ids = line.ids;
+  if (line.alphabet) smpp.encodings.default = line.alphabet;
   if (line.cut) cut();
   if (line.load) {
     const { texts, window, cuts } = line.load;
@@ -165,7 +174,10 @@ function act(line) {
 
 const lines = readline.createInterface({ input: process.stdin });
 lines.once('line', (first) => {
-  server.listen(JSON.parse(first).port, '127.0.0.1', () => say({ listening: server.address().port }));
+  const { port, pem } = JSON.parse(first);
+  const key = pem && fs.readFileSync(pem);
+  const server = smpp.createServer(key ? { key, cert: key } : {}, serve);
+  server.listen(port, '127.0.0.1', () => say({ listening: server.address().port }));
   lines.on('line', (line) => act(JSON.parse(line)));
 });
 lines.on('close', () => process.exit(0));

@@ -7,4 +7,7 @@ ENCODINGS = [
 ]
 """Each with its data_coding."""
 
+LATIN_1 = "Ça coûte déjà ½ £, où ça?"
+"""What GSM 03.38 has not, and Latin-1 has."""
+
 LONG = ["The quick brown fox [€] jumps. " * 15, "Быстрая лиса 🙂 " * 20]

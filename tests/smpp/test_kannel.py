@@ -11,7 +11,7 @@ from smpplib import smpp
 
 from maskline.carriers.base import Accepted
 from maskline.store.sqlite import SqliteStore
-from tests.smpp.cases import ENCODINGS, LONG
+from tests.smpp.cases import ENCODINGS, LATIN_1, LONG
 from tests.smpp.conftest import Desk, at_work
 from tests.support.clock import FakeClock
 from tests.support.kannel import ABSENT, IS_INSTALLED, Kannel
@@ -46,6 +46,8 @@ class Relay(Smsc):
         )
         fields = {name: getattr(heard, name) for name in names}
         fields |= {name: getattr(heard, name).decode() for name in ("source_addr", "destination_addr")}
+        sar = ("sar_msg_ref_num", "sar_total_segments", "sar_segment_seqnum")
+        fields |= {name: value for name in sar if (value := getattr(heard, name)) is not None}
         content = "message_payload" if heard.message_payload else "short_message"
         made = smpp.make_pdu("deliver_sm", client=to.counter, **fields, **{content: getattr(heard, content)})
         to.waiting[made.sequence] = asyncio.get_running_loop().create_future()
@@ -76,7 +78,8 @@ async def between(
     options = getattr(request, "param", {})
     async with Relay() as relay, Peer(polite) as peer, at_work(store, clock, relay, **options) as desk:
         await desk.bound()
-        kannel = Kannel(tmp_path, relay.port, f"{peer.url}/got")
+        latin = "alt-charset = ISO-8859-1\n" if options.get("alphabet") == "latin-1" else ""
+        kannel = Kannel(tmp_path, relay.port, f"{peer.url}/got", latin)
         try:
             await asyncio.to_thread(kannel.start)
             await until(lambda: len(relay.bound) == 2, "Kannel is not bound", BOUND_S)
@@ -86,19 +89,37 @@ async def between(
 
 
 @pytest.mark.parametrize(
-    "between", [{}, {"long_messages": "payload"}], indirect=True, ids=("parts", "payload")
+    "between",
+    [{"long_messages": "udh"}, {"long_messages": "sar"}, {"long_messages": "payload"}, {"latin_1": True}],
+    indirect=True,
+    ids=str,
 )
 async def test_kannel_reads_what_we_write(between: Between) -> None:
-    for i, (_, text) in enumerate(TEXTS, 1):
+    await reads(between, [*(text for _, text in TEXTS), LATIN_1])
+
+
+async def reads(between: Between, texts: list[str]) -> None:
+    for i, text in enumerate(texts, 1):
         accepted = await between.desk.send(text)
         assert isinstance(accepted, Accepted)
         assert (await between.got(i))[-1] == text
 
 
+@pytest.mark.parametrize("between", [{"alphabet": "latin-1"}], indirect=True, ids=str)
+async def test_an_alphabet_that_both_are_told_of(between: Between) -> None:
+    texts = ["é à ü Ñ £ @ _", "é à ü Ñ " * 40]
+    await reads(between, [*texts, LATIN_1])
+    await is_read(between, [(0, text) for text in texts])  # of Latin-1 Kannel writes what GSM 03.38 has, too
+
+
 async def test_we_read_what_kannel_writes(between: Between) -> None:
+    await is_read(between, TEXTS)
+
+
+async def is_read(between: Between, texts: list[tuple[int, str]]) -> None:
     _, ann, _ = await between.desk.house.pair()
     bodies: list[str] = []
-    for i, (coding, text) in enumerate(TEXTS, 1):
+    for i, (coding, text) in enumerate(texts, 1):
         kannels = 2 if coding == 8 else 0
         await asyncio.to_thread(between.kannel.send, ann.identifier, ann.proxy_identifier, text, kannels)
         async with asyncio.timeout(BOUND_S):

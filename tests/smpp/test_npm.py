@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.smpp.cases import ENCODINGS, LONG
+from tests.smpp.cases import ENCODINGS, LATIN_1, LONG
+from tests.support.certified import LOOPBACK, certified
 from tests.support.eventually import eventually
 from tests.support.node_smsc import ABSENT, CLIENT, NodeSmsc, account_at, make_masked_pair
 from tests.support.north import carriers_file
@@ -95,6 +96,23 @@ def test_every_alphabet_comes_in(line: Line) -> None:
         assert handed["to"] == line.pair.second["identifier"][1:]
 
 
+@with_options({"latin_1": True}, {"alphabet": "latin-1", "latin_1": True}, {"alphabet": "latin-1"})
+def test_latin_1_goes_both_ways(own_line: Line, request: pytest.FixtureRequest) -> None:
+    options = request.node.callspec.params["own_line"]
+    is_default = "alphabet" in options
+    own_line.smsc.tell(alphabet="LATIN1" if is_default else "ASCII")
+    both = "é à ü Ñ £ @ _"  # which is in both alphabets, each time with other octets
+    own_line.write(both)
+    handed = own_line.submitted()
+    assert (handed["text"], handed["data_coding"]) == (both, 0)
+    own_line.write(LATIN_1)
+    handed = own_line.submitted()
+    assert (handed["text"], handed["data_coding"]) == (LATIN_1, 3 if "latin_1" in options else 8)
+    for coding, body in [(3, LATIN_1), (0, LATIN_1 if is_default else both)]:
+        assert own_line.texted(short_message=body, data_coding=coding) == 0
+        assert own_line.submitted()["text"] == body
+
+
 @with_options(*({"long_messages": way} for way in ("udh", "sar", "payload")))
 def test_a_long_text_goes_out_each_way(own_line: Line) -> None:
     for body in LONG:
@@ -132,6 +150,9 @@ def test_a_long_text_comes_in_each_way(line: Line) -> None:
     assert line.submitted()["text"] == "by SAR 1 by SAR 2 "
     assert line.texted(message_payload="by payload " * 10, short_message="") == 0
     assert line.submitted()["text"] == "by payload " * 10
+    assert line.texted(command="data_sm", message_payload="by data_sm " * 30, data_coding=0) == 0
+    handed = [line.submitted() for _ in range(3)]
+    assert "".join(part["text"] for part in handed) == "by data_sm " * 30
 
 
 @with_options({"submit_ids": "hexadecimal", "receipt_ids": "decimal"})
@@ -143,6 +164,28 @@ def test_receipts_early_and_late_with_ids_of_either_kind(own_line: Line) -> None
         sent = [line.write(f"{when} {i}") for i in range(15)]
         for one in sent:
             assert eventually(lambda one=one: line.status(one) == "delivered")
+
+
+def test_receipts_that_are_told_by_parameters_alone(line: Line) -> None:
+    line.smsc.tell(told="parameters")
+    for when in ("early", "late"):
+        line.smsc.tell(receipts=when)
+        sent = line.write(f"{when}, by parameters")
+        assert line.submitted()["text"] == f"{when}, by parameters"
+        assert eventually(lambda sent=sent: line.status(sent) == "delivered")
+    line.smsc.tell(told="text")
+
+
+def test_over_tls_it_talks_to_an_smsc_that_it_trusts(tmp_path: Path) -> None:
+    certified(tmp_path, LOOPBACK)
+    pem = tmp_path / "peer.pem"
+    with NodeSmsc(pem=pem) as smsc:
+        line = Line(tmp_path, smsc, tls=True, tls_ca=str(pem))
+        assert line.texted(short_message="in") == 0
+        assert line.submitted()["text"] == "in"
+        line.write("out")
+        assert line.submitted()["text"] == "out"
+        line.stop()
 
 
 def test_refusals_of_all_kinds(line: Line) -> None:

@@ -33,7 +33,7 @@ smsc-username = kannel
 smsc-password = secret
 system-type = ""
 interface-version = 34
-
+{more}
 group = smsbox
 bearerbox-host = 127.0.0.1
 sendsms-port = {send}
@@ -61,12 +61,15 @@ def free_ports(count: int) -> list[int]:
 
 
 class Kannel:
-    """Runs from `start` to `stop`, which both block. `url` is called with what comes in."""
+    """Runs from `start` to `stop`, which both block. `url` is called with what comes in; `more` are lines about the
+    SMSC.
+    """
 
-    def __init__(self, directory: Path, smsc_port: int, url: str) -> None:
+    def __init__(self, directory: Path, smsc_port: int, url: str, more: str = "") -> None:
         admin, box, self.port = free_ports(3)
         self._config = directory / "kannel.conf"
-        self._config.write_text(CONFIG.format(admin=admin, box=box, send=self.port, smsc=smsc_port, url=url))
+        said = {"admin": admin, "box": box, "send": self.port, "smsc": smsc_port, "url": url, "more": more}
+        self._config.write_text(CONFIG.format(**said))
         self._log = directory / "kannel.log"
         self._box = box
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,10 +21,13 @@ WAIT_S = 60.0
 
 
 class NodeSmsc:
-    """Runs while it is entered. What it says is kept in the order in which it was said."""
+    """Runs while it is entered. What it says is kept in the order in which it was said. Over TLS with `pem`, a file
+    with a certificate and its key.
+    """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, pem: Path | None = None) -> None:
         self.port = port
+        self._pem = pem
         self.said: list[Any] = []
         self._lines: queue.Queue[Any] = queue.Queue()
         self._ids = count(1)
@@ -31,7 +35,7 @@ class NodeSmsc:
     def __enter__(self) -> Self:
         self._process = CLIENT.start("smsc")
         threading.Thread(target=self._listen, daemon=True).start()
-        self.tell(port=self.port)
+        self.tell(port=self.port, pem=str(self._pem) if self._pem else None)
         self.port = self.wait_for("listening")
         return self
 
