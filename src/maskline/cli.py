@@ -119,7 +119,7 @@ def main() -> None:
 def serve(resend_restored: bool, **flags: Any) -> None:
     """Run the server until SIGINT or SIGTERM."""
     settings = load(flags)
-    configure_logs()
+    configure_logs(StoreUnavailable)
     listening: Listening | None = None
     process: Process | None = None
     if settings.workers > 1:

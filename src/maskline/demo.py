@@ -20,6 +20,7 @@ from maskline.play.conversation import Conversation, Handset, Tell
 from maskline.play.picture import Style, draw
 from maskline.runtime import Running, Server
 from maskline.settings import Settings, SettingsError
+from maskline.store.engine import StoreUnavailable
 from maskline.telemetry import configure_logs
 
 PORT = 8080
@@ -63,7 +64,7 @@ def run(host: str, port: int | None, data: str | None, *, once: bool) -> None:
     """Start a server in this process, play, and go on serving unless `once`. Raises what `Server.start` does."""
     if not is_loopback(host):
         raise SettingsError(f"demo: {host} is not a loopback address, and a demo is for this machine only")
-    configure_logs(logging.WARNING)
+    configure_logs(StoreUnavailable, logging.WARNING)
     with ExitStack() as stack:
         if data is None:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="maskline-demo-"))

@@ -109,7 +109,7 @@ def serving(started: Callable[..., Process]) -> Callable[..., Process]:
 def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run a command in this process; stderr is in `output` too."""
     # It would set up the logs of all tests that follow.
-    monkeypatch.setattr(cli, "configure_logs", lambda: None)
+    monkeypatch.setattr(cli, "configure_logs", lambda *_: None)
 
     def run(*arguments: str, **environment: str) -> Result:
         return CliRunner().invoke(cli.main, arguments, env=environment, catch_exceptions=False)

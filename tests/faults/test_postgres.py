@@ -2,10 +2,13 @@
 
 import contextlib
 import http.client
+import json
 import os
 import random
 import signal
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -77,6 +80,14 @@ def test_processes_killed_at_random(node: CrashingServer, report: Callable[[str]
     assert node.stop() == 0
 
 
+def check_told_seldom(server: CrashingServer) -> None:
+    """That the database was away is in the log, in lines, once a second."""
+    lines = [line for line in server.log().splitlines() if "store.unavailable" in line]
+    told_at = [datetime.fromisoformat(json.loads(line)["timestamp"]).timestamp() for line in lines]
+    assert told_at and all(later - earlier > 0.9 for earlier, later in pairwise(told_at))
+    assert "Traceback" not in server.log()
+
+
 def test_the_database_dies_and_comes_back(
     node: CrashingServer, database: PostgresServer, report: Callable[[str], None]
 ) -> None:
@@ -105,6 +116,7 @@ def test_the_database_dies_and_comes_back(
                 )
         load.wait_for(20)
     assert node.process is not None and node.process.poll() is None
+    check_told_seldom(node)
     report(f"seed 52, {finish(world, node, SLOTS)}")
     assert node.stop() == 0
 

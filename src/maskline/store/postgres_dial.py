@@ -79,6 +79,7 @@ class Dialer:
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **given})
         self._lock = threading.Lock()
         self._failures = 0
+        self._why = ""
         self._not_before = 0.0
         self._trying = False
 
@@ -86,15 +87,16 @@ class Dialer:
         """A new connection. Raises psycopg.OperationalError."""
         with self._lock:
             if self._failures and (self._trying or time.monotonic() < self._not_before):
-                raise psycopg.OperationalError("the database is away")
+                raise psycopg.OperationalError(f"the database is away: {self._why}")
             self._trying = True
         try:
             connection = psycopg.Connection.connect(
                 self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor
             )
             connection.execute(_DURABLE)
-        except psycopg.Error:
+        except psycopg.Error as error:
             with self._lock:
+                self._why = str(error)
                 pause_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
                 self._failures = min(self._failures + 1, 10)
                 self._not_before = time.monotonic() + pause_s

@@ -41,6 +41,8 @@ DOUBT_S = 10.0
 """How long whoever waits for a round is kept waiting while nobody can say whether it was committed."""
 ASK_S = 0.1
 
+_IN_DOUBT = "the database is away, and cannot be asked whether it has done what it was told last"
+
 _Settled = tuple["asyncio.Future[Any]", Any]
 
 
@@ -117,7 +119,7 @@ class Writer:
 
     def _check(self) -> None:
         if self._in_doubt:
-            raise StoreUnavailable("the database is away")
+            raise StoreUnavailable(_IN_DOUBT)
 
     def is_working(self) -> bool:
         """Whether the last round met a database that could be written."""
@@ -236,8 +238,7 @@ class Writer:
 
     def _tell_away(self, jobs: list[Job], cause: Exception | None = None) -> None:
         if jobs:
-            said = "the database is away"
-            failure = StoreInDoubt(said) if cause else StoreUnavailable(said)
+            failure = StoreInDoubt(_IN_DOUBT) if cause else StoreUnavailable(_IN_DOUBT)
             failure.__cause__ = cause
             accepts = 0 if cause else sum(turn_of(job[0]) is Turn.ACCEPT for job in jobs)
             settled: list[_Settled] = [(job[2], failure) for job in jobs]
