@@ -74,7 +74,7 @@ class Worker:
         self._count = 0
         self._silent_since = ENDED
         self._settled: set[Dead] = set()
-        self._wake = store.subscribe(Wake.SENDS)
+        self._wake = store.subscribe(Wake.SENDS, self._is_full)
         self._sending: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -99,6 +99,9 @@ class Worker:
     def is_running(self) -> bool:
         """Whether every loop lives: what `/readyz` asks."""
         return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    def _is_full(self) -> bool:
+        return self._stopping or any(free <= 0 for free in self._free.values())
 
     def measures(self) -> Iterator[Sample]:
         """How much of what it can do at a time it does."""

@@ -61,7 +61,7 @@ class Cursor(Protocol):
 
 
 class Wake(IntFlag):
-    """Whom a commit wakes."""
+    """Whom a commit wakes: whoever waits for one thing here, or else elsewhere; OTHERS: other processes in any case."""
 
     NOBODY = 0
     SENDS = 1
@@ -69,6 +69,7 @@ class Wake(IntFlag):
     ASKS = 4
     NOTICES = 8
     WAITERS = 16
+    OTHERS = 32
 
 
 class Wants(NamedTuple):
@@ -83,6 +84,11 @@ class Wants(NamedTuple):
     bodies: StoreBodies = StoreBodies.ALWAYS
     pair_limit: int = 0
     optouts: Rules = OBEYS_NOTHING
+
+
+def never() -> bool:
+    """False."""
+    return False
 
 
 def no_pseudonym(_: str) -> str:
@@ -222,8 +228,10 @@ class Store(Protocol):
     async def batch(self, batched: Batched[ItemT, ResultT], item: ItemT) -> ResultT:
         """Hand one item to a hot write; it is run and committed with whatever else waits."""
 
-    def subscribe(self, wake: Wake) -> asyncio.Event:
-        """An event that is set after each commit that asked for this to be woken."""
+    def subscribe(self, wake: Wake, is_full: Callable[[], bool] = never) -> asyncio.Event:
+        """An event that is set after each commit that asked for this to be woken. `is_full`: whether who waits for it
+        can do no more just now, so that those who wait for it in other processes are woken, too.
+        """
 
     async def cut_log(self) -> bool:
         """Leave nothing of what has been overwritten in the log either. False: others kept it busy; ask again."""

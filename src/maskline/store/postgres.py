@@ -37,6 +37,7 @@ from maskline.store.engine import (
     StoreUnavailable,
     Tx,
     Wake,
+    never,
     no_pseudonym,
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
@@ -374,8 +375,8 @@ class PostgresStore:
     def overloaded(self) -> bool:
         return self._writing.overloaded()
 
-    def subscribe(self, wake: Wake) -> asyncio.Event:
-        event = self._writing.subscribe(wake)
+    def subscribe(self, wake: Wake, is_full: Callable[[], bool] = never) -> asyncio.Event:
+        event = self._writing.subscribe(wake, is_full)
         self._wakes.hear(event)
         return event
 

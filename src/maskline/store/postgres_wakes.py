@@ -17,6 +17,8 @@ from maskline.clock import Clock
 
 LEAST_S = 0.02
 """How long there is between two words at least. Each is a transaction, and a thread's turn, of its own."""
+FULL_S = 0.1
+"""The same in a process that works itself, and tells the others of what it has no room for."""
 AGAIN_S = 1.0
 """How long after its connection was lost somebody listens again."""
 
@@ -32,7 +34,7 @@ class Wakes:
         self._teller: psycopg.Connection[Any] | None = None
         self._listener: psycopg.Connection[Any] | None = None
         self._untold = False
-        self._told_at = -LEAST_S
+        self._told_at = -FULL_S
         self._closing = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
         self._hearing: asyncio.Task[None] | None = None
@@ -61,7 +63,7 @@ class Wakes:
 
     async def _tell(self) -> None:
         while self._untold:
-            early_s = self._told_at + LEAST_S - self._clock.uptime()
+            early_s = self._told_at + (FULL_S if self._events else LEAST_S) - self._clock.uptime()
             if early_s > 0:
                 await self._clock.wait(self._closing, early_s)
             self._untold = False
@@ -72,6 +74,7 @@ class Wakes:
     def _notify(self) -> None:
         if self._teller is None or self._teller.closed:
             self._teller = self._dial()
+            self._teller.execute("SET synchronous_commit = off")  # a word waits for no disk
         self._teller.execute("NOTIFY maskline")
 
     # Hearing

@@ -38,6 +38,7 @@ from maskline.store.engine import (
     StoreUnavailable,
     Tx,
     Wake,
+    never,
     no_pseudonym,
 )
 from maskline.store.inspection import check_log
@@ -347,8 +348,8 @@ class SqliteStore:
     def overloaded(self) -> bool:
         return self._writing.overloaded()
 
-    def subscribe(self, wake: Wake) -> asyncio.Event:
-        return self._writing.subscribe(wake)
+    def subscribe(self, wake: Wake, is_full: Callable[[], bool] = never) -> asyncio.Event:
+        return self._writing.subscribe(wake, is_full)
 
     # Checkpoints
 

@@ -21,7 +21,7 @@ from maskline.domain.problems import Code
 from maskline.domain.service_settings import read_settings
 from maskline.domain.session import as_of
 from maskline.domain.throughput import UNLIMITED, Throughput, next_free
-from maskline.store.engine import MOST_ITEMS, Turn, Tx, batched
+from maskline.store.engine import MOST_ITEMS, Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.health import take_try
 from maskline.store.optouts import CONFIRMATION, is_blocked
@@ -217,6 +217,7 @@ class _Starter:
             if room <= 0:
                 if not self._item.down:
                     tx.oldest_us = max(tx.oldest_us, tx.now - rows[looked][4])
+                    tx.wake |= Wake.OTHERS
                 return
             self._start_fresh(rows[looked : looked + room])
             looked += room
@@ -310,9 +311,8 @@ class _Starter:
                 if item.event_sids:  # else it fails in a later turn, with an event
                     self._starts.stopped.append(_fail(tx, item.event_sids.pop(), row, code))
                 continue
-            goes = self._free.get(account, 0) > 0 and (
-                ask or self._has_turn(account, row[7], free_at, gap_us)
-            )
+            has_slot = self._free.get(account, 0) > 0
+            goes = has_slot and (ask or self._has_turn(account, row[7], free_at, gap_us))
             if goes and account in item.down and not take_try(tx, account):
                 self._free[account], goes = 0, False
             if not goes and ask:
@@ -320,6 +320,8 @@ class _Starter:
                 continue
             if not goes:
                 self._put(row, PARKED, account)
+                if not has_slot and account not in item.down:
+                    tx.wake |= Wake.OTHERS
                 continue
             starting.append((item.run, tx.now, account, row[0]))
             tx.started += 1

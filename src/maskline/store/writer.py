@@ -78,7 +78,9 @@ class Engine(Protocol):
 
 
 class Writer:
-    """The writing half of a store. `tell_others`: wakes those whom a commit wants woken and nobody here is."""
+    """The writing half of a store. `tell_others`: wakes those whom a commit wants woken and nobody here is who
+    can do something.
+    """
 
     def __init__(self, engine: Engine, clock: Clock, tell_others: Callable[[], None] | None = None) -> None:
         self._engine = engine
@@ -87,7 +89,7 @@ class Writer:
         self._rounds = Rounds(self._loop, clock)
         self._accepts_waiting = 0
         self._in_doubt = self._failing = self._closing = False
-        self._subscribers: list[tuple[Wake, asyncio.Event]] = []
+        self._subscribers: list[tuple[Wake, asyncio.Event, Callable[[], bool]]] = []
         self._counts: Counter[tuple[Metric, tuple[str, ...]]] = Counter()
         self._round_s, self._round_items = Histogram(ROUND_SECONDS), Histogram(ROUND_ITEMS)
         self._thread = threading.Thread(target=self._write_rounds, name="maskline-write", daemon=True)
@@ -135,9 +137,9 @@ class Writer:
     def overloaded(self) -> bool:
         return self._accepts_waiting >= MOST_WAITING
 
-    def subscribe(self, wake: Wake) -> asyncio.Event:
+    def subscribe(self, wake: Wake, is_full: Callable[[], bool]) -> asyncio.Event:
         event = asyncio.Event()
-        self._subscribers.append((wake, event))
+        self._subscribers.append((wake, event, is_full))
         return event
 
     def _settle_round(self, settled: list[_Settled], accepts: int, tx: Tx, took_s: float) -> None:
@@ -157,10 +159,11 @@ class Writer:
             else:
                 future.set_result(result)
         unheard = wake
-        for wanted, event in self._subscribers:
+        for wanted, event, is_full in self._subscribers:
             if wake & wanted:
                 event.set()
-                unheard &= ~wanted
+                if not is_full():
+                    unheard &= ~wanted
         if unheard and self._tell_others is not None:
             self._tell_others()
 
