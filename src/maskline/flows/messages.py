@@ -311,6 +311,8 @@ class Messages:
         outcome.uncertain = True
         try:
             outcome.fate = _fate_by(await carrier.capabilities(row.account_sid))
+        except (CarrierError, StoreUnavailable):
+            _ask_later(outcome)
         except Exception:
             _log.exception("capabilities.defect", carrier=carrier.name)
             _ask_later(outcome)
