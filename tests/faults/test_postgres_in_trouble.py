@@ -219,3 +219,27 @@ def test_a_network_that_is_cut(tmp_path: Path, report: Callable[[str], None]) ->
             verdict = finish(world, node, SLOTS * times)
             report(f"seed 56, cut {times} times, {verdict}")
             assert node.stop() == 0
+
+
+def test_a_server_that_stands_still(tmp_path: Path, report: Callable[[str], None]) -> None:
+    """Its connections stay open. What was sent and not answered is done when it goes on, or not, and is looked up."""
+    home = tmp_path / "postgres"
+    home.mkdir()
+    times = 5 if FULL else 1
+    database = PostgresServer(home, ("fsync=off",))
+    with running(database), served(database, tmp_path / "data") as node:
+        node.environment["MASKLINE_SEND_WAIT_MS"] = "0"
+        node.start()
+        world = make_world(node.api)
+        script_handsets(node.api, world, random.Random(57))
+        with Load(world, seed=57) as load:
+            load.address.move(node.url)
+            for _ in range(times):
+                load.wait_for(100)
+                with database.frozen():
+                    eventually(lambda: is_refused(node) and not is_ready(node), WAIT_S)
+                eventually(lambda: is_ready(node), WAIT_S)
+            load.wait_for(50)
+        verdict = finish(world, node, SLOTS * times)
+        report(f"seed 57, frozen {times} times, {verdict}")
+        assert node.stop() == 0

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from shlex import quote
@@ -118,6 +118,18 @@ class PostgresServer:
     def pid(self) -> int:
         """The postmaster's, while it runs."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All of its processes stand still, and their connections stay open."""
+        still = [int(process.name) for process in _processes_of(self.data)]
+        for process in still:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in still:
+                os.kill(process, signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9 of the postmaster, and wait until the last of its processes has noticed."""

@@ -53,6 +53,11 @@ READERS = 4
 CONNECTIONS = READERS + 3
 """How many a process has at most: those that read, the one that writes, and two for wake-ups."""
 READ_LIMIT_MS = 1000
+WAIT_LIMIT_MS = 10_000
+"""How long a write waits for its turn, and for a row, at the most. Whoever was frozen has lost the turn long before."""
+READ_PATIENCE_S, WRITE_PATIENCE_S = 3.0, 15.0
+"""How long a server may be silent: longer than it lets anything take, but for what its disk or its standbys make of a
+commit. Of one that takes too long for us it is looked up what became of it."""
 BEAT_S = 3.0
 SWITCH_S = 0.0001
 """How long the writer, when its server has answered, waits at the most until the event loop lets it go on: with the
@@ -192,7 +197,8 @@ class _Engine:
 
     def _connect(self) -> Line:
         if self._line is None or self._line.closed:
-            self._line = Line(self._dialer.dial())
+            self._line = Line(self._dialer.dial(), WRITE_PATIENCE_S)
+            self._line.run(f"SET lock_timeout = {WAIT_LIMIT_MS}")
         return self._line
 
     def is_conflict(self, error: Exception) -> bool:
@@ -346,7 +352,7 @@ class PostgresStore:
     def _reader(self) -> Line:
         line: Line | None = getattr(self._local, "line", None)
         if line is None or line.closed:
-            lost, line = line, Line(self._dialer.dial())
+            lost, line = line, Line(self._dialer.dial(), READ_PATIENCE_S)
             line.run(f"SET statement_timeout = {READ_LIMIT_MS}")
             self._local.line = line
             self._readers.append(line)

@@ -73,15 +73,17 @@ class Answer:
 
 
 class Line:
-    """A connection, which nothing else may be asked of any more."""
+    """A connection, which nothing else may be asked of any more. It counts as lost when the server is silent for
+    `patience_s` while it is waited for: one that stands still keeps its connections open.
+    """
 
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], patience_s: float) -> None:
         self._connection = connection
+        self._patience_ms = patience_s * 1000
         self._pgconn = connection.pgconn
-        self._pgconn.nonblocking = 0
+        self._pgconn.nonblocking = 1  # else libpq waits for room to send for ever, and lets nobody else go on
         self._pgconn.enter_pipeline_mode()
-        self._readable = select.poll()
-        self._readable.register(self._pgconn.socket, select.POLLIN)
+        self._socket = select.poll()
         self._loading = Transformer(connection)
         self._waiting: list[tuple[Answer, _Prepared, list[bytes | None]]] = []
         self._names: dict[_Prepared, bytes] = {}
@@ -163,6 +165,9 @@ class Line:
             pgconn.send_query_prepared(name, params)
             flight.append(answer)
         pgconn.pipeline_sync()
+        while pgconn.flush():
+            # A server that cannot get rid of its answers would read no more.
+            self._wait(select.POLLIN | select.POLLOUT)
         return flight
 
     def _bring(self, flight: list[Answer]) -> tuple[psycopg.Error | None, bool]:
@@ -191,9 +196,15 @@ class Line:
     def _next_result(self) -> PGresult | None:
         pgconn = self._pgconn
         while pgconn.is_busy():
-            self._readable.poll()  # others go on meanwhile
-            pgconn.consume_input()
+            self._wait(select.POLLIN)
         return pgconn.get_result()
+
+    def _wait(self, events: int) -> None:
+        """Until the server does something, and take what it says; others go on meanwhile."""
+        self._socket.register(self._pgconn.socket, events)
+        if not self._socket.poll(self._patience_ms):
+            raise psycopg.OperationalError("the server does not answer")
+        self._pgconn.consume_input()
 
 
 def _param(value: Any) -> tuple[int, bytes | None]:

@@ -14,11 +14,14 @@ from typing import Any
 import psycopg
 
 from maskline.clock import Clock
+from maskline.store.postgres_line import Line
 
 LEAST_S = 0.02
 """How long there is between two words at least. Each is a transaction, and a thread's turn, of its own."""
 FULL_S = 0.1
 """The same in a process that works itself, and tells the others of what it has no room for."""
+PATIENCE_S = 3.0
+"""How long the server may be silent when it is told."""
 AGAIN_S = 1.0
 """How long after its connection was lost somebody listens again."""
 
@@ -31,7 +34,7 @@ class Wakes:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(2, "maskline-wake")
-        self._teller: psycopg.Connection[Any] | None = None
+        self._teller: Line | None = None
         self._listener: psycopg.Connection[Any] | None = None
         self._untold = False
         self._told_at = -FULL_S
@@ -73,9 +76,9 @@ class Wakes:
 
     def _notify(self) -> None:
         if self._teller is None or self._teller.closed:
-            self._teller = self._dial()
-            self._teller.execute("SET synchronous_commit = off")  # a word waits for no disk
-        self._teller.execute("NOTIFY maskline")
+            self._teller = Line(self._dial(), PATIENCE_S)
+            self._teller.run("SET synchronous_commit = off")  # a word waits for no disk
+        self._teller.run("NOTIFY maskline")
 
     # Hearing
 
