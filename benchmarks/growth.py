@@ -26,6 +26,9 @@ from benchmarks.report import Cell, Goal, Part
 MOST_GROWTH = 1.5
 SAMPLE = 5000
 """Of so many Sessions of a store something is asked."""
+ANSWER_S = 30.0
+IDLE_S = 5.0
+"""After so long a server may close a connection: what is asked then is asked on a new one."""
 
 Ask = Callable[[], float]
 """Asks something once: how many milliseconds the answer took."""
@@ -37,23 +40,39 @@ class Line:
     """A keep-alive connection that is asked one thing at a time, with as little as can be around the socket."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
+        self._socket = self._connect()
+        self._asked_at = time.monotonic()
+
+    def _connect(self) -> socket.socket:
+        connected = socket.create_connection(("127.0.0.1", self._port), timeout=ANSWER_S)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
 
     def ask(self, request: bytes) -> float:
-        """Milliseconds from the request to the whole answer. Raises RuntimeError if that is not a 2xx."""
+        """Milliseconds from the request to the whole answer. Raises RuntimeError if it is no 2xx, OSError for none."""
+        if time.monotonic() - self._asked_at > IDLE_S:
+            self._socket.close()
+            self._socket = self._connect()
         began = time.perf_counter()
         self._socket.sendall(request)
-        answer = self._socket.recv(1 << 18)
+        answer = self._receive()
         while (end := answer.find(b"\r\n\r\n")) < 0:
-            answer += self._socket.recv(1 << 18)
+            answer += self._receive()
         length = int(answer[:end].lower().partition(b"content-length: ")[2].split(b"\r", 1)[0])
         while len(answer) < end + 4 + length:
-            answer += self._socket.recv(1 << 18)
+            answer += self._receive()
         took_ms = (time.perf_counter() - began) * 1000
+        self._asked_at = time.monotonic()
         if answer[9:10] != b"2":
             raise RuntimeError(f"{request[:200]!r} is answered {answer!r}")
         return took_ms
+
+    def _receive(self) -> bytes:
+        received = self._socket.recv(1 << 18)
+        if not received:
+            raise ConnectionError("the server has closed the connection")
+        return received
 
     def close(self) -> None:
         self._socket.close()

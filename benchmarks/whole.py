@@ -32,6 +32,7 @@ HEAD = [
     "failed",
     "unsent",
     "CPU us",
+    "syncs/1000",
     "p50 ms",
     "p99 ms",
     "foreign",
@@ -62,6 +63,8 @@ class Step:
     foreign: float
     began_at: float
     """When its first request was due, in seconds since 1970."""
+    syncs_per_1000: float | None = None
+    """Syncs of the database for 1,000 messages until nothing waits any more. None where they are not counted."""
 
     @property
     def behind_s(self) -> float:
@@ -155,7 +158,7 @@ class Phase(Search):
     def _offer(self, rate: float, seconds: float) -> Step:
         delivered = waiting = 0
         before, _ = self.seen()
-        cpu = self.server.cpu_s()
+        cpu, syncs = self.server.cpu_s(), self.server.syncs()
 
         def at_end() -> None:
             nonlocal delivered, waiting
@@ -167,6 +170,7 @@ class Phase(Search):
         self.acknowledged.update(seen.acknowledged)
         ok = len(seen.acknowledged)
         self.drain()
+        synced = self.server.syncs()
         step = Step(
             rate=rate,
             seconds=seen.seconds,
@@ -182,6 +186,7 @@ class Phase(Search):
             p99_ms=seen.latency_ms(0.99),
             foreign=foreign,
             began_at=seen.began_at,
+            syncs_per_1000=None if syncs is None or synced is None else (synced - syncs) / max(1, ok) * 1000,
         )
         self.steps.append(step)
         return step
@@ -246,6 +251,7 @@ def row_of(step: Step) -> list[Cell]:
         step.failed,
         step.unsent,
         step.cpu_us,
+        step.syncs_per_1000,
         step.p50_ms,
         step.p99_ms,
         step.foreign,
