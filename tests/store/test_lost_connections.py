@@ -14,6 +14,7 @@ from maskline.store import writer
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Batched, StoreInDoubt, StoreUnavailable, Turn, Tx, batched
 from maskline.store.postgres import PostgresStore
+from maskline.store.runs import find_dead, take_sweep
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
 from tests.support.until import turns, until
@@ -103,6 +104,16 @@ async def test_a_commit_whose_answer_is_lost_is_found_to_be_committed(
         await store.write(put_meta, "a", "1")
         assert wire.cuts == 1
         assert await store.read(find_meta, "a") == known(postgres, "a") == "1"
+
+
+async def test_who_has_just_begun_is_not_taken_for_ended(wire: Wire) -> None:
+    """Else its row could be taken away again, and what became of its first round could not be asked."""
+    async with opened(wire) as store:
+        beginning = await PostgresStore(wire.url, SystemClock(), run="RN" + "8" * 32).open()
+        silent_since = await store.write(take_sweep, RUN)
+        assert silent_since is not None
+        assert await store.read(find_dead, RUN, silent_since) == set()
+        await beginning.close()
 
 
 async def test_what_was_written_together_with_a_commit_whose_answer_is_lost_is_found(

@@ -113,9 +113,12 @@ async def test_much_is_sent_while_much_comes_back(opened: PostgresStore) -> None
         assert await run(echo) == [300_000] * 10
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
 async def test_a_server_that_stands_still_at_a_commit_is_asked_later(
-    postgres: PostgresServer, opened: PostgresStore, freeze: Freeze, frozen: set[int]
+    postgres: PostgresServer, opened: PostgresStore, freeze: Freeze, frozen: set[int], forgotten: bool
 ) -> None:
+    """So it is where the run has been silent for so long before that nothing was known of it."""
+
     @batched(Turn.ACCEPT)
     def put(tx: Tx, items: list[str]) -> list[str | Exception]:
         freeze(tx)
@@ -123,6 +126,8 @@ async def test_a_server_that_stands_still_at_a_commit_is_asked_later(
             tx.execute(PUT, (item, "1"))
         return list(items)
 
+    if forgotten:
+        await opened.write(lambda tx: tx.execute("DELETE FROM runs"))
     with pytest.raises(StoreInDoubt):
         await opened.batch(put, "a")
     assert not opened.is_writable()

@@ -76,7 +76,7 @@ _BEGIN_ALONE = _BEGIN.format(lock="pg_advisory_xact_lock", turn=_TURN)
 _BEGIN_SIDE_BY_SIDE = _BEGIN.format(lock="pg_advisory_xact_lock_shared", turn=_TURN)
 _ENTER = """
 INSERT INTO runs (id, seen_at, round)
-VALUES ($1, 0, 0) ON CONFLICT DO NOTHING"""
+VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"""
 _WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
 _LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
 
@@ -157,8 +157,12 @@ class _Engine:
         own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
         line.begin("BEGIN")
         row = line.execute(how, (self._run, own, scale)).fetchone()
-        if row is None:  # this run has been silent for so long that it is forgotten
-            line.execute(_ENTER, (self._run,))
+        if row is None:
+            # This run has been silent for so long that it is forgotten. By itself: until it is committed that it is
+            # there, it cannot be asked what became of a round.
+            line.execute(_ENTER, (self._run, own or _database_time(line)))
+            line.run("COMMIT")
+            line.begin("BEGIN")
             row = line.execute(how, (self._run, own, scale)).fetchone()
         assert row is not None
         return row[0], row[1]
@@ -283,7 +287,7 @@ class PostgresStore:
             _migrate(execute, now)
             if self._serve:
                 # Before its first round, which may be lost at COMMIT: what is not there yet cannot be asked.
-                connection.execute(_ENTER, (self._run,))
+                connection.execute(_ENTER, (self._run, now))
                 connection.execute("BEGIN")
                 follow_idle_limit(self._tx(connection, now))
                 connection.execute("COMMIT")
