@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskline.domain.text import Alphabet, count_segments, decode_gsm, encode_text, split_segments
+from maskline.domain.text import (
+    MOST_BODY,
+    Alphabet,
+    count_segments,
+    decode_gsm,
+    encode_text,
+    split_body,
+    split_segments,
+)
 
 BASIC = (
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
@@ -133,3 +141,33 @@ def test_septets_are_read_whatever_they_are(septets: bytes, text: str) -> None:
 @given(st.binary())
 def test_any_octets_are_read_as_septets(octets: bytes) -> None:
     assert len(decode_gsm(octets)) <= len(octets)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "ab ", "\n", "€", "🙂", "e\u0301", "👍🏽", "🇩🇪", "x" * 900]), max_size=900)
+)
+def test_a_text_is_as_many_bodies_as_it_takes(pieces: list[str]) -> None:
+    """Of pieces that are each seen as one character, or may be cut anywhere."""
+    bodies = split_body("".join(pieces))
+    assert "".join(bodies) == "".join(pieces)
+    assert all(0 < len(body) <= MOST_BODY for body in bodies) or bodies == [""]
+    assert all(len(body) > MOST_BODY // 2 - 2 for body in bodies[:-1])
+    begins = {text[0] for text in bodies[1:]}
+    assert not begins & {"\u0301", "🏽"}
+    assert all(body.count("🇩") == body.count("🇪") for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("a" * MOST_BODY, [MOST_BODY]),
+        ("a" * (MOST_BODY + 1), [MOST_BODY, 1]),
+        ("a" * (MOST_BODY - 1) + "e\u0301", [MOST_BODY - 1, 2]),
+        ("a" * (MOST_BODY - 2) + " b" * 2, [MOST_BODY - 1, 3]),
+        ("a" * 900 + " " + "b" * 800, [901, 800]),
+        ("a" * 700 + " " + "b" * 1000, [MOST_BODY, 101]),  # so early, it is cut in the midst of a word
+        ("word " * 1000, [MOST_BODY, MOST_BODY, MOST_BODY, 200]),
+    ],
+)
+def test_a_text_is_cut_between_words_where_that_is_near(text: str, sizes: list[int]) -> None:
+    assert list(map(len, split_body(text))) == sizes

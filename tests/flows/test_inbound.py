@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from maskline.carriers.base import Inbound
+from maskline.domain.media import Medium
 from maskline.domain.model import SECOND, Mode, Participant, SessionStatus
+from maskline.domain.text import MOST_BODY
 from maskline.flows import inbound
 from maskline.store.receive import Received
 from tests.support.clock import FakeClock
@@ -103,6 +105,55 @@ async def say_for(house: House, from_: Participant, carrier_id: str) -> Received
         forwarded=True,
     )
     return await inbound.receive(house.store, house.mint, house.options, said)
+
+
+LONG = "".join(f"{number:07d} " for number in range(600))
+"""Three times as long as a message may be."""
+
+
+async def test_a_text_that_is_too_long_for_one_message_goes_on_as_several(house: House) -> None:
+    _, ann, ben = await house.pair()
+    async with house.working():
+        received = await house.hear(
+            ann, body=LONG, media=(Medium("https://example.com/cat.png", "image/png"),)
+        )
+        await house.hear(ann, body="and then")
+        await house.quiet()
+    *parts, after = house.carrier.bodies(ben.identifier)
+    assert (len(parts), "".join(parts), after) == (3, LONG, "and then")
+    assert max(map(len, parts)) <= MOST_BODY
+    assert [len(message.media) for message in house.carrier.sent] == [0, 0, 1, 0]
+    sids = [sid for (sid,) in await house.rows("SELECT sid FROM interactions ORDER BY sid")]
+    assert (len(sids), sids[0]) == (4, received.interaction_sid)
+    kinds = await house.rows("SELECT substr(outbound_resource_sid, 1, 2) FROM interactions ORDER BY sid")
+    assert kinds == [("SM",), ("SM",), ("MM",), ("SM",)]
+
+
+async def test_a_long_text_that_is_brought_twice_is_taken_once(house: House) -> None:
+    _, ann, _ = await house.pair()
+    answers = await asyncio.gather(*(house.hear(ann, body=LONG, carrier_id="x") for _ in range(3)))
+    assert [answer.repeated for answer in answers] == [False, True, True]
+    assert await house.one("SELECT count(*) FROM interactions") == 3
+
+
+async def test_the_end_of_a_long_text_is_no_word(house: House) -> None:
+    _, ann, ben = await house.pair()
+    async with house.working():
+        await house.hear(ann, body="x" * MOST_BODY + "STOP")
+        await house.hear(ann, body="goes on")
+        await house.quiet()
+    assert house.carrier.bodies(ben.identifier)[1:] == ["STOP", "goes on"]
+
+
+async def test_a_long_text_counts_once(house: House) -> None:
+    """Whoever may write one message to a number is not cut off in the midst of it."""
+    service = await house.service(settings='{"pair_limit": 1}')
+    _, ann, ben = await house.pair(service)
+    async with house.working():
+        await house.hear(ann, body=LONG)
+        await house.quiet()
+    assert "".join(house.carrier.bodies(ben.identifier)) == LONG
+    assert await house.events() == []
 
 
 async def test_a_repeat_in_the_same_moment_is_taken_once(house: House) -> None:

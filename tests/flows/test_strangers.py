@@ -107,6 +107,18 @@ async def test_the_customer_is_asked_with_twilios_names(house: House, receiver: 
     assert await house.events() == []  # 200 with nothing in it: nothing more
 
 
+async def test_they_are_asked_about_each_part_of_a_long_text_in_order(
+    house: House, receiver: Receiver, shop: Shop
+) -> None:
+    text = "who are you? " * 200
+    async with house.working():
+        await shop.write(text)
+        await asked(receiver, 2)
+        await house.quiet()
+    assert "".join(post.form["Body"] for post in receiver.posts) == text
+    assert len(receiver.posts) == 2
+
+
 async def test_the_last_session_of_the_pair_comes_with_both_real_numbers(
     house: House, receiver: Receiver, shop: Shop
 ) -> None:

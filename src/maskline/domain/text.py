@@ -1,4 +1,5 @@
 """A text as short messages: GSM 03.38 where its alphabet suffices, else UCS-2; how many it takes, and where it is cut.
+Longer than a message may be, it is several.
 
 Counted as Twilio's own calculator counts, which the tests hold it to. No smart encoding: a curly quote is one.
 """
@@ -6,10 +7,11 @@ Counted as Twilio's own calculator counts, which the tests hold it to. No smart 
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from enum import Enum
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from gsm0338 import Codec
 
@@ -78,6 +80,25 @@ def split_segments(
     alphabet, pieces, sizes = _measure(text, alphabets)
     cuts = [0, *_cuts(alphabet, sizes), len(pieces)]
     return alphabet, ["".join(pieces[start:end]) for start, end in pairwise(cuts)]
+
+
+def split_body(text: str) -> list[str]:
+    """The bodies of the messages that a text takes, at least one, each of at most MOST_BODY characters: cut behind a
+    space or a line where the latter half of a body has one, and not within what is seen as one character.
+    """
+    if len(text) <= MOST_BODY:
+        return [text]
+    pieces, _ = _clusters(text, Alphabet.UCS_2.room)
+    bodies, start = [], 0
+    while start < len(pieces):
+        window = pieces[start : start + MOST_BODY]
+        end = bisect_right(list(accumulate(map(len, window))), MOST_BODY)
+        if start + end < len(pieces):
+            spaces = (place for place in range(end, end // 2, -1) if window[place - 1].isspace())
+            end = next(spaces, end)
+        bodies.append("".join(window[:end]))
+        start += end
+    return bodies
 
 
 def encode_text(text: str, alphabet: Alphabet) -> bytes:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from maskline.carriers.base import Inbound, Notice
 from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
+from maskline.domain.media import Medium
 from maskline.domain.optout import OPTOUT_PREFIX, word_of
 from maskline.domain.phone import identifier_key
+from maskline.domain.text import split_body
 from maskline.flows.messages import SendOptions, encode_data, prefix_of, received_key
 from maskline.mint import Mint
 from maskline.store.engine import Store
@@ -14,20 +16,22 @@ from maskline.store.relay import NewInbound
 
 
 async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbound) -> Received:
-    """Take a message in for good; the carrier may be acknowledged once this returns."""
-    sid, to = mint.sid("KI"), identifier_key(message.to)
-    word = word_of(message.body)
-    prefix = prefix_of(message.media)
-    media = tuple(medium.url for medium in message.media)
-    media_types = tuple(medium.known_type for medium in message.media)
-    return await store.batch(
-        receive_messages,
-        NewInbound(
+    """Take a message in for good; the carrier may be acknowledged once this returns.
+
+    A text that not every carrier takes as one goes on as several; what came with it goes with the last of them.
+    """
+    to, word = identifier_key(message.to), word_of(message.body)
+
+    def make(body: str, brought: tuple[Medium, ...] = ()) -> NewInbound:
+        sid, prefix = mint.sid("KI"), prefix_of(brought)
+        media = tuple(medium.url for medium in brought)
+        media_types = tuple(medium.known_type for medium in brought)
+        return NewInbound(
             carrier_account=message.carrier_account,
             carrier_id=received_key(message.carrier_account, to, message.carrier_id),
             to=to,
             sender=identifier_key(message.from_),
-            data=encode_data(message.body, media, media_types),
+            data=encode_data(body, media, media_types),
             validity_us=options.validity_us,
             sid=sid,
             inbound_sid=inbound_leg_sid(sid, prefix),
@@ -36,8 +40,12 @@ async def receive(store: Store, mint: Mint, options: SendOptions, message: Inbou
             brought_by=None if message.forwarded else message.carrier_account,
             word=word,
             optout_sid=mint.sid(OPTOUT_PREFIX) if word else "",
-        ),
-    )
+        )
+
+    *before, last = split_body(message.body)
+    first, *more = *map(make, before), make(last, message.media)
+    first.more = tuple(more)
+    return await store.batch(receive_messages, first)
 
 
 async def notify(store: Store, mint: Mint, notice: Notice) -> bool:

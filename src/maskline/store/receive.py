@@ -130,23 +130,28 @@ def _route(tx: Tx, owned: list[_Owned]) -> None:
         if one.pair in waiting:
             # Whatever the sender has by now: what they wrote before goes first.
             tx.count(INBOUND, "out-of-session")
-            insert_stranger(tx, item, account_sid, service_sid)
+            _ask_about(tx, item, account_sid, service_sid)
             continue
         match incoming(matches[one.pair], tx.now, tx.idle_close_us):
             case Route() as route:
                 tx.count(INBOUND, "relayed")
-                relayed.append(Bound(item, account_sid, route))
+                relayed += [Bound(each, account_sid, route) for each in (item, *item.more)]
                 received.interaction_sid = item.sid
             case OutOfSession(code):
                 tx.count(INBOUND, "out-of-session")
                 if wants_of(tx, service_sid).strangers:
-                    insert_stranger(tx, item, account_sid, service_sid)
+                    _ask_about(tx, item, account_sid, service_sid)
                 else:
                     _event(tx, item, account_sid, service_sid, None, code)
             case Refused(code, session):
                 tx.count(INBOUND, "refused")
                 _event(tx, item, account_sid, service_sid, session.sid, code)
     relay_each(tx, relayed)
+
+
+def _ask_about(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> None:
+    for each in (item, *item.more):
+        insert_stranger(tx, each, account_sid, service_sid)
 
 
 def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:

@@ -25,7 +25,8 @@ QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 class NewInbound:
     """A message that a carrier brought, with the SIDs it will have if it is relayed. `sender` is an identifier key,
     `word` its text as opt-out words are compared, if it can be one; then `optout_sid` is what the opt-out would be.
-    `brought_by` is the carrier account whose credentials open what is with it; None: nobody's do.
+    `brought_by` is the carrier account whose credentials open what is with it; None: nobody's do. `more` is the rest of
+    a text that is too long for one: it goes where this goes, behind it.
     """
 
     carrier_account: str
@@ -41,6 +42,7 @@ class NewInbound:
     brought_by: str | None
     word: str = ""
     optout_sid: str = ""
+    more: tuple[NewInbound, ...] = ()
 
 
 PARTICIPANT_COLUMNS = (
