@@ -25,8 +25,8 @@ NUMBER = "+14155550100"
 class Exchange(ScriptedCarrier):
     """A carrier of which somebody else had the number before."""
 
-    def __init__(self) -> None:
-        super().__init__("north")
+    def __init__(self, name: str = "north") -> None:
+        super().__init__(name)
         self.told: list[tuple[str, ...]] = []
         self.failures: list[Exception] = []
 
@@ -83,10 +83,10 @@ async def telling(house: House, *carriers: ScriptedCarrier) -> AsyncIterator[Non
         task.cancel()
 
 
-async def entered(house: House, service: Service | None, number: str = NUMBER) -> str:
+async def entered(house: House, service: Service | None, number: str = NUMBER, carrier: str = "north") -> str:
     """What `maskline numbers add --service` does."""
     address = read_address(number)
-    entry = new_entry(house.mint.sid("PN"), address, ACCOUNT, "north", house.clock.now())
+    entry = new_entry(house.mint.sid("PN"), address, ACCOUNT, carrier, house.clock.now())
     sid = service.sid if service else None
     await house.store.write(enter, entry, sid, house.mint.sid("NO"), named=False, reserved=False)
     return entry.sid
@@ -111,8 +111,8 @@ async def test_what_joins_is_adopted_and_what_leaves_goes_back(house: House, nor
     assert north.told[-1] == ("release", NUMBER, "theirs")
 
 
-async def until_gone(house: House) -> None:
-    while await house.one("SELECT count(*) FROM adoptions"):
+async def until_gone(house: House, carrier: str = "north") -> None:
+    while await house.one("SELECT count(*) FROM adoptions WHERE carrier_account = ?", carrier):
         house.clock.advance(1)
 
 
@@ -208,6 +208,26 @@ async def test_what_went_before_is_kept_from_the_first_time(house: House, north:
         await remove_number(house.store, ACCOUNT, service.sid, sid)
         await until_gone(house)
     assert north.told[-1] == ("release", NUMBER, "first")
+
+
+async def test_a_number_that_is_entered_under_another_account_goes_back_at_the_first(
+    house: House, north: Exchange
+) -> None:
+    """Though that could not be told of it before."""
+    south, service = Exchange("south"), await house.service(0)
+    async with telling(house, north, south):
+        sid = await entered(house, service)
+        await told(house, north, 2)
+        north.failures = [CarrierError(Kind.UNREACHABLE, "nobody there")] * 2
+        await delete_own_number(house.store, ACCOUNT, sid)
+        sid = await entered(house, service, carrier="south")
+        await told(house, south, 2)
+        await until_gone(house, "north")
+        assert (north.told[-1], north.failures) == (("release", NUMBER, "theirs"), [])
+        assert {what for what, *_ in south.told} == {"adopt"}
+        await delete_own_number(house.store, ACCOUNT, sid)
+        await until_gone(house, "south")
+    assert south.told[-1] == ("release", NUMBER, "theirs")
 
 
 # From one pool into another, while the carrier is still being told that they have left the first

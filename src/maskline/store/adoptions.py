@@ -1,7 +1,8 @@
 """Which numbers their carriers have been told to bring here, and where their traffic went before.
 
-What is wanted is what the directory says when a row is due: a number in a pool is brought here, any other goes where it
-went before.
+What is wanted is what the directory says when a row is due: a number in a pool is brought here by the account that
+carries it, any other goes where it went before. So of a number that another account carries by now, its former one is
+told that still.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Adoption:
 
 _KEEP = """
 INSERT INTO adoptions (phone_number, carrier_account, account_sid, former, due_at) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (phone_number) DO UPDATE SET carrier_account = excluded.carrier_account,
-    account_sid = excluded.account_sid, due_at = excluded.due_at, attempts = 0,
-    former = CASE WHEN adoptions.carrier_account = excluded.carrier_account
-        THEN coalesce(adoptions.former, excluded.former) ELSE excluded.former END"""
+ON CONFLICT (phone_number, carrier_account) DO UPDATE SET account_sid = excluded.account_sid, due_at = excluded.due_at,
+    attempts = 0, former = coalesce(adoptions.former, excluded.former)"""
+
+_KNOWN = "WHERE phone_number = ? AND carrier_account = ? AND due_at = ?"
 
 
 def keep_former(
@@ -54,13 +55,13 @@ def want_all(tx: Tx, carrier_account: str | None = None) -> int:
         " SELECT phone_number, carrier_account, account_sid, ?1 FROM numbers"
         " WHERE service_sid IS NOT NULL AND carrier_account <> 'sandbox'"
         " AND carrier_account = coalesce(?2, carrier_account)"
-        " ON CONFLICT (phone_number) DO UPDATE SET due_at = excluded.due_at, attempts = 0",
+        " ON CONFLICT (phone_number, carrier_account) DO UPDATE SET due_at = excluded.due_at, attempts = 0",
         (tx.now, carrier_account),
     ).rowcount
 
 
 def want_look(tx: Tx, phone_number: str) -> None:
-    """The number has left its pool: have its carrier told, if it was told to bring it here."""
+    """The number has left its pool: have whoever was told to bring it here told otherwise."""
     tx.execute("UPDATE adoptions SET due_at = ?, attempts = 0 WHERE phone_number = ?", (tx.now, phone_number))
 
 
@@ -88,18 +89,17 @@ def settle_adoption(tx: Tx, one: Adoption) -> None:
     """The carrier has been told. Unless something has happened to the number meanwhile, that is all; if it has, another
     process may have told it the opposite before.
     """
-    known = (one.phone_number, one.due_at)
     if one.here:
-        tx.execute(
-            "UPDATE adoptions SET due_at = NULL, attempts = 0 WHERE phone_number = ? AND due_at = ?", known
-        )
-    elif not tx.execute("DELETE FROM adoptions WHERE phone_number = ? AND due_at = ?", known).rowcount:
+        tx.execute(f"UPDATE adoptions SET due_at = NULL, attempts = 0 {_KNOWN}", _known(one))
+    elif not tx.execute(f"DELETE FROM adoptions {_KNOWN}", _known(one)).rowcount:
         want_look(tx, one.phone_number)
 
 
 def postpone_adoption(tx: Tx, one: Adoption, delay_us: int) -> None:
     """The carrier could not be told."""
-    tx.execute(
-        "UPDATE adoptions SET due_at = ?, attempts = attempts + 1 WHERE phone_number = ? AND due_at = ?",
-        (tx.now + delay_us, one.phone_number, one.due_at),
-    )
+    again_at = tx.now + delay_us
+    tx.execute(f"UPDATE adoptions SET due_at = ?, attempts = attempts + 1 {_KNOWN}", (again_at, *_known(one)))
+
+
+def _known(one: Adoption) -> tuple[str, str, int]:
+    return one.phone_number, one.carrier_account, one.due_at

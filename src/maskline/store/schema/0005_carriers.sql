@@ -7,14 +7,15 @@ ALTER TABLE outbox ADD COLUMN handed_at BIGINT;
 CREATE INDEX numbers_carrier ON numbers (carrier_account, phone_number);
 
 -- Numbers whose traffic a carrier account has been told to bring here, and where it went before, in the carrier's words. At
--- due_at it is told again, or told to bring it there, as the number is in a pool then or not.
+-- due_at it is told again, or told to bring it there, as the number is in a pool then and carried by it, or not.
 CREATE TABLE adoptions (
-    phone_number TEXT PRIMARY KEY,
+    phone_number TEXT NOT NULL,
     carrier_account TEXT NOT NULL,
     account_sid TEXT NOT NULL,
     former TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
-    due_at BIGINT
+    due_at BIGINT,
+    PRIMARY KEY (phone_number, carrier_account)
 ) /*WITHOUT ROWID*/;
 CREATE INDEX adoptions_due ON adoptions (due_at) WHERE due_at IS NOT NULL;
 
