@@ -68,6 +68,21 @@ async def test_what_is_brought_twice_is_relayed_once(world: World) -> None:
     assert [taken.body for taken in await world.sent(2)] == ["once", "last"]
 
 
+@pytest.mark.parametrize(("field", "place"), [("to", 0), ("to", 2), ("cc", 1)])
+async def test_what_goes_to_a_group_is_for_the_number_that_it_is_brought_for(
+    world: World, field: str, place: int
+) -> None:
+    url, body, _ = world.text(world.ann, "to you all", "https://s3.example/ME1")
+    payload = json.loads(body)["data"]["payload"]
+    (ours,) = payload["to"]
+    others = [{"phone_number": f"+1212555013{i}", "status": "delivered"} for i in range(4)]
+    payload |= {"to": others[:2], "cc": others[2:]}
+    payload[field].insert(place, ours)
+    assert (await world.bring(world.north.event(url, "message.received", payload))).status == 200
+    (taken,) = await world.sent(1)
+    assert (taken.from_, taken.to, taken.body) == (NUMBERS[1], world.ben["identifier"], "to you all")
+
+
 async def test_a_message_whose_answer_was_lost_is_settled_by_its_report(world: World) -> None:
     world.north.then(Trouble.TAKES_AND_DROPS)
     await world.bring(world.text(world.ann, "hi"))

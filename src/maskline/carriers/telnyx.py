@@ -6,7 +6,8 @@
     409 {"errors": [{"code": "40300", "title": "Blocked due to STOP message", …}]}
     POST …/carriers/north/message        telnyx-timestamp: 1701000000, telnyx-signature-ed25519: …
       {"data": {"event_type": "message.received", "payload": {"id": "84cca175-…", "from": {"phone_number": "+1212…"},
-        "to": [{"phone_number": "+1415…"}], "text": "hi", "media": [{"url": "https://…", "content_type": "…"}]}}}
+        "to": [{"phone_number": "+1415…", "status": "webhook_delivered"}], "cc": [], "text": "hi",
+        "media": [{"url": "https://…", "content_type": "…"}]}}}
     POST …/carriers/north/status/SM…     the same of "message.sent" and "message.finalized", with "to": [{"status": …}]
     POST …/carriers/north/call           CallSid=v3:…&From=…&To=…&CallStatus=ringing        answered with TeXML
 
@@ -95,6 +96,9 @@ STATUSES: Mapping[str, MessageStatus] = {
     "expired": MessageStatus.UNDELIVERED,
     "sending_failed": MessageStatus.FAILED,
 }
+
+BROUGHT = "webhook_delivered"
+"""How far a message is with the number of ours that it is brought for."""
 
 SIGNATURE, TIMESTAMP = "telnyx-signature-ed25519", "telnyx-timestamp"
 WINDOW_S = 300
@@ -244,7 +248,7 @@ class TelnyxCarrier(Carrier):
             Inbound(
                 carrier_account=self.name,
                 carrier_id=required_at(message, "id", most=MOST_SID),
-                to=required_at(message, "to", 0, "phone_number", most=MOST_NUMBER),
+                to=required_at(message, *_place_of(message), "phone_number", most=MOST_NUMBER),
                 from_=required_at(message, "from", "phone_number", most=MOST_NUMBER),
                 body=text_at(message, "text"),
                 media=_media(message),
@@ -381,6 +385,16 @@ _TAKE = "give it the address {} at Telnyx, or none and `maskline numbers adopt -
 def _payload(said: Mapping[str, Any]) -> Any:
     content = said.get("data")
     return content.get("payload") if isinstance(content, dict) else None
+
+
+def _place_of(message: Any) -> tuple[str, int]:
+    """Where the number stands that a message is brought for: one to a group is to others, too."""
+    for name in ("to", "cc"):
+        everybody = message.get(name)
+        for place, one in enumerate(everybody if isinstance(everybody, list) else ()):
+            if text_at(one, "status") == BROUGHT:
+                return name, place
+    return "to", 0
 
 
 def _codes(message: Any) -> set[str]:
