@@ -1,8 +1,14 @@
-"""What comes to an account's addresses, whatever its vendor: bodies that are JSON."""
+"""What comes to an account's addresses, whatever its vendor: bodies that are JSON or a form."""
+
+import base64
+import hmac
 
 import pytest
 
-from maskline.carriers.webhooks import Unreadable, WebRequest, required_at, text_at
+from maskline.carriers import plivo_signature
+from maskline.carriers.vonage_signature import sign_fields
+from maskline.carriers.webhooks import FORM, Unreadable, WebRequest, readable, required_at, text_at
+from maskline.domain import signature
 
 
 def request(body: bytes) -> WebRequest:
@@ -63,6 +69,37 @@ def test_what_only_looks_like_a_null_is_text() -> None:
 def test_half_a_character_is_kept_as_one_that_is_not_known(said: bytes, read: str) -> None:
     assert request(b'{"a": "%s", "%s": [1]}' % (said, said)).json() == {"a": read, read: [1]}
     assert request(b'[{"a": "%s"}]' % said).json_list() == [{"a": read}]
+
+
+def form_of(body: bytes) -> list[tuple[str, str]]:
+    return WebRequest(("message",), "https://masked.test/", {"content-type": FORM}, body).form()
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (b"na%C3%AFve+%F0%9F%98%80", "naïve 😀"),
+        (b"na\xc3\xafve", "naïve"),
+        (b"na\xc3%AFve", "naïve"),
+        (b"na%EFve", "naïve"),
+        (b"na\xefve", "naïve"),
+        (b"5+%80", "5 €"),
+        (b"%F0%9F%98%80%20%F0%9F%98", "😀 \ufffd"),  # cut in the midst of a character
+        (b"%81", "\ufffd"),
+    ],
+)
+def test_a_form_that_is_no_utf_8_is_read_as_it_may_have_been_meant(said: bytes, read: str) -> None:
+    assert readable(form_of(b"Text=" + said + b"&" + said + b"=1")) == {"Text": read, read: "1"}
+
+
+def test_what_is_no_utf_8_is_signed_as_it_came() -> None:
+    fields, url = form_of(b"To=1&Text=na%EFve"), "https://masked.test/"
+    by_twilio = hmac.digest(b"key", b"https://masked.test/Textna\xefveTo1", "sha1")
+    assert signature.check("key", url, fields, base64.b64encode(by_twilio).decode())
+    by_plivo = hmac.digest(b"key", b"https://masked.test/?Textna\xefveTo1.7", "sha256")
+    assert plivo_signature.sign("key", url, fields, "7") == base64.b64encode(by_plivo).decode()
+    by_vonage = hmac.digest(b"key", b"&Text=na\xefve&To=1", "sha256")
+    assert sign_fields(dict(fields), "key", "sha256") == by_vonage.hex()
 
 
 def test_a_text_is_found_where_it_stands() -> None:

@@ -12,6 +12,8 @@ import hmac
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from maskline.carriers.webhooks import KEPT
+
 HEADER = "X-Plivo-Signature-V3"
 # Made with the token of the account or subaccount that the number belongs to, and with that of the main account.
 _HEADERS = (HEADER.lower(), "x-plivo-signature-ma-v3")
@@ -29,7 +31,7 @@ def sign(token: str, url: str, fields: Iterable[tuple[str, str]], nonce: str) ->
     if query and posted:
         signed += "."
     signed += f"{posted}.{nonce}"
-    return base64.b64encode(hmac.digest(token.encode(), signed.encode(), "sha256")).decode()
+    return base64.b64encode(hmac.digest(token.encode(), signed.encode("utf-8", KEPT), "sha256")).decode()
 
 
 def has_signed(token: str, url: str, fields: Iterable[tuple[str, str]], headers: Mapping[str, str]) -> bool:

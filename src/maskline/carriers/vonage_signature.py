@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Mapping
 
 from maskline.carriers.jwt import read_token
-from maskline.carriers.webhooks import WebRequest, text_at
+from maskline.carriers.webhooks import KEPT, WebRequest, text_at
 
 EARLY_S, LATE_S = 300, 25 * 3600
 """How far a signature's date may be from now. Vonage brings again for 24 hours what was not taken; what is brought
@@ -65,7 +65,7 @@ def sign_fields(fields: Mapping[str, str], secret: str, method: str) -> str:
         f"&{name}={fields[name].replace('&', '_').replace('=', '_')}"
         for name in sorted(fields)
         if name != "sig"
-    ).encode("utf-8", "replace")
+    ).encode("utf-8", KEPT)
     if method == MD5_HASH:
         return hashlib.md5(signed + secret.encode(), usedforsecurity=False).hexdigest()
     return hmac.new(secret.encode(), signed, method).hexdigest()

@@ -20,6 +20,8 @@ from maskline.domain.twiml import Verb
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
+KEPT = "surrogateescape"
+"""What keeps bytes in a text that are no UTF-8, for whoever signs it as it came."""
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """U+0000 as it stands in JSON, behind what may be escaped before it."""
 _SURROGATE = re.compile(
@@ -50,7 +52,18 @@ def required_at(content: Any, *place: str | int, most: int) -> str:
 
 def readable(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What fields say, the last of a name, without U+0000, which no text of ours may have."""
-    return {name.replace("\0", ""): value.replace("\0", "") for name, value in fields}
+    return {_meant(name).replace("\0", ""): _meant(value).replace("\0", "") for name, value in fields}
+
+
+def _meant(text: str) -> str:
+    """A field's text as its sender may have meant it, whose bytes may be no UTF-8: Windows-1252 if none of them is more
+    than ASCII in UTF-8, else UTF-8 with U+FFFD for what is broken.
+    """
+    raw = text.encode("utf-8", KEPT)
+    whole = raw.decode("utf-8", "ignore")
+    if len(whole.encode()) == len(raw):
+        return whole
+    return raw.decode("cp1252" if whole.isascii() else "utf-8", "replace")
 
 
 def _whole(found: re.Match[bytes]) -> bytes:
@@ -79,15 +92,14 @@ class WebRequest:
             raise Unreadable("the address has too many fields") from None
 
     def form(self) -> list[tuple[str, str]]:
-        """The fields of a body that is a form, as they may be signed. Raises Unreadable."""
+        """The fields of a body that is a form, as they may be signed, with bytes that are no UTF-8 as they came
+        (KEPT). Raises Unreadable.
+        """
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             raise Unreadable("the body is no form")
         try:
-            return parse_qsl(
-                self.body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS
-            )
-        except UnicodeDecodeError:
-            raise Unreadable("the body is not valid UTF-8, percent-encoded") from None
+            body = self.body.decode("ascii", KEPT)
+            return parse_qsl(body, keep_blank_values=True, errors=KEPT, max_num_fields=MOST_FIELDS)
         except ValueError:
             raise Unreadable("the body has too many fields") from None
 

@@ -1,7 +1,8 @@
 """X-Twilio-Signature: signing our callbacks, and checking requests that Twilio or a customer has signed.
 
 HMAC-SHA1 under the account's auth token, over the URL and then every parameter's name and value, sorted. Twilio may
-also sign with a shared key and another algorithm, which a second header names.
+also sign with a shared key and another algorithm, which a second header names. What came in bytes that are no UTF-8 is
+signed as it came (`surrogateescape`).
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def check_whole(key: str, url: str, body: bytes, signature: str) -> bool:
 
 def _sign(auth_token: str, signed: str, algorithm: str = "sha1") -> str:
     digest = _keyed(auth_token, algorithm).copy()
-    digest.update(signed.encode())
+    digest.update(signed.encode("utf-8", "surrogateescape"))
     return base64.b64encode(digest.digest()).decode()
 
 
