@@ -119,6 +119,35 @@ async def test_it_is_told_once_however_often_it_is_tried(house: House) -> None:
     assert sorted(await house.events()) == sorted(expected)
 
 
+@pytest.mark.parametrize("before", [0, 1])
+async def test_it_is_asked_for_as_it_was_handed_over(house: House, before: int) -> None:
+    """Its number carried media then and carries none by now, or the other way round."""
+    house.carrier.able(look_up=True)
+    ann, _ = await without_mms(house)
+
+    async def carries(mms: int) -> None:
+        await house.store.write(lambda tx: tx.execute("UPDATE numbers SET mms = ?", (mms,)) and None)
+
+    await carries(before)
+    house.carrier.script(ann.identifier, UNCERTAIN)
+    house.carrier.answers(None, ["their-own"])
+    async with house.working():
+        message = await house.say(ann, "look", media=(CAT,))
+        await house.quiet()
+        await carries(1 - before)
+        await house.pass_time(1)
+        assert await house.status(message) == "sent"
+    (sent,) = house.carrier.sent
+    other, same = house.carrier.asked
+    assert (
+        (same.body, same.media)
+        == (sent.body, sent.media)
+        == (("look", (CAT,)) if before else (f"look\n{CAT}", ()))
+    )
+    assert (other.body, other.media) == ((f"look\n{CAT}", ()) if before else ("look", (CAT,)))
+    assert await house.events() == []
+
+
 async def test_where_nothing_can_be_sent_it_fails_and_says_why(house: House) -> None:
     ann, _ = await without_mms(house)
     async with house.working():

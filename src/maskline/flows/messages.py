@@ -30,6 +30,7 @@ from maskline.domain.media import Medium, with_links
 from maskline.domain.model import SECOND, Instant, Interaction, Leg
 from maskline.domain.optout import OPTOUT_PREFIX
 from maskline.domain.phone import dial_form
+from maskline.domain.problems import Code
 from maskline.domain.retry import next_send_at
 from maskline.domain.text import MOST_BODY
 from maskline.flows.health import Health
@@ -92,6 +93,9 @@ class Made:
 
     interaction: Interaction
     replayed: bool
+
+
+_Notice = tuple[str, Code] | None
 
 
 class Messages:
@@ -234,11 +238,11 @@ class Messages:
             body=payload.body,
             handed_at=row.handed_at,
         )
-        if payload.media:
-            message = self._attach(message, payload, row, outcome)
         if row.ask:
-            await self._ask(carrier, message, row, outcome)
+            await self._ask(carrier, self._forms(message, payload, row), row, outcome)
             return
+        if payload.media:
+            message, outcome.notice = self._attach(message, payload, row)
         if age_s > MARK_LIFE_S:
             outcome.fate = Fate.GIVEN_BACK
             return
@@ -262,8 +266,14 @@ class Messages:
                 self._silence.sent(carrier.name, row.account_sid, row.interaction_sid)
             await self.health.worked(carrier.name)
 
-    def _attach(self, message: Outgoing, data: Data, row: Started, outcome: Outcome) -> Outgoing:
-        """The message with its media, or with links to them where its number carries none.
+    def _forms(self, message: Outgoing, data: Data, row: Started) -> list[tuple[Outgoing, _Notice]]:
+        """What may have been handed over: its number may carry media now and not have done so then, or otherwise."""
+        if not data.media:
+            return [(message, None)]
+        return [self._attach(message, data, replace(row, mms=mms)) for mms in (row.mms, not row.mms)]
+
+    def _attach(self, message: Outgoing, data: Data, row: Started) -> tuple[Outgoing, _Notice]:
+        """The message with its media, or with links to them where its number carries none; what is told of that.
 
         What a carrier brought is relayed, since its address may tell who sent it.
         """
@@ -274,12 +284,10 @@ class Messages:
                 self._relay.link(medium, row.brought_by, row.account_sid, row.expires_at) for medium in media
             )
         if row.mms:
-            return replace(message, media=links)
+            return replace(message, media=links), None
         body, left_out = with_links(data.body, links, MOST_BODY)
-        if left_out:
-            code = problems.MEDIA_LEFT_OUT if body else problems.MEDIA_NOT_CARRIED
-            outcome.notice = self._mint.sid("NO"), code
-        return replace(message, body=body)
+        code = problems.MEDIA_LEFT_OUT if body else problems.MEDIA_NOT_CARRIED
+        return replace(message, body=body), (self._mint.sid("NO"), code) if left_out else None
 
     async def _classify(self, carrier: Carrier, row: Started, error: CarrierError, outcome: Outcome) -> None:
         _log.info(
@@ -317,9 +325,12 @@ class Messages:
             _log.exception("capabilities.defect", carrier=carrier.name)
             _ask_later(outcome)
 
-    async def _ask(self, carrier: Carrier, message: Outgoing, row: Started, outcome: Outcome) -> None:
+    async def _ask(
+        self, carrier: Carrier, forms: Sequence[tuple[Outgoing, _Notice]], row: Started, outcome: Outcome
+    ) -> None:
         outcome.delay_us = next_send_at(ZERO, max(row.attempts, 1))
-        outcome.uncertain = True
+        outcome.uncertain, outcome.notice = True, forms[0][1]
+        found: dict[str, _Notice] = {}
         try:
             async with asyncio.timeout(self._deadline_s):
                 can = await carrier.capabilities(row.account_sid)
@@ -327,10 +338,12 @@ class Messages:
                 if fate is not Fate.ASK:
                     outcome.fate = fate
                     return
-                found = await carrier.look_up(message)
+                for message, notice in forms:
+                    for one in await carrier.look_up(message):
+                        found.setdefault(one, notice)
             place = (row.service_sid, row.session_sid, row.interaction_sid)
-            keys = [carrier_key(carrier.name, one) for one in found if is_id(one)]
-            own, others, now = await self._store.read(find_claims, *place, keys)
+            keys = {carrier_key(carrier.name, one): notice for one, notice in found.items() if is_id(one)}
+            own, others, now = await self._store.read(find_claims, *place, list(keys))
         except (CarrierError, TimeoutError, StoreUnavailable):
             _ask_later(outcome)
             return
@@ -343,6 +356,7 @@ class Messages:
             outcome.fate = Fate.SENT
         elif len(matches) == 1:
             outcome.fate, outcome.carrier_id, outcome.looked_up = Fate.SENT, matches[0], True
+            outcome.notice = keys[matches[0]]
             outcome.delay_us = ASK_AGAIN_S * SECOND
         elif now < row.handed_at + can.settle_s * SECOND:
             _ask_later(outcome)
