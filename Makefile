@@ -98,7 +98,7 @@ test-faults: .venv/.ready-dev ## Run all fault tests: kill -9 at every step, aga
 	@$(BIN)/python tools/peers.py
 	@FULL=1 HYPOTHESIS_PROFILE=ci $(BIN)/pytest tests/faults tests/smpp/test_faults.py $(ARGS)
 
-clients: $(patsubst %,.clients/%/.ready,python-8 python-6 python-telnyx python-plivo python-vonage python-bandwidth python-patroni node-6 node-4 node-segments node-smpp) ## Install Twilio's clients of several ages, those of other vendors, its segment calculator, an SMSC and Patroni, which the tests run if they are there (needs npm)
+clients: $(patsubst %,.clients/%/.ready,python-8 python-6 python-telnyx python-plivo python-vonage python-bandwidth python-signalwire python-patroni node-6 node-4 node-segments node-smpp) ## Install Twilio's clients of several ages, those of other vendors, its segment calculator, an SMSC and Patroni, which the tests run if they are there (needs npm)
 
 check: .venv/.ready-dev ## Check format, lint, types, imports, the locks and the changelog fragments
 	@$(BIN)/ruff format --check --output-format=concise . || { echo "'make fmt' formats them." >&2; exit 1; }
@@ -136,6 +136,7 @@ lock: ## Write the lock files anew after a change of dependencies (ARGS=--upgrad
 	$(COMPILE) tests/clients/python-plivo/requirements.in -o tests/clients/python-plivo/requirements.lock
 	$(COMPILE) tests/clients/python-vonage/requirements.in -o tests/clients/python-vonage/requirements.lock
 	$(COMPILE) tests/clients/python-bandwidth/requirements.in -o tests/clients/python-bandwidth/requirements.lock
+	$(COMPILE) tests/clients/python-signalwire/requirements.in -o tests/clients/python-signalwire/requirements.lock
 	$(COMPILE) tests/clients/python-patroni/requirements.in -o tests/clients/python-patroni/requirements.lock
 	cd tests/clients/node-6 && npm install --package-lock-only --omit-lockfile-registry-resolved
 	cd tests/clients/node-4 && npm install --package-lock-only --omit-lockfile-registry-resolved

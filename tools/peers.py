@@ -14,6 +14,7 @@ CLIENTS = [
         "python-plivo",
         "python-vonage",
         "python-bandwidth",
+        "python-signalwire",
         "python-patroni",
         "node-6",
         "node-4",
