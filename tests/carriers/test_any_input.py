@@ -24,7 +24,7 @@ from maskline.carriers.vonage import VonageCarrier, VonageOptions
 from maskline.carriers.webhooks import FORM, HasWebhooks, Unreadable, WebRequest
 from maskline.domain.http import Answer
 from maskline.flows.inbox import NoInbox
-from tests.carriers.benches import OURS, URL, outgoing
+from tests.carriers.benches import OURS, OVER_HTTP, URL, outgoing
 from tests.support import bandwidth_api, plivo_api, telnyx_api, twilio_api, vonage_api
 from tests.support.clock import FakeClock
 from tests.support.telnyx_api import TelnyxApi
@@ -237,6 +237,10 @@ def hear(name: str, what: tuple[str, ...], sign: Callable[[str, Any], Signed], c
     body, headers = sign(url, content)
     with suppress(Unreadable):
         account(name).hear(WebRequest(what, url, {key.lower(): said for key, said in headers.items()}, body))
+
+
+def test_no_carrier_over_http_is_left_out() -> None:
+    assert set(ACCOUNTS) == set(OVER_HTTP)
 
 
 @given(st.data(), st.lists(events, max_size=2) | calls | hooks | things)

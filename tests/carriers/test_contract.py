@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from maskline.carriers import kinds
 from maskline.carriers.base import Capabilities, Carrier, CarrierError, Kind, Means, Outgoing
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.carriers.smpp.carrier import SmppCarrier
@@ -121,7 +122,9 @@ async def kept(
     clock: FakeClock,
     mint: Mint,
     monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> AsyncIterator[Kept]:
+    record_property("carrier", request.param)
     monkeypatch.setattr("maskline.carriers.rest.WITHIN_S", 0.2)
     if request.param in OVER_HTTP:
         async with OVER_HTTP[request.param](clock) as bench:
@@ -168,6 +171,10 @@ async def kept(
 def message(body: str, **fields: object) -> Outgoing:
     note("", body)
     return outgoing(body, **fields)
+
+
+def test_no_kind_is_left_out() -> None:
+    assert set(kinds.KINDS) <= {"smpp", *OVER_HTTP}
 
 
 async def test_what_it_takes_is_what_it_was_handed_and_has_an_id(kept: Kept) -> None:

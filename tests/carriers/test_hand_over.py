@@ -3,7 +3,7 @@
 The other end is a stand-in that misbehaves in every way that such ends do.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -16,7 +16,10 @@ from tests.support.vendor import Taken, Trouble
 
 
 @pytest.fixture(params=list(OVER_HTTP))
-async def bench(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterator[Bench]:
+async def bench(
+    request: pytest.FixtureRequest, clock: FakeClock, record_property: Callable[[str, object], None]
+) -> AsyncIterator[Bench]:
+    record_property("carrier", request.param)
     async with OVER_HTTP[request.param](clock) as bench:
         yield bench
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import pytest
 
+from maskline.carriers.kinds import KINDS
 from maskline.cli import main, play_demo, serve
 from maskline.cli_numbers import add_number
 from maskline.settings import sentences
@@ -41,6 +42,14 @@ def test_every_setting_is_documented() -> None:
         row(f"`{name}`", f"`MASKLINE_{name.upper()}`", flags.get(name, ""), default_text(default), sentence)
         for name, default, sentence in sentences()
     ]
+
+
+def test_every_kind_of_carrier_has_a_page_that_is_found() -> None:
+    carriers = ROOT / "docs" / "carriers"
+    index = (carriers / "index.md").read_text()
+    for kind in KINDS:
+        assert f"]({kind}.md)" in index
+        assert f'kind = "{kind}"' in (carriers / f"{kind}.md").read_text()
 
 
 def commands(group: click.Group, path: str = "maskline") -> Iterator[tuple[str, click.Command]]:
