@@ -8,6 +8,7 @@ from maskline.carriers.base import Options
 from maskline.domain.model import SECOND
 from maskline.store.engine import Store, Tx
 from maskline.store.numbers import find_number, set_gap
+from maskline.store.start import StartRequest, start_sends
 from maskline.worker import Worker
 from tests.support.carrier import THROTTLED, UNCERTAIN
 from tests.support.clock import FakeClock
@@ -114,6 +115,24 @@ async def test_another_number_does_not_wait(house: House) -> None:
         await house.quiet()
         assert len(house.carrier.bodies(quick[0].identifier)) == 1
         assert len(house.carrier.sent) == 2
+
+
+@pytest.mark.parametrize("limit", ["messages_per_second", "number_messages_per_second"])
+async def test_all_processes_on_one_database_count_together(house: House, limit: str) -> None:
+    throughput = {house.carrier.name: Options(**{limit: 2}).throughput}
+
+    async def start(run: str) -> int:
+        sids = [house.mint.sid("NO") for _ in range(8)]
+        request = StartRequest(run, {house.carrier.name: 64}, sids, throughput=throughput)
+        return len((await house.store.batch(start_sends, request)).started)
+
+    for one in await crowd(house, 5):
+        await house.say(one)
+    counts = []
+    for runs in ("AB", "BA", "AB"):
+        counts.append([await start(f"RN{run}") for run in runs])
+        house.clock.advance(1)
+    assert counts == [[2, 0], [2, 0], [1, 0]]
 
 
 async def test_what_people_write_goes_before_what_the_api_sends(house: House) -> None:
