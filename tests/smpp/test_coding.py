@@ -149,6 +149,8 @@ def test_a_number_is_read_whatever_its_type_says(address: Address, said: Any, nu
     [
         (0, b"\x00\x1be", "@€"),
         (1, b"@[]", "@[]"),
+        (1, b"tab\tand\r\nline \xe9", "tab\tand\r\nline \xe9"),
+        (1, b"a\x00b.c \x11 \x1be \x05", "a@b.c _ € é"),
         (3, b"\xe7a", "ça"),
         (6, b"\xdf\xe0\xd8", "пр\u0438"),
         (8, b"\xd8\x3d\xde\x42", "🙂"),

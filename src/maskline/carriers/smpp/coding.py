@@ -27,9 +27,12 @@ _RECEIPT, _NOTIFICATION = 0x04, 0x20
 
 _DATA_CODINGS = {Alphabet.GSM: 0, Alphabet.LATIN_1: 3, Alphabet.UCS_2: 8}
 
+_IA5 = "ascii"
+_CONTROL = re.compile(rb"[^\t\n\r -\xff]")
+"""What no text in ASCII has. Some SMSCs say ASCII and write GSM 03.38, where this is @, _ or the escape of a €."""
 # data_coding -> how Python reads it. 0, the SMSC's own alphabet, is a setting.
 _CODECS = {
-    1: "latin-1",  # IA5, ASCII; what has an eighth bit was never that
+    1: _IA5,
     3: "latin-1",
     6: "iso8859_5",  # Cyrillic
     7: "iso8859_8",  # Hebrew
@@ -259,6 +262,9 @@ def _encode(text: str, alphabet: Alphabet, options: SmppOptions) -> bytes:
 
 
 def _decode(codec: str, content: bytes, options: SmppOptions) -> str:
+    if codec == _IA5:
+        is_gsm = content.isascii() and _CONTROL.search(content) is not None
+        return decode_gsm(content) if is_gsm else content.decode("latin-1")  # an eighth bit is of neither
     if codec:
         return content.decode(codec, "replace")
     return decode_gsm(content) if options.alphabet == "gsm" else content.decode("latin-1")
