@@ -25,6 +25,7 @@ PAIRS = 10
 WINDOW = 30
 UNKNOWN, SENT = int(MessageStatus.DELIVERY_UNKNOWN), int(MessageStatus.SENT)
 MESSAGES = "SELECT data, outbound_status FROM interactions"
+COUNT = "SELECT count(*) FROM interactions"
 WAITING = "SELECT count(*) FROM outbox WHERE topic = 'send'"
 
 
@@ -112,6 +113,20 @@ def test_a_link_that_is_cut_ten_times(traffic: Traffic, record_property: Any) ->
     record_property("figures", json.dumps(figures))
     assert figures["again"] > 0  # the cuts came while something was under way
     assert figures["unknown"] <= 10 * WINDOW
+    assert traffic.server.stop() == 0
+
+
+def test_a_server_that_is_stopped_under_load(traffic: Traffic) -> None:
+    traffic.start()
+    traffic.meet()
+    for _ in range(20 if FULL else 3):
+        taken = traffic.written
+        traffic.load(300)
+        assert eventually(lambda taken=taken: traffic.server.rows(COUNT) > [(taken + 50,)])
+        assert traffic.server.stop() == 0
+        traffic.start()
+    figures = traffic.finish(120)
+    assert (figures["twice"], figures["unknown"]) == (0, 0)  # it has said good-bye when all was answered
     assert traffic.server.stop() == 0
 
 
