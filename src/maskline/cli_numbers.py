@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -24,13 +24,16 @@ from maskline.domain.phone import identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.throughput import gap_of
 from maskline.flows.numbers import Entered, delete_own_number, enter, new_entry
+from maskline.flows.retention import PAUSE_S
 from maskline.mint import Mint
 from maskline.settings import Settings
 from maskline.store.adoptions import want_all
-from maskline.store.engine import Tx
+from maskline.store.engine import Store, Tx
 from maskline.store.numbers import find_number, find_number_by_sid, list_numbers, set_gap
 
 MOST_ERRORS = 20
+STEP = 500
+"""So many lines are written in one transaction."""
 LONG = 1000
 """So many lines take long enough for a progress bar."""
 
@@ -220,38 +223,73 @@ def show_numbers(settings: Settings, account: str | None, as_json: bool) -> None
 @click.argument("file", type=click.File(encoding="utf-8-sig"))
 @on_database
 def import_numbers(settings: Settings, file: TextIO, as_json: bool) -> None:
-    """Add what the CSV FILE lists (-: standard input), all or nothing; what is there already is left alone."""
+    """Add what the CSV FILE lists (-: standard input), in steps; what is there already is left alone."""
     faults: list[str] = []
-    entries: list[tuple[int, _Entry]] = []
+    entries: list[_Line] = []
     for line, entry in _read(file, _Entries(settings)):
         if isinstance(entry, str):
             faults.append(f"line {line}: {entry}")
         else:
             entries.append((line, entry))
-    _refuse(faults)
-
-    def write(tx: Tx) -> dict[str, int]:
-        counts = {what.value: 0 for what in Entered}
-        for line, entry in entries:
-            try:
-                counts[entry.write(tx)[0]] += 1
-            except Problem as problem:
-                faults.append(f"line {line}: {_said(problem)}")
-            except click.ClickException as error:
-                faults.append(f"line {line}: {error.message}")
-        _refuse(faults)
-        return counts
-
-    counts = transact(settings, write)
+    _refuse(faults, "nothing was added")
+    counts = with_store(settings, lambda store: _write_all(store, entries))
     joined = f", {counts['joined']} joined a pool" if counts["joined"] else ""
     show(as_json, counts, f"{counts['added']} added{joined}, {counts['unchanged']} there already.")
 
 
-def _refuse(faults: list[str]) -> None:
-    """Raises ClickException with what is wrong, if anything is: in a transaction, that undoes all of it."""
+_Line = tuple[int, _Entry]
+
+
+class _Undone(Exception):
+    """A step that has changed nothing, with what is wrong with it: it was only tried, or something is."""
+
+
+async def _write_all(store: Store, entries: list[_Line]) -> dict[str, int]:
+    """Write the entries, a step at a time, so that a server hardly waits; each is tried before the first is written.
+
+    Raises ClickException with what is wrong.
+    """
+    steps = [entries[i : i + STEP] for i in range(0, len(entries), STEP)]
+    faults: list[str] = []
+    for step in steps if len(steps) > 1 else ():
+        try:
+            await store.write(_write, step, only_try=True)
+        except _Undone as undone:
+            faults += undone.args
+        await SystemClock().sleep(PAUSE_S)
+    _refuse(faults, "nothing was added")
+    counts = {what.value: 0 for what in Entered}
+    for step in steps:
+        try:
+            for what in await store.write(_write, step, only_try=False):
+                counts[what] += 1
+        except _Undone as undone:  # what was tried apart may not go together
+            done = f"only what stands before line {step[0][0]} was added" if step is not steps[0] else ""
+            _refuse(undone.args, done or "nothing was added")
+        await SystemClock().sleep(PAUSE_S)
+    return counts
+
+
+def _write(tx: Tx, step: list[_Line], *, only_try: bool) -> list[Entered]:
+    """Have these stand in the directory. Raises _Undone."""
+    done, faults = [], []
+    for line, entry in step:
+        try:
+            done.append(entry.write(tx)[0])
+        except Problem as problem:
+            faults.append(f"line {line}: {_said(problem)}")
+        except click.ClickException as error:
+            faults.append(f"line {line}: {error.message}")
+    if faults or only_try:
+        raise _Undone(*faults)
+    return done
+
+
+def _refuse(faults: Sequence[str], done: str) -> None:
+    """Raises ClickException with what is wrong, if anything is, and what was `done` all the same."""
     if faults:
         more = f"\nand {len(faults) - MOST_ERRORS} more" if len(faults) > MOST_ERRORS else ""
-        raise click.ClickException("nothing was added:\n" + "\n".join(faults[:MOST_ERRORS]) + more)
+        raise click.ClickException(f"{done}:\n" + "\n".join(faults[:MOST_ERRORS]) + more)
 
 
 def _read(file: TextIO, entries: _Entries) -> Iterator[tuple[int, _Entry | str]]:

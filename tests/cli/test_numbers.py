@@ -320,6 +320,31 @@ def test_a_file_can_fill_pools_and_name_accounts(
 
 
 @pytest.mark.usefixtures("account")
+def test_of_a_long_file_nothing_is_added_if_a_line_is_wrong(
+    command: Command, load: Callable[..., Result]
+) -> None:
+    """Whichever step it is in."""
+    command("numbers", "add", "+14155550700", "--no-voice")
+    result = load("number", *(f"+1415555{number:04d}" for number in range(1100)))
+    assert result.exit_code == 1
+    assert "nothing was added:\nline 702: It is there already" in result.output
+    assert len(listed(command)) == 1
+
+
+def test_a_long_file_is_written_in_steps_and_can_be_taken_in_again(
+    server: RealServer, command: Command, load: Callable[..., Result]
+) -> None:
+    service = make_service(server.api, 0)["sid"]
+    numbers = [f"+1415555{number:04d}" for number in range(600)]
+    result = load("number,account,service", *(f"{number},{ACCOUNT_SID},{service}" for number in numbers))
+    assert result.exit_code == 1
+    assert "only what stands before line 502 was added:\nline 502: " in result.output
+    assert len(listed(command)) == 500
+    rest = load("number,account", *(f"{number},{ACCOUNT_SID}" for number in numbers))
+    assert rest.output == "100 added, 500 there already.\n"
+
+
+@pytest.mark.usefixtures("account")
 def test_standard_input_is_a_file(command: Command) -> None:
     arguments = ["numbers", "import", "-", "--data", "data", "--json"]
     result = CliRunner().invoke(main, arguments, input="number\n+14155550100\n", catch_exceptions=False)
