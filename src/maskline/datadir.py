@@ -115,6 +115,7 @@ async def open_store(
                 idle_close_us=idle_close_us,
                 pseudonym=vault.pseudonym,
                 serve=serve,
+                readers=settings.database_readers,
             )
             .open(migrate=migrate)
         )

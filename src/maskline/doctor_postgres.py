@@ -47,7 +47,7 @@ def examine_server(settings: Settings, url: str) -> Iterator[Finding]:
         remedy = "make this user the owner of the database, or give it the right to create tables there"
         yield Finding("rights", False, "this user may make no tables in the database's schema", remedy)
     yield from _durability(found)
-    yield _connections(found, driver.CONNECTIONS, settings.workers)
+    yield _connections(found, settings.database_readers + driver.FURTHER, settings.workers)
     yield _time(found)
     if found.runs:
         said = "1 process has" if found.runs == 1 else f"{found.runs} processes have"
@@ -83,7 +83,7 @@ def _durability(found: ServerInspection) -> Iterator[Finding]:
 def _connections(found: ServerInspection, need: int, workers: int) -> Finding:
     said = f"{found.most} at most, {found.used} in use; a process takes {need}"
     if found.most - found.used + 1 < need * workers:  # ours goes away again
-        remedy = "raise max_connections on the server, or the limit of this user or database"
+        remedy = "raise max_connections on the server, or the limit of this user or database; or lower database_readers"
         return Finding("connections", False, said, remedy)
     return Finding("connections", True, said)
 

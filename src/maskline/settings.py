@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from maskline.domain.address import parse_networks
 
-MOST_NUMBER, MOST_DAYS = 1_000_000_000, 36_500
+MOST_NUMBER, MOST_DAYS, MOST_READERS = 1_000_000_000, 36_500, 64
 
 PREFIX = "MASKLINE_"
 """What the names of settings begin with in the environment."""
@@ -60,6 +60,9 @@ class Settings:
     )
     database_url: str | None = _setting(
         None, "postgresql://… of a PostgreSQL database; default: SQLite under DATA."
+    )
+    database_readers: int = _setting(
+        4, "Connections by which a process reads a PostgreSQL database; it takes up to three more."
     )
     public_url: str | None = _setting(
         None, "Prefix of every URL that is handed out; default: http://HOST:PORT."
@@ -213,6 +216,7 @@ def _check(settings: Settings) -> None:
         ("send_wait_ms", 0, MOST_NUMBER),
         ("send_validity_s", 1, MOST_NUMBER),
         ("send_slots", 1, MOST_NUMBER),
+        ("database_readers", 1, MOST_READERS),
         ("rate_limit", 0, MOST_NUMBER),
         ("idle_close_days", 0, MOST_DAYS),
         ("retention_days", 0, MOST_DAYS),

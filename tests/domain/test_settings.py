@@ -113,6 +113,8 @@ def test_words_for_false(tmp_path: Path, word: str) -> None:
         ("", {"MASKLINE_SEND_WAIT_MS": "-1"}, "send_wait_ms"),
         ("", {"MASKLINE_SEND_VALIDITY_S": "0"}, "send_validity_s"),
         ("", {"MASKLINE_SEND_SLOTS": "0"}, "send_slots"),
+        ("", {"MASKLINE_DATABASE_READERS": "0"}, "database_readers"),
+        ("", {"MASKLINE_DATABASE_READERS": "65"}, "database_readers"),
         ("", {"MASKLINE_IDLE_CLOSE_DAYS": "-1"}, "idle_close_days"),
         ("", {"MASKLINE_RETENTION_DAYS": "36501"}, "retention_days"),
         ("", {"MASKLINE_EVENT_RETENTION_DAYS": "-1"}, "event_retention_days"),

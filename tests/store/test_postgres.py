@@ -1,13 +1,16 @@
 """What is PostgreSQL's alone."""
 
+import asyncio
 import threading
 
 import psycopg
 import pytest
 
+from maskline.clock import SystemClock
 from maskline.store.accept import TOUCH_SESSION
 from maskline.store.accounts import put_meta
 from maskline.store.engine import Store, StoreRefused, StoreUnavailable, Tx
+from maskline.store.postgres import PostgresStore
 from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
 
@@ -93,3 +96,14 @@ async def test_a_read_that_loses_against_a_migration_may_be_asked_again(
         second.join()
         changing.rollback()
     await store.read(lambda tx: tx.execute("SELECT 1 FROM events").fetchall())
+
+
+async def test_it_reads_by_as_many_connections_as_it_is_given(postgres: PostgresServer) -> None:
+    store = PostgresStore(postgres.empty(), SystemClock(), run="RN" + "1" * 32, readers=2)
+    await store.open()
+    try:
+        asked = "SELECT pg_backend_pid() FROM pg_sleep(0.01)"
+        reads = [store.read(lambda tx: tx.execute(asked).fetchone()[0]) for _ in range(20)]
+        assert len(set(await asyncio.gather(*reads))) == 2
+    finally:
+        await store.close()

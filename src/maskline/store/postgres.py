@@ -50,8 +50,8 @@ from maskline.store.writer import MOST_REPEATS, Writer
 
 OLDEST_SERVER = 150000
 READERS = 4
-CONNECTIONS = READERS + 3
-"""How many a process has at most: those that read, the one that writes, and two for wake-ups."""
+FURTHER = 3
+"""How many connections a process has at most beside those that read: the one that writes, and two for wake-ups."""
 READ_LIMIT_MS = 1000
 WAIT_LIMIT_MS = 10_000
 """How long a write waits for its turn, and for a row, at the most. Whoever was frozen has lost the turn long before."""
@@ -243,9 +243,11 @@ class PostgresStore:
         pseudonym: Callable[[str], str] = no_pseudonym,
         serve: bool = True,
         own_time: bool = False,
+        readers: int = READERS,
     ) -> None:
         self._clock = clock
         self._run = run
+        self._most_readers = readers
         self._idle_close_us = idle_close_us
         self._pseudonym = pseudonym
         self._serve = serve
@@ -266,7 +268,7 @@ class PostgresStore:
             await asyncio.to_thread(self._prepare, migrate)
         except psycopg.Error as error:
             raise _cannot_open(error) from None
-        self._read_pool = ThreadPoolExecutor(READERS, "maskline-read")
+        self._read_pool = ThreadPoolExecutor(self._most_readers, "maskline-read")
         own_time = None if self._time is None else self._time.now
         self._engine = _Engine(self._dialer, self._run, self._tx, own_time)
         self._wakes = Wakes(self._dialer.dial, self._clock)
