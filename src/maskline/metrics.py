@@ -215,10 +215,10 @@ WAITING_ACCEPTS = Metric(
     Kind.GAUGE,
     "How many messages wait to be accepted; with 2,000, a further one is refused (503).",
 )
-DATABASE_BYTES = Metric("maskline_database_bytes", Kind.GAUGE, "Size of the database file.")
-WAL_BYTES = Metric("maskline_database_wal_bytes", Kind.GAUGE, "Size of the database's log.")
+DATABASE_BYTES = Metric("maskline_database_bytes", Kind.GAUGE, "Size of the database file (SQLite).")
+WAL_BYTES = Metric("maskline_database_wal_bytes", Kind.GAUGE, "Size of the database's log (SQLite).")
 DISK_FREE_BYTES = Metric(
-    "maskline_disk_free_bytes", Kind.GAUGE, "What is free on the disk that the database is on."
+    "maskline_disk_free_bytes", Kind.GAUGE, "What is free on the disk that the database is on (SQLite)."
 )
 READY = Metric(
     "maskline_ready",
