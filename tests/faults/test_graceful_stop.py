@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.lives import FULL, Lives
-from tests.faults.load import count_started, make_world
+from tests.faults.lives import FULL, CrashingServer, Lives
+from tests.faults.load import Load, count_started, finish, make_world
 
 
 @pytest.mark.parametrize("lives", ["sqlite", "postgres"], indirect=True)
@@ -30,3 +30,31 @@ def test_stop_under_load(lives: Lives, report: Callable[[str], None]) -> None:
         load.wait_for(20)
     verdict = lives.finish(world, unknown_allowed=False)
     report(f"seed 31, {stops} stops, {verdict}")
+
+
+def test_either_role_stops_under_load(
+    node: CrashingServer, other: CrashingServer, report: Callable[[str], None]
+) -> None:
+    """One accepts and another delivers; now the one is stopped in the midst of it, now the other."""
+    rng = random.Random(6)
+    stops = 20 if FULL else 4
+    node.args, other.args = ["--role", "api"], ["--role", "worker"]
+    other.environment |= {"MASKLINE_SEND_SLOTS": "8"}
+    node.start()
+    other.start()
+    world = make_world(node.api)
+    for seat in world.seats:
+        slow = {"To": seat.handset, "Outcome": "slow", "DelayMs": rng.randrange(5, 40)}
+        node.api.make("/sandbox/behaviour", slow)
+    with Load(world, seed=32, threads=8) as load:
+        load.address.move(node.url)
+        for i in range(stops):
+            load.wait_for(rng.randrange(20, 150))
+            stopping = (node, other)[i % 2]
+            assert stopping.stop() == 0, stopping.log()[-2000:]
+            assert stopping is node or count_started(node.database) == 0
+            stopping.start()
+            load.address.move(node.url)
+        load.wait_for(20)
+    report(f"seed 32, {stops} stops, {finish(world, node, 0)}")
+    assert (node.stop(), other.stop()) == (0, 0)
