@@ -22,7 +22,7 @@ _REACH = (
     "see that it runs, lets this user in from here, is a primary, version 15 or newer and encoded in UTF8"
     " (docs/how-to/use-postgresql.md)"
 )
-# What a commit waits for is not among them: each connection sets that for itself (`store/postgres.py`).
+# What a commit waits for is not among them: each connection sets that for itself (`store/postgres_dial.py`).
 _LOST = {
     "fsync": "what was acknowledged is lost, and the database damaged, when the power fails",
     "full_page_writes": "the database may be damaged when the power fails",

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from maskline.store.postgres import _TURN
+from maskline.store.postgres_engine import TURN
 from tests.faults.lives import FULL, SLOTS, CrashingServer
 from tests.faults.load import WAIT_S, Load, finish, make_world, script_handsets
 from tests.faults.namespaces import Network, SmallDisk
@@ -158,7 +158,7 @@ class Rival:
             while not self._over.is_set():
                 with connection.transaction():
                     connection.execute("SELECT 1 FROM sessions ORDER BY random() LIMIT 5 FOR UPDATE")
-                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TURN,))
+                    connection.execute("SELECT pg_advisory_xact_lock(%s)", (TURN,))
 
 
 def test_conflicts(tmp_path: Path, report: Callable[[str], None]) -> None:

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 
 from maskline.clock import SystemClock
-from maskline.store import postgres as engine
-from maskline.store import postgres_wakes, writer
+from maskline.store import postgres as reading
+from maskline.store import postgres_engine, postgres_wakes, writer
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import StoreInDoubt, StoreUnavailable, Turn, Tx, Wake, batched
 from maskline.store.postgres import PostgresStore
@@ -31,8 +31,8 @@ Freeze = Callable[[Tx], None]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "READ_PATIENCE_S", PATIENCE_S)
-    monkeypatch.setattr(engine, "WRITE_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(reading, "READ_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(postgres_engine, "WRITE_PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(postgres_wakes, "PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(writer, "DOUBT_S", 0.2)
 
@@ -145,7 +145,7 @@ async def test_a_server_that_stands_still_while_it_is_read(opened: PostgresStore
         freeze(tx)
         tx.execute("SELECT 1").fetchone()
 
-    for _ in range(2 * engine.READERS):
+    for _ in range(2 * reading.READERS):
         with pytest.raises(StoreUnavailable):
             await opened.read(read)
     await opened.write(put_meta, "a", "1")
@@ -163,13 +163,13 @@ async def test_whoever_keeps_the_turn_is_waited_for_no_longer(
             assert row is not None
             return int(row[0])
 
-    monkeypatch.setattr(engine, "WAIT_LIMIT_MS", 100)
-    monkeypatch.setattr(engine, "WRITE_PATIENCE_S", 10)
+    monkeypatch.setattr(postgres_engine, "WAIT_LIMIT_MS", 100)
+    monkeypatch.setattr(postgres_engine, "WRITE_PATIENCE_S", 10)
     store = await PostgresStore(
         postgres.url(), SystemClock(), run="RN" + "8" * 32, pseudonym=VAULT.pseudonym
     ).open()
     with psycopg.connect(postgres.url(), autocommit=True) as keeper:
-        keeper.execute("SELECT pg_advisory_lock(%s)", (engine._TURN,))
+        keeper.execute("SELECT pg_advisory_lock(%s)", (postgres_engine.TURN,))
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match="lock timeout"):
                 await store.write(put_meta, "a", "1")

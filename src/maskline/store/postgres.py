@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Concatenate
 
 import psycopg
-from psycopg import errors
 
 from maskline.clock import Clock, SteadyTime
 from maskline.domain.model import Instant
@@ -28,12 +26,10 @@ from maskline.metrics import READ_SECONDS, Histogram, Sample
 from maskline.store.dialect import translate_schema
 from maskline.store.engine import (
     Batched,
-    InDoubt,
     ItemT,
     P,
     R,
     ResultT,
-    StoreRefused,
     StoreUnavailable,
     Tx,
     Wake,
@@ -42,6 +38,15 @@ from maskline.store.engine import (
 )
 from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, schema_version
 from maskline.store.postgres_dial import Dialer
+from maskline.store.postgres_engine import (
+    ENTER,
+    TURN,
+    PostgresEngine,
+    database_time,
+    in_one_line,
+    is_conflict,
+    told_of,
+)
 from maskline.store.postgres_line import Line
 from maskline.store.postgres_tx import Connection, PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
@@ -53,176 +58,14 @@ READERS = 4
 FURTHER = 3
 """How many connections a process has at most beside those that read: the one that writes, and two for wake-ups."""
 READ_LIMIT_MS = 1000
-WAIT_LIMIT_MS = 10_000
-"""How long a write waits for its turn, and for a row, at the most. Whoever was frozen has lost the turn long before."""
-READ_PATIENCE_S, WRITE_PATIENCE_S = 3.0, 15.0
-"""How long a server may be silent: longer than it lets anything take, but for what its disk or its standbys make of a
-commit. Of one that takes too long for us it is looked up what became of it."""
+READ_PATIENCE_S = 3.0
+"""How long a server may be silent that is read from: longer than it lets anything take."""
 BEAT_S = 3.0
 SWITCH_S = 0.0001
 """How long the writer, when its server has answered, waits at the most until the event loop lets it go on: with the
 interpreter's own 5 ms the server would have nothing to do for longer than a round takes."""
 
-_TURN = 0x6D61736B6C696E65
-"""The advisory lock that a write's transaction holds, alone or with others: the bytes of `maskline`."""
-
-_BEGIN = """
-WITH turn AS MATERIALIZED (SELECT {lock}({turn}))
-UPDATE runs SET round = round + 1, seen_at = $2 + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * $3
-FROM turn WHERE id = $1
-RETURNING round, seen_at"""
 _BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_BEGIN_ALONE = _BEGIN.format(lock="pg_advisory_xact_lock", turn=_TURN)
-_BEGIN_SIDE_BY_SIDE = _BEGIN.format(lock="pg_advisory_xact_lock_shared", turn=_TURN)
-_ENTER = """
-INSERT INTO runs (id, seen_at, round)
-VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"""
-_WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
-_LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
-
-
-def _is_conflict(error: BaseException) -> bool:
-    return isinstance(error, errors.SerializationFailure | errors.DeadlockDetected)
-
-
-def _is_environment(error: BaseException) -> bool:
-    known = psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError
-    return isinstance(error, known) and not _is_conflict(error)
-
-
-_WRONG_STATEMENT = "42"
-"""The class of errors that are a statement's own, whatever its values."""
-
-
-def _told(error: Exception) -> Exception:
-    """What a caller is told of an error that its own operation met. What PostgreSQL says of a row holds its values,
-    which are nobody's to read in a log.
-    """
-    if not isinstance(error, psycopg.Error):
-        return error
-    told: Exception
-    if _is_environment(error) or _is_conflict(error):
-        told = StoreUnavailable(_in_one_line(error))
-    else:
-        said = error.diag
-        is_ours = (said.sqlstate or "").startswith(_WRONG_STATEMENT)
-        where = said.message_primary if is_ours else said.constraint_name or said.table_name
-        told = StoreRefused(f"{type(error).__name__}: {where}" if where else type(error).__name__)
-    return told.with_traceback(error.__traceback__)
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _die(error: BaseException) -> None:
-    os.write(2, f"maskline: the database cannot be written any more, stopping: {error}\n".encode())
-    os._exit(1)
-
-
-class _Engine:
-    """What the writer writes through: one connection, dialled anew whenever it was lost."""
-
-    def __init__(
-        self,
-        dialer: Dialer,
-        run: str,
-        make_tx: Callable[[Connection, Instant], Tx],
-        own_time: Callable[[], Instant] | None,
-    ) -> None:
-        self._dialer = dialer
-        self._run = run
-        self._make_tx = make_tx
-        self._own_time = own_time
-        self._line: Line | None = None
-        self._round = 0
-        self.told = _told
-        self.die = _die
-
-    def begin(self, *, side_by_side: bool = False) -> Tx:
-        how = _BEGIN_SIDE_BY_SIDE if side_by_side else _BEGIN_ALONE
-        line = self._connect()
-        try:
-            self._round, now = self._take_turn(line, how)
-        except psycopg.OperationalError:
-            if not line.closed:
-                raise
-            # The old connection is found to be gone.
-            line = self._connect()
-            self._round, now = self._take_turn(line, how)
-        return self._make_tx(line, Instant(now))
-
-    def _take_turn(self, line: Line, how: str) -> tuple[int, int]:
-        """Begin a transaction: its number among those of this run, and its time."""
-        own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
-        line.begin("BEGIN")
-        row = line.execute(how, (self._run, own, scale)).fetchone()
-        if row is None:
-            # This run has been silent for so long that it is forgotten. By itself: until it is committed that it is
-            # there, it cannot be asked what became of a round.
-            line.execute(_ENTER, (self._run, own or _database_time(line)))
-            line.run("COMMIT")
-            line.begin("BEGIN")
-            row = line.execute(how, (self._run, own, scale)).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def execute(self, sql: str) -> None:
-        assert self._line is not None
-        self._line.run(sql)
-
-    def commit(self) -> None:
-        assert self._line is not None
-        try:
-            self._line.run("COMMIT")
-        except psycopg.Error as error:
-            if not self._line.closed:
-                raise
-            raise InDoubt(self._was_committed) from error
-
-    def _was_committed(self) -> bool | None:
-        """After the connection was lost at COMMIT: what the row of this run says. None if nobody answers, or if it is
-        still held by the lost transaction.
-        """
-        try:
-            row = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
-        except psycopg.Error:
-            return None
-        return row is not None and row[0] == self._round
-
-    def rollback(self) -> None:
-        line = self._line
-        if line is None or line.closed:
-            return
-        try:
-            line.run("ROLLBACK")
-        except psycopg.Error:
-            line.close()
-
-    def _connect(self) -> Line:
-        if self._line is None or self._line.closed:
-            self._line = Line(self._dialer.dial(), WRITE_PATIENCE_S)
-            self._line.run(f"SET lock_timeout = {WAIT_LIMIT_MS}")
-        return self._line
-
-    def is_conflict(self, error: Exception) -> bool:
-        return _is_conflict(error)
-
-    def is_environment(self, error: Exception) -> bool:
-        if isinstance(error, errors.ReadOnlySqlTransaction) and self._line is not None:
-            self._line.close()  # it is no primary any more; the next one dialled is
-        return _is_environment(error)
-
-    def tend(self) -> None:
-        pass
-
-    def close(self) -> None:
-        """Leave: what this run has started and not ended is anybody's to judge now."""
-        if self._line is not None and not self._line.closed:
-            with contextlib.suppress(psycopg.Error):  # then it is missed after a while
-                self._line.execute(_LEAVE, (self._run,))
-                self._line.land()
-            self._line.close()
 
 
 class PostgresStore:
@@ -270,7 +113,7 @@ class PostgresStore:
             raise _cannot_open(error) from None
         self._read_pool = ThreadPoolExecutor(self._most_readers, "maskline-read")
         own_time = None if self._time is None else self._time.now
-        self._engine = _Engine(self._dialer, self._run, self._tx, own_time)
+        self._engine = PostgresEngine(self._dialer, self._run, self._tx, own_time)
         self._wakes = Wakes(self._dialer.dial, self._clock)
         self._writing = Writer(self._engine, self._clock, self._wakes.tell)
         self._beating = asyncio.create_task(self._beat(), name="beat") if self._serve else None
@@ -281,15 +124,15 @@ class PostgresStore:
             _check_server(connection)
             execute = executing(connection)
             # Of two that start at once, one makes the schema.
-            connection.execute("SELECT pg_advisory_lock($1)", (_TURN,))
-            now = self._time.now() if self._time else _database_time(connection)
+            connection.execute("SELECT pg_advisory_lock($1)", (TURN,))
+            now = self._time.now() if self._time else database_time(connection)
             version = schema_version(execute)
             if is_behind(version) and version and not migrating:
                 raise SchemaTooOld("the database has an older schema; run `maskline migrate`")
             _migrate(execute, now)
             if self._serve:
                 # Before its first round, which may be lost at COMMIT: what is not there yet cannot be asked.
-                connection.execute(_ENTER, (self._run, now))
+                connection.execute(ENTER, (self._run, now))
                 connection.execute("BEGIN")
                 follow_idle_limit(self._tx(connection, now))
                 connection.execute("COMMIT")
@@ -336,7 +179,7 @@ class PostgresStore:
                     line.run("ROLLBACK")
                 raise
         except psycopg.Error as error:
-            told = _told(error)
+            told = told_of(error)
         raise told
 
     def _begin_reading(self) -> tuple[Line, Instant]:
@@ -351,7 +194,7 @@ class PostgresStore:
 
     def _now_of(self, line: Line) -> Instant:
         line.begin(_BEGIN_READING)
-        now = self._time.now() if self._time else _database_time(line)
+        now = self._time.now() if self._time else database_time(line)
         line.land()
         return now
 
@@ -415,7 +258,7 @@ def find_meta(url: str) -> dict[str, str]:
 
 
 def _cannot_open(error: psycopg.Error) -> StoreUnavailable:
-    return StoreUnavailable(f"the database cannot be opened: {_in_one_line(error)}")
+    return StoreUnavailable(f"the database cannot be opened: {in_one_line(error)}")
 
 
 def _check_server(connection: psycopg.Connection[Any]) -> None:
@@ -437,16 +280,10 @@ def _migrate(execute: Execute, now: Instant) -> None:
         try:
             migrate(execute, now, begin="BEGIN", render=translate_schema)
         except psycopg.Error as error:
-            if not left or not _is_conflict(error):
+            if not left or not is_conflict(error):
                 raise
         else:
             return
-
-
-def _database_time(connection: Connection) -> Instant:
-    row = connection.execute("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").fetchone()
-    assert row is not None
-    return Instant(row[0])
 
 
 def _nothing(_: Tx) -> None:
