@@ -24,9 +24,10 @@ from maskline.metrics import SLOTS_IN_USE, Sample
 from maskline.mint import Mint
 from maskline.store.engine import Store, StoreUnavailable, Wake
 from maskline.store.lanes import free_orphans
+from maskline.store.orphans import OrphanClaim, take_orphans
 from maskline.store.receipts import retry_receipts
 from maskline.store.runs import Dead, find_dead, find_orphans, forget_dead, take_sweep
-from maskline.store.start import OrphanClaim, Started, StartRequest, start_sends, take_orphans
+from maskline.store.start import Started, StartRequest, start_sends
 
 SLOTS = 64
 POLL_S = 1.0

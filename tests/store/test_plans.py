@@ -96,6 +96,7 @@ from maskline.store.numbers import (
 )
 from maskline.store.optout_notices import Told, claim_notices, settle_notices
 from maskline.store.optouts import delete_optout, find_optout, list_optouts, load_optout
+from maskline.store.orphans import OrphanClaim, take_orphans
 from maskline.store.outbox import find_expired
 from maskline.store.pages import Seek
 from maskline.store.pairs import forget_paces
@@ -127,7 +128,7 @@ from maskline.store.sessions import (
     load_session_by_name,
     sweep_sessions,
 )
-from maskline.store.start import OrphanClaim, StartRequest, start_sends, take_orphans
+from maskline.store.start import StartRequest, start_sends
 from maskline.store.strangers import (
     Settlement,
     Stranger,

@@ -27,7 +27,6 @@ from maskline.store.health import take_try
 from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
 from maskline.store.record import is_told, merge_leg, note_error
-from maskline.store.runs import ORPHANED
 from maskline.store.sessions import COLUMNS_OF_S, make_session
 
 FAILED, UNKNOWN = int(MessageStatus.FAILED), int(MessageStatus.DELIVERY_UNKNOWN)
@@ -97,15 +96,6 @@ class Stopped:
 
 
 @dataclass(slots=True)
-class OrphanClaim:
-    """Rows that a run wants to judge, where who has started them was not heard of after `silent_since`."""
-
-    run: str
-    silent_since: int
-    ids: list[int]
-
-
-@dataclass(slots=True)
 class Starts:
     """What T2 did: rows to send, rows that are not sent, where to go on, and how long until the next row is due (None:
     none is); by the database's time, which need not be this process's.
@@ -120,26 +110,25 @@ class Starts:
     more: bool = False
 
 
-_COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
+COLUMNS = """id, order_key, seq, state, due_at, attempts, expires_at, number, account_sid, service_sid, session_sid,
        interaction_sid, message_sid, recipient, payload, uncertain, coalesce(handed_at, started_at), brought_by,
        CASE state WHEN 4 THEN carrier_account ELSE handed_to END"""
-_FRESH = f"SELECT {_COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
+_FRESH = f"SELECT {COLUMNS} FROM outbox WHERE state = 0 ORDER BY id LIMIT ?"
 _WAITING = f"""
-SELECT {_COLUMNS} FROM outbox
+SELECT {COLUMNS} FROM outbox
 WHERE topic = 'send' AND state IN (1, 5) AND due_at <= ? ORDER BY due_at LIMIT ?"""
 _NEXT_DUE = "SELECT due_at FROM outbox WHERE topic = 'send' AND state IN (1, 5) ORDER BY due_at LIMIT 1"
 _NEXT_LANE = """
 SELECT carrier_account, number FROM outbox WHERE state = 2 AND (carrier_account, number) > (?, ?)
 ORDER BY carrier_account, number LIMIT 1"""
 _LANE = f"""
-SELECT {_COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
+SELECT {COLUMNS} FROM outbox WHERE state = 2 AND carrier_account = ? AND number = ? ORDER BY turn, id LIMIT ?"""
 _EARLIER = "SELECT 1 FROM outbox WHERE order_key = ? AND seq < ? AND state + 0 <> 0 LIMIT 1"
 _START = """
 UPDATE outbox SET state = 4, owner = ?, started_at = ?, attempts = attempts + 1, carrier_account = ? WHERE id = ?"""
-_ORPHAN = f"SELECT {_COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _POSTPONE = "UPDATE outbox SET due_at = ? WHERE id = ?"
 _PUT = "UPDATE outbox SET state = ?, carrier_account = ? WHERE id = ?"
-_NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us, former FROM numbers WHERE phone_number = ?"
+NUMBER = "SELECT service_sid, carrier_account, next_free_at, mms, gap_us, former FROM numbers WHERE phone_number = ?"
 _ACCOUNT = "SELECT next_free_at FROM carrier_paces WHERE carrier_account = ?"
 _NEW_ACCOUNT = (
     "INSERT INTO carrier_paces (carrier_account, next_free_at) VALUES (?, 0) ON CONFLICT DO NOTHING"
@@ -286,8 +275,8 @@ class _Starter:
         """Start these, of different order keys that nothing is before, or put each where it belongs."""
         tx, item = self._tx, self._item
         numbers = dict.fromkeys(row[7] for row in rows)
-        numbers.update(zip(numbers, tx.find_each(_NUMBER, [(number,) for number in numbers]), strict=True))
-        services = _services_of(tx, rows)
+        numbers.update(zip(numbers, tx.find_each(NUMBER, [(number,) for number in numbers]), strict=True))
+        services = services_of(tx, rows)
         holders = _holders_of(tx, rows)
         starting: list[tuple[Any, ...]] = []
         for row, service, holder in zip(rows, services, holders, strict=True):
@@ -326,7 +315,7 @@ class _Starter:
             starting.append((item.run, tx.now, account, row[0]))
             tx.started += 1
             self._free[account] -= 1
-            self._starts.started.append(_started(row, row[5] + 1, account, service[0], mms, ask))
+            self._starts.started.append(make_started(row, row[5] + 1, account, service[0], mms, ask))
         tx.executemany(_START, starting)
 
     def _has_turn(self, account: str, number: str, free_at: int, gap_us: int | None) -> bool:
@@ -369,7 +358,7 @@ class _Starter:
             self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def _services_of(tx: Tx, rows: list[Any]) -> list[tuple[str, int | None] | None]:
+def services_of(tx: Tx, rows: list[Any]) -> list[tuple[str, int | None] | None]:
     """Of the Service of each row, as _SERVICE has it; None if its Session, or what has none, is gone."""
     found: dict[tuple[str, str], Any] = {}
     for text, place, bound in ((_SERVICE, 10, True), (_SERVICE_ALONE, 11, False)):
@@ -397,7 +386,8 @@ def _pair_of(row: Any) -> tuple[Any, ...]:
     return row[9], row[13], row[7], row[10]
 
 
-def _started(row: Any, attempts: int, account: str, settings: str, mms: int, ask: bool) -> Started:
+def make_started(row: Any, attempts: int, account: str, settings: str, mms: int, ask: bool) -> Started:
+    """A message by its row, as COLUMNS has it."""
     return Started(
         id=row[0],
         attempts=attempts,
@@ -465,7 +455,7 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
     stopped = []
     for row_id, event_sid in zip(ids, event_sids, strict=True):
         row = tx.execute(
-            f"SELECT {_COLUMNS} FROM outbox WHERE id = ? AND state <> 4 AND expires_at <= ?", (row_id, tx.now)
+            f"SELECT {COLUMNS} FROM outbox WHERE id = ? AND state <> 4 AND expires_at <= ?", (row_id, tx.now)
         ).fetchone()
         if row is None:
             continue
@@ -474,24 +464,3 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
         else:
             stopped.append(_fail(tx, event_sid, row, problems.VALIDITY_PASSED))
     return stopped
-
-
-@batched(Turn.START)
-def take_orphans(tx: Tx, items: list[OrphanClaim]) -> list[list[Started] | Exception]:
-    """Take over what dead runs had started: its outcome is unknown, and now this run's to find."""
-    return [_take_orphans(tx, item) for item in items]
-
-
-def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
-    orphans = []
-    for row_id in item.ids:
-        params = {"id": row_id, "run": item.run, "silent_since": item.silent_since}
-        row = tx.execute(_ORPHAN, params).fetchone()
-        if row is None:
-            continue
-        tx.execute("UPDATE outbox SET owner = ? WHERE id = ?", (item.run, row_id))
-        number = tx.execute(_NUMBER, (row[7],)).fetchone()
-        settings, _ = _services_of(tx, [row])[0] or ("{}", None)
-        _, account, _, mms, _, _ = number or (None, "", 0, 0, None, 0)
-        orphans.append(_started(row, row[5], row[18] or account, settings, mms, ask=True))
-    return orphans
