@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -13,6 +14,7 @@ from maskline.store.engine import Store, StoreRefused, StoreUnavailable, Tx
 from maskline.store.postgres import PostgresStore
 from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.engine("postgres")
 
@@ -107,3 +109,18 @@ async def test_it_reads_by_as_many_connections_as_it_is_given(postgres: Postgres
         assert len(set(await asyncio.gather(*reads))) == 2
     finally:
         await store.close()
+
+
+async def test_an_old_server_is_refused(postgres: PostgresServer, tmp_path: Path) -> None:
+    newer = (postgres.data / "PG_VERSION").read_bytes().strip()
+    with Wire(tmp_path / "wire", postgres.data.parent) as wire:
+        wire.say_instead(b"server_version\0" + newer, b"server_version\0" + b"14")
+        with pytest.raises(StoreUnavailable, match="too old; maskline needs 15 or newer"):
+            await PostgresStore(wire.url, SystemClock(), run="RN" + "1" * 32).open()
+
+
+async def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(StoreUnavailable, match="has the encoding LATIN1; make one with ENCODING 'UTF8'"):
+        await PostgresStore(postgres.url("latin"), SystemClock(), run="RN" + "1" * 32).open()

@@ -28,6 +28,7 @@ class Wire:
         self._swallow: bytes | None = None
         self._stop_before_next: bytes | None = None
         self._stays_away = self._lets_half_through = False
+        self._instead: tuple[bytes, bytes] | None = None
         self.cuts = 0
         self.flights = 0
         """How often the client has sent statements and then waited for what becomes of them."""
@@ -53,6 +54,11 @@ class Wire:
         """
         self._stays_away, self._stop_before_next = stays_away, words
         self._lets_half_through = lets_half_through
+
+    def say_instead(self, words: bytes, others: bytes) -> None:
+        """From now on the server says others, as long as these."""
+        assert len(words) == len(others)
+        self._instead = words, others
 
     def cut(self) -> None:
         """All that is connected is so no more."""
@@ -113,6 +119,8 @@ class Wire:
     def _answers(self, client: socket.socket, server: socket.socket, stopped: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(65536):
+                if self._instead is not None:
+                    data = data.replace(*self._instead)
                 if self._swallow is not None and self._swallow in data:
                     self._swallow = None
                     self._fall()

@@ -1,4 +1,4 @@
-"""Two processes on one database, of which one has no slot left: what it cannot start, the other one does at once."""
+"""Two processes on one database that both deliver: what the one has no slot for, and the order that both keep."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -63,3 +63,14 @@ async def test_what_comes_while_all_slots_are_taken(house: House, other: House) 
             assert house.carrier.in_flight == 1
             gate.release()
             await house.quiet()
+
+
+async def test_to_one_participant_they_stay_in_order_whoever_sends(house: House, other: House) -> None:
+    (person,) = await people(house, 1)
+    async with house.working(), other.working():
+        for i in range(20):
+            await (house, other)[i % 2].say(person, f"{i}")
+            await house.pass_time(FULL_S)
+        await house.pass_time(1)
+        await other.quiet()
+    assert house.carrier.bodies(person.identifier) == [f"{i}" for i in range(20)]
