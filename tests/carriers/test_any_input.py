@@ -21,7 +21,7 @@ from maskline.carriers.signalwire import SignalWireCarrier, SignalWireOptions
 from maskline.carriers.telnyx import TelnyxCarrier, TelnyxOptions
 from maskline.carriers.twilio import TwilioCarrier, TwilioOptions
 from maskline.carriers.vonage import VonageCarrier, VonageOptions
-from maskline.carriers.webhooks import FORM, HasWebhooks, Unreadable, WebRequest
+from maskline.carriers.webhooks import FORM, HasWebhooks, NotSigned, Unreadable, WebRequest
 from maskline.domain.http import Answer
 from maskline.flows.inbox import NoInbox
 from tests.carriers.benches import OURS, OVER_HTTP, URL, outgoing
@@ -252,6 +252,33 @@ def test_whatever_is_brought_as_json_is_read_or_refused(
     name: str, sign: Any, places: list[tuple[str, ...]], data: st.DataObject, content: Any
 ) -> None:
     hear(name, data.draw(st.sampled_from(places)), sign, content)
+
+
+class Closed(WebRequest):
+    """One that nobody reads."""
+
+    def json(self, *, as_signed: bool = False) -> dict[str, Any]:
+        raise AssertionError("it was read")
+
+    def json_list(self) -> list[dict[str, Any]]:
+        raise AssertionError("it was read")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *((name, (what, "SM1")) for name in ("telnyx", "vonage") for what in ("status", "call")),
+        *((name, ("message",)) for name in ("telnyx", "vonage", "bandwidth")),
+        ("bandwidth", ("call", "KS1")),
+    ],
+)
+def test_what_a_stranger_brings_is_not_read_for_it(name: str, what: tuple[str, ...]) -> None:
+    """A megabyte of it keeps the process busy for a good while, and they may bring it again and again."""
+    body = json.dumps({"to": OURS}).encode()
+    with pytest.raises(NotSigned):
+        account(name).hear(
+            Closed(what, f"{URL}/{'/'.join(what)}", {"content-type": "application/json"}, body)
+        )
 
 
 @given(st.data(), forms)

@@ -121,7 +121,8 @@ class CarrierHooks:
         said = f"carrier account {carrier.name}, {error.detail}, at {redact(came.url)}"
         if (signer := self._signer(came)) is not None:
             said += f"; it is signed by carrier account {signer}"
-        listed = await self._c.store.read(find_listed, identifier_key(error.to)) if error.to else None
+        said_to = error.said_to()
+        listed = await self._c.store.read(find_listed, identifier_key(said_to)) if said_to else None
         if listed is not None and listed.carrier_account != carrier.name:
             said += f"; the number is carried by {listed.carrier_account}"
         _log.warning("webhook.not_signed", said=said)

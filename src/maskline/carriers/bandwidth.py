@@ -21,6 +21,7 @@ import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote, unquote, urlencode
 
@@ -226,7 +227,8 @@ class BandwidthCarrier(Carrier):
         """Raise NotSigned unless a request shows the application's name and password."""
         given = request.headers.get("authorization", "")
         if not hmac.compare_digest(self._callback.encode(), given.encode("utf-8", "replace")):
-            raise NotSigned(f"Authorization {'does not fit' if given else 'is missing'}", _said_to(request))
+            what = "does not fit" if given else "is missing"
+            raise NotSigned(f"Authorization {what}", partial(_said_to, request))
 
     def _read(self, events: Sequence[Mapping[str, Any]]) -> Iterator[CarrierEvent]:
         for event in events:

@@ -185,7 +185,7 @@ class PlivoCarrier(Carrier):
         form = readable(fields)
         if not plivo_signature.has_signed(self._token, request.url, fields, request.headers):
             what = "does not fit" if plivo_signature.is_given(request.headers) else "is missing"
-            raise NotSigned(f"{plivo_signature.HEADER} {what}", _number(form.get("To", "")))
+            raise NotSigned(f"{plivo_signature.HEADER} {what}", lambda: _number(form.get("To", "")))
         return form
 
     def _read_message(self, form: Mapping[str, str]) -> Inbound:

@@ -23,6 +23,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlencode, urlsplit
 
@@ -220,7 +221,7 @@ class TelnyxCarrier(Carrier):
     def _signed(self, request: WebRequest) -> WebRequest:
         """The request, if it is. Raises NotSigned."""
         if (wrong := self._wrong_with(request)) is not None:
-            raise NotSigned(wrong, _said_to(request))
+            raise NotSigned(wrong, partial(_said_to, request))
         return request
 
     def _wrong_with(self, request: WebRequest) -> str | None:

@@ -210,7 +210,7 @@ class TwilioCarrier(Carrier):
         form = readable(fields)
         if not self.has_signed(request.url, fields, request.headers, request.body):
             what = "does not fit" if self.header.lower() in request.headers else "is missing"
-            raise NotSigned(f"{self.header} {what}", form.get("To", ""))
+            raise NotSigned(f"{self.header} {what}", lambda: form.get("To", ""))
         return form
 
     def _read_report(self, form: Mapping[str, str], sid: str) -> list[CarrierEvent]:

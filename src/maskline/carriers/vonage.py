@@ -21,6 +21,7 @@ import base64
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlencode
 
@@ -315,7 +316,7 @@ class VonageCarrier(Carrier):
         """What a request says, if it is signed. Raises NotSigned, Unreadable."""
         wrong = wrong_token(request, self._secret, self._clock.now() / SECOND)
         if wrong is not None:
-            raise NotSigned(wrong, _said_to(request))
+            raise NotSigned(wrong, partial(_said_to, request))
         return request.json()
 
     def _signed_fields(self, request: WebRequest) -> Mapping[str, str]:
@@ -323,7 +324,7 @@ class VonageCarrier(Carrier):
         fields = fields_of(request)
         wrong = wrong_sig(fields, self._secret, self._method, self._clock.now() / SECOND)
         if wrong is not None:
-            raise NotSigned(wrong, read_number(readable(fields.items()).get("to", "")))
+            raise NotSigned(wrong, lambda: read_number(readable(fields.items()).get("to", "")))
         return readable(fields.items())
 
     def _read_message(self, said: Mapping[str, Any]) -> CarrierEvent:

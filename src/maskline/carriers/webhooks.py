@@ -7,7 +7,7 @@ then the carrier says in its own dialect that this is done.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
@@ -149,14 +149,15 @@ class CallAsked:
 
 
 class NotSigned(Exception):
-    """Whoever sent this does not know the account's secret. `detail` says what is wrong, `to` is the number that it is
-    said to be for, if any: nothing of it is proven.
+    """Whoever sent this does not know the account's secret. `detail` says what is wrong; `said_to` finds the number
+    that it is said to be for, if any, of which nothing is proven. That may take reading all of it, which a stranger may
+    want us to do again and again.
     """
 
-    def __init__(self, detail: str, to: str = "") -> None:
+    def __init__(self, detail: str, said_to: Callable[[], str] = str) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.to = to
+        self.said_to = said_to
 
 
 class Unreadable(Exception):
