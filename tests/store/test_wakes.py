@@ -10,7 +10,7 @@ from maskline.store.engine import Tx, Wake
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
-from tests.support.until import until
+from tests.support.until import turns, until
 
 
 def want(tx: Tx, wake: Wake) -> None:
@@ -73,3 +73,22 @@ async def test_nobody_else_is_told_of_what_is_heard_here(postgres: PostgresServe
     finally:
         for store in stores:
             await store.close()
+
+
+async def test_nobody_wakes_himself(postgres: PostgresServer) -> None:
+    store = PostgresStore(postgres.empty(), SystemClock(), run="RN" + "7" * 32, pseudonym=VAULT.pseudonym)
+    await store.open()
+    try:
+        event = store.subscribe(Wake.SENDS)
+        await until(lambda: len(listeners(postgres)) == 1)
+        with psycopg.connect(postgres.url(), autocommit=True) as witness:
+            witness.execute("LISTEN maskline")
+            for _ in range(5):
+                await store.write(want, Wake.OTHERS)
+                await until(lambda: [*witness.notifies(timeout=0, stop_after=1)] != [])
+                await turns()
+                assert not event.is_set()
+            witness.execute("NOTIFY maskline")
+            await heard(event)
+    finally:
+        await store.close()

@@ -94,6 +94,11 @@ class Line:
     def closed(self) -> bool:
         return self._connection.closed
 
+    @property
+    def pid(self) -> int:
+        """Of the server's process at the other end."""
+        return self._pgconn.backend_pid
+
     def close(self) -> None:
         self._connection.close()
 

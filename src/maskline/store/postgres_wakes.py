@@ -112,8 +112,8 @@ class Wakes:
                 readable.clear()
                 connection.pgconn.consume_input()
                 heard = False
-                while connection.pgconn.notifies() is not None:
-                    heard = True
+                while (word := connection.pgconn.notifies()) is not None:
+                    heard |= self._teller is None or word.be_pid != self._teller.pid
                 if heard:
                     for event in self._events:
                         event.set()
