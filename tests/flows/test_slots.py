@@ -35,20 +35,7 @@ async def outcomes(house: House, started: int, waiting: int) -> list[Outcome]:
         await house.say(person)
     rows = (await start(house, started)).started
     assert len(rows) == started
-    return [
-        Outcome(
-            id=row.id,
-            run=RUN,
-            account_sid=row.account_sid,
-            service_sid=row.service_sid,
-            session_sid=row.session_sid,
-            interaction_sid=row.interaction_sid,
-            fate=Fate.SENT,
-            event_sid=house.mint.sid("NO"),
-            slot_of=row.carrier_account,
-        )
-        for row in rows
-    ]
+    return [house.outcome(row, RUN, Fate.SENT, slot_of=row.carrier_account) for row in rows]
 
 
 async def in_one_round(house: House, items: list[Outcome], **fields: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import SECOND, Interaction, Participant
 from maskline.flows.waiting import LOOK_S
 from maskline.store.engine import Store
-from maskline.store.record import Fate, Outcome, record_outcomes
+from maskline.store.record import Fate, record_outcomes
 from maskline.store.start import Started, StartRequest, start_sends
 from tests.support.carrier import THROTTLED
 from tests.support.clock import FakeClock
@@ -52,8 +52,7 @@ async def start_there(house: House, slots: int = 64) -> list[Started]:
 
 
 async def record_there(house: House, row: Started, fate: Fate) -> None:
-    place = row.account_sid, row.service_sid, row.session_sid, row.interaction_sid
-    await house.store.batch(record_outcomes, Outcome(row.id, OTHER, *place, fate, house.mint.sid("NO")))
+    await house.store.batch(record_outcomes, house.outcome(row, OTHER, fate))
 
 
 @pytest.mark.parametrize(("fate", "status"), [(Fate.SENT, SENT), (Fate.RETRY, QUEUED)])

@@ -19,7 +19,7 @@ from maskline.store.accept import accept_messages
 from maskline.store.engine import Batched, StoreRefused, Tx, Wake
 from maskline.store.receipts import Receipt, merge_receipts
 from maskline.store.receive import receive_messages
-from maskline.store.record import Fate, Outcome, record_outcomes
+from maskline.store.record import Fate, record_outcomes
 from maskline.store.relay import NewInbound
 from maskline.store.sandbox import hand_over
 from maskline.store.start import StartRequest, start_sends
@@ -135,19 +135,7 @@ async def make_outcomes(house: House, many: int) -> list[Any]:
     request = StartRequest(run="RN", free={house.carrier.name: many}, event_sids=[])
     rows = (await house.store.batch(start_sends, request)).started
     assert len(rows) == many
-    return [
-        Outcome(
-            id=row.id,
-            run="RN",
-            account_sid=row.account_sid,
-            service_sid=row.service_sid,
-            session_sid=row.session_sid,
-            interaction_sid=row.interaction_sid,
-            fate=Fate.UNCERTAIN,
-            event_sid=house.mint.sid("NO"),
-        )
-        for row in rows
-    ]
+    return [house.outcome(row, "RN", Fate.UNCERTAIN) for row in rows]
 
 
 def recorded(tx: Tx, items: list[Any]) -> list[bool]:

@@ -250,6 +250,30 @@ async def test_idle_connections_that_were_cut_cost_nobody_an_error(wire: Wire) -
         await store.write(put_meta, "a", "1")
 
 
+async def test_a_round_that_finds_its_connection_gone_is_run_again(
+    postgres: PostgresServer, wire: Wire
+) -> None:
+    async with opened(wire) as store:
+        wire.cut()
+        names = [f"a{i}" for i in range(9)]
+        assert await asyncio.gather(*(store.batch(accept, name) for name in names)) == names
+        assert {known(postgres, name) for name in names} == {"accepted"}
+
+
+@pytest.mark.parametrize("function", [accept, accept_last])
+async def test_a_run_that_was_forgotten_enters_anew(
+    postgres: PostgresServer, wire: Wire, function: Batched[str, str]
+) -> None:
+    async with opened(wire) as store:
+        with psycopg.connect(postgres.url()) as connection:
+            connection.execute("DELETE FROM runs")
+        names = [f"a{i}" for i in range(9)]
+        assert await asyncio.gather(*(store.batch(function, name) for name in names)) == names
+        assert {known(postgres, name) for name in names} == {"accepted"}
+        with psycopg.connect(postgres.url()) as connection:
+            assert connection.execute("SELECT id FROM runs").fetchall() == [(RUN,)]
+
+
 async def test_after_a_restart_of_the_server_it_works_again(tmp_path: Path) -> None:
     server = PostgresServer(tmp_path).start()
     try:

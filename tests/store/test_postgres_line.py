@@ -1,19 +1,25 @@
 """Statements that go out together, and who hears of it when one of them fails."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maskline.store import postgres_line
 from maskline.store.accept import accept_messages
-from maskline.store.engine import Store, StoreRefused, Turn, Tx, batched
+from maskline.store.engine import Batched, Store, StoreRefused, Turn, Tx, batched
 from maskline.store.postgres import PostgresStore
+from maskline.store.record import Fate, record_outcomes
+from maskline.store.start import StartRequest, start_sends
 from tests.support.clock import FakeClock
 from tests.support.house import VAULT, House
 from tests.support.postgres import PostgresServer
 from tests.support.wire import Wire
 
+RUN = "RN" + "1" * 32
 PUT = "INSERT INTO meta (name, value) VALUES (?, '')"
 NAMES = "SELECT name FROM meta ORDER BY name"
 
@@ -82,25 +88,48 @@ async def test_what_is_prepared_does_not_grow_for_ever(store: Store, monkeypatch
         assert await run(ask) <= 12
 
 
+@contextlib.asynccontextmanager
+async def over_a_wire(
+    server: PostgresServer, directory: Path, clock: FakeClock
+) -> AsyncIterator[tuple[House, Wire]]:
+    """A house whose store is asked by the test alone."""
+    server.empty()
+    with Wire(directory / "wire", server.data.parent) as wire:
+        store = await PostgresStore(
+            wire.url, clock, run=RUN, pseudonym=VAULT.pseudonym, own_time=True, serve=False
+        ).open()
+        yield House(store, clock), wire
+        await store.close()
+
+
 @pytest.mark.engine("postgres")
-async def test_a_round_of_accepts_is_three_ways_there_and_back(
+async def test_what_every_message_goes_through_is_a_few_ways_there_and_back(
     postgres: PostgresServer, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_line, "PLANS_S", 3600)
-    postgres.empty()
-    with Wire(tmp_path / "wire", postgres.data.parent) as wire:
-        store = await PostgresStore(
-            wire.url, clock, run="RN" + "1" * 32, pseudonym=VAULT.pseudonym, own_time=True, serve=False
-        ).open()
-        house = House(store, clock)
-        _, ann, _ = await house.pair()
+    async with over_a_wire(postgres, tmp_path, clock) as (house, wire):
+        service = await house.service(4)
+        pairs = [(await house.pair(service))[1:] for _ in range(4)]
 
-        async def accept() -> int:
+        async def flights(batched: Batched[Any, Any], items: Sequence[Any]) -> tuple[int, list[Any]]:
             before = wire.flights
-            items = [house.message(ann, "hello") for _ in range(4)]
-            await asyncio.gather(*(store.batch(accept_messages, item) for item in items))
-            return wire.flights - before
+            results = await asyncio.gather(*(house.store.batch(batched, item) for item in items))
+            return wire.flights - before, results
 
-        await accept()  # once, to prepare
-        assert await accept() == 3
-        await store.close()
+        async def go_through() -> dict[str, int]:
+            count = {}
+            count["accept"], _ = await flights(accept_messages, [house.message(ann) for ann, _ in pairs])
+            before = wire.flights
+            await asyncio.gather(*(house.hear(ann) for ann, _ in pairs))
+            count["receive"] = wire.flights - before
+            request = StartRequest(RUN, {house.carrier.name: 8}, [])
+            count["start"], (starts,) = await flights(start_sends, [request])
+            assert len(starts.started) == 8
+            outcomes = [
+                house.outcome(row, RUN, Fate.SENT, carrier_id=f"out-{row.id}") for row in starts.started
+            ]
+            count["record"], _ = await flights(record_outcomes, outcomes)
+            return count
+
+        await go_through()  # once, to prepare
+        assert await go_through() == {"accept": 2, "receive": 4, "start": 4, "record": 3}

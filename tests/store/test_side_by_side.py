@@ -51,6 +51,7 @@ async def within(store: Store, *, side_by_side: bool) -> AsyncIterator[None]:
     entered, go = threading.Event(), threading.Event()
 
     def hold(tx: Tx, items: list[None]) -> list[None]:
+        assert tx.now  # who has not looked at anything has not had to wait for the turn yet
         entered.set()
         assert go.wait(30)
         return items

@@ -121,6 +121,7 @@ async def test_a_server_that_stands_still_at_a_commit_is_asked_later(
 
     @batched(Turn.ACCEPT)
     def put(tx: Tx, items: list[str]) -> list[str | Exception]:
+        assert tx.now  # whoever has no turn yet begins again
         freeze(tx)
         for item in items:
             tx.execute(PUT, (item, "1"))

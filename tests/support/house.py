@@ -70,8 +70,10 @@ from maskline.store.numbers import insert_number
 from maskline.store.participants import NewParticipant
 from maskline.store.postgres import PostgresStore
 from maskline.store.receive import Received
+from maskline.store.record import Fate, Outcome
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
+from maskline.store.start import Started
 from maskline.vault import Vault
 from maskline.worker import Worker
 from tests.support.asks import Asks
@@ -349,6 +351,11 @@ class House:
         )
 
     # Looking
+
+    def outcome(self, row: Started, run: str, fate: Fate, **fields: Any) -> Outcome:
+        """What `record_outcomes` is handed for a message that this run has started."""
+        place = row.account_sid, row.service_sid, row.session_sid, row.interaction_sid
+        return Outcome(row.id, run, *place, fate, self.mint.sid("NO"), **fields)
 
     async def rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
         return await self.store.read(lambda tx: tx.execute(sql, params).fetchall())

@@ -108,7 +108,8 @@ class Tx:
 
     A hot function reads for all of its items, decides, and writes for all. `executemany`, `find_each` and `list_each`
     run one statement for each of many rows of values; where that is one statement for all (PostgreSQL), each sees the
-    tables as they were before the first of them. So no two of them may write to the same row. `in_sets`: it is.
+    tables as they were before the first of them. So no two of them may write to the same row. `in_sets`: it is. What
+    is asked in a row, before any of it is looked at, goes there together.
     """
 
     in_sets: ClassVar = False
@@ -147,12 +148,12 @@ class Tx:
         self.oldest_us = 0
         self.started = 0
 
-    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[Any]:
+    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> Sequence[Any]:
         """For each of these rows of values the first row that the statement gives, or None."""
         execute = self.execute
         return [execute(text, values).fetchone() for values in many]
 
-    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> Sequence[list[Any]]:
         """For each of these rows of values all rows that the statement gives."""
         execute = self.execute
         return [execute(text, values).fetchall() for values in many]

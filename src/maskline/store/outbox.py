@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from maskline.domain.model import OutboxState
 from maskline.store.engine import Tx, Wake
@@ -38,8 +38,17 @@ def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
 
 def finish_each(tx: Tx, rows: Sequence[tuple[int, str]], *, dead: bool = False) -> None:
     """The same for many rows, each the first of its order key, however many are behind it."""
+    release_each(tx, end_each(tx, rows, dead=dead))
+
+
+def end_each(tx: Tx, rows: Sequence[tuple[int, str]], *, dead: bool = False) -> Sequence[Any]:
+    """The first half: end these rows, and ask which are behind them. `release_each` is the second."""
     tx.executemany(_GIVE_UP if dead else _FINISH, [(row_id,) for row_id, _ in rows])
-    following = tx.find_each(_NEXT, [(order_key,) for _, order_key in rows])
+    return tx.find_each(_NEXT, [(order_key,) for _, order_key in rows])
+
+
+def release_each(tx: Tx, following: Sequence[Any]) -> None:
+    """Make due what was held behind what `end_each` has ended."""
     due = [row for row in following if row is not None and row[1] == HELD]
     tx.executemany(_RELEASE, [(tx.now, row[0]) for row in due])
     for row in due:

@@ -143,7 +143,7 @@ class PostgresStore:
             with contextlib.suppress(StoreUnavailable):
                 await self._writing.write(_nothing)
 
-    def _tx(self, connection: Connection, now: Instant) -> Tx:
+    def _tx(self, connection: Connection, now: Instant | Callable[[], Instant]) -> Tx:
         return PostgresTx(connection, now, self._idle_close_us, self._pseudonym)
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from psycopg import errors
 from maskline.domain.model import Instant
 from maskline.store.engine import InDoubt, StoreRefused, StoreUnavailable, Tx
 from maskline.store.postgres_dial import Dialer
-from maskline.store.postgres_line import Line
+from maskline.store.postgres_line import Answer, Line
 from maskline.store.postgres_tx import Connection
 
 WAIT_LIMIT_MS = 10_000
@@ -89,6 +89,10 @@ def database_time(connection: Connection) -> Instant:
     return Instant(row[0])
 
 
+class _Forgotten(Exception):
+    """This run has been silent for so long that its row is gone: without it there is no turn."""
+
+
 class PostgresEngine:
     """What the writer writes through: one connection, dialled anew whenever it was lost."""
 
@@ -96,7 +100,7 @@ class PostgresEngine:
         self,
         dialer: Dialer,
         run: str,
-        make_tx: Callable[[Connection, Instant], Tx],
+        make_tx: Callable[[Connection, Callable[[], Instant]], Tx],
         own_time: Callable[[], Instant] | None,
     ) -> None:
         self._dialer = dialer
@@ -104,37 +108,36 @@ class PostgresEngine:
         self._make_tx = make_tx
         self._own_time = own_time
         self._line: Line | None = None
-        self._round = 0
+        self._is_old = self._is_forgotten = False
+        self._turn = Answer()
+        self._round: int | None = None
+        """Its number among those of this run; None until the turn is looked at."""
         self.told = told_of
         self.die = _die
 
     def begin(self, *, side_by_side: bool = False) -> Tx:
+        """Put down what begins a transaction; its turn comes with the first answer in it that is looked at."""
         how = _BEGIN_SIDE_BY_SIDE if side_by_side else _BEGIN_ALONE
-        line = self._connect()
-        try:
-            self._round, now = self._take_turn(line, how)
-        except psycopg.OperationalError:
-            if not line.closed:
-                raise
-            # The old connection is found to be gone.
-            line = self._connect()
-            self._round, now = self._take_turn(line, how)
-        return self._make_tx(line, Instant(now))
-
-    def _take_turn(self, line: Line, how: str) -> tuple[int, int]:
-        """Begin a transaction: its number among those of this run, and its time."""
         own, scale = (0, 1) if self._own_time is None else (self._own_time(), 0)
-        line.begin("BEGIN")
-        row = line.execute(how, (self._run, own, scale)).fetchone()
-        if row is None:
-            # This run has been silent for so long that it is forgotten. By itself: until it is committed that it is
-            # there, it cannot be asked what became of a round.
+        self._is_old, self._round = self._line is not None and not self._line.closed, None
+        line = self._connect()
+        if self._is_forgotten:
+            # By itself: until it is committed that it is there, it cannot be asked what became of a round.
+            line.begin("BEGIN")
             line.execute(ENTER, (self._run, own or database_time(line)))
             line.run("COMMIT")
-            line.begin("BEGIN")
-            row = line.execute(how, (self._run, own, scale)).fetchone()
-        assert row is not None
-        return row[0], row[1]
+        line.begin("BEGIN")
+        self._turn = line.execute(how, (self._run, own, scale))
+        return self._make_tx(line, self._take_turn)
+
+    def _take_turn(self) -> Instant:
+        """Look at the turn: the transaction's time. Raises _Forgotten."""
+        row = self._turn.fetchone()
+        self._is_forgotten = row is None
+        if row is None:
+            raise _Forgotten
+        self._round = row[0]
+        return Instant(row[1])
 
     def execute(self, sql: str) -> None:
         assert self._line is not None
@@ -142,6 +145,8 @@ class PostgresEngine:
 
     def commit(self) -> None:
         assert self._line is not None
+        if self._round is None:
+            self._take_turn()
         try:
             self._line.run("COMMIT")
         except psycopg.Error as error:
@@ -175,7 +180,10 @@ class PostgresEngine:
         return self._line
 
     def is_conflict(self, error: Exception) -> bool:
-        return is_conflict(error)
+        is_gone = self._line is not None and self._line.closed
+        if is_gone and self._is_old and self._round is None:  # found out only now, and there may be a new one
+            return isinstance(error, psycopg.OperationalError)
+        return is_conflict(error) or isinstance(error, _Forgotten)
 
     def is_environment(self, error: Exception) -> bool:
         if isinstance(error, errors.ReadOnlySqlTransaction) and self._line is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 
+from maskline.domain.model import Instant
 from maskline.store.dialect import for_many, translate
 from maskline.store.engine import Cursor, Tx
 from maskline.store.postgres_line import Answer, Line
@@ -60,35 +61,78 @@ def _escaped(values: Sequence[str]) -> str:
     return joined.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","')
 
 
-class PostgresTx(Tx):
-    """One statement for many rows of values is one here."""
+class _Found(Sequence[Any]):
+    """What a statement has found for each of many rows of values. Brought when it is first looked at."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_answer", "_count", "_found", "_sort")
+
+    def __init__(
+        self, answer: Cursor, count: int, sort: Callable[[int, Iterable[tuple[int, Any]]], list[Any]]
+    ) -> None:
+        self._answer = answer
+        self._count = count
+        self._sort = sort
+        self._found: list[Any] | None = None
+
+    def _look(self) -> list[Any]:
+        if self._found is None:
+            rows = self._answer.fetchall()
+            numbered = ((0, row) for row in rows) if self._count == 1 else ((r[0] - 1, r[1:]) for r in rows)
+            self._found = self._sort(self._count, numbered)
+        return self._found
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._look()[place]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self._look()  # not before the first is wanted
+
+
+def _first_of(count: int, rows: Iterable[tuple[int, Any]]) -> list[Any]:
+    found: list[Any] = [None] * count
+    for place, row in rows:
+        if found[place] is None:
+            found[place] = row
+    return found
+
+
+def _all_of(count: int, rows: Iterable[tuple[int, Any]]) -> list[list[Any]]:
+    found: list[list[Any]] = [[] for _ in range(count)]
+    for place, row in rows:
+        found[place].append(row)
+    return found
+
+
+class PostgresTx(Tx):
+    """One statement for many rows of values is one here. Where `now` is a function, it is looked at like an answer."""
+
+    __slots__ = ("_connection", "_now")
 
     in_sets = True
 
-    def __init__(self, connection: Connection, *args: Any) -> None:
-        super().__init__(executing(connection), self._execute_many, *args)
+    def __init__(self, connection: Connection, now: Instant | Callable[[], Instant], *args: Any) -> None:
+        super().__init__(executing(connection), self._execute_many, Instant(0), *args)
         self._connection = connection
+        self._now = now
 
-    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[Any]:
-        found: list[Any] = [None] * len(many)
-        for place, row in self._each(text, many):
-            if found[place] is None:
-                found[place] = row
-        return found
+    @property
+    def now(self) -> Instant:
+        if callable(self._now):
+            self._now = self._now()
+        return self._now
 
-    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> list[list[Any]]:
-        found: list[list[Any]] = [[] for _ in many]
-        for place, row in self._each(text, many):
-            found[place].append(row)
-        return found
+    @now.setter
+    def now(self, now: Instant) -> None:
+        self._now = now
 
-    def _each(self, text: str, many: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Any]]:
-        if not many:
-            return iter(())
-        rows = self._execute_many(text, many).fetchall()
-        return ((0, row) for row in rows) if len(many) == 1 else ((row[0] - 1, row[1:]) for row in rows)
+    def find_each(self, text: str, many: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        return _Found(self._execute_many(text, many), len(many), _first_of) if many else ()
+
+    def list_each(self, text: str, many: Sequence[Sequence[Any]]) -> Sequence[list[Any]]:
+        return _Found(self._execute_many(text, many), len(many), _all_of) if many else ()
 
     def _execute_many(self, text: str, many: Sequence[Sequence[Any] | Mapping[str, Any]]) -> Cursor:
         if not many:

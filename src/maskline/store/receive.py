@@ -8,6 +8,7 @@ for all: nothing that one message of a batch does changes where another goes.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,20 +17,32 @@ from maskline.domain.channel import scheme_of
 from maskline.domain.ids import sibling_sid
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
-from maskline.domain.route import OutOfSession, Refused, Route, incoming
+from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
 from maskline.store.loose import Reply, insert_reply, may_reply
 from maskline.store.optouts import obey_word
 from maskline.store.pairs import Turned, count_message
-from maskline.store.relay import Bound, NewInbound, find_bound, find_match, find_matches, relay_each
-from maskline.store.strangers import find_waiting, insert_stranger
+from maskline.store.relay import (
+    Bound,
+    NewInbound,
+    ask_pairs,
+    find_bound,
+    find_match,
+    matches_of,
+    relay_each,
+)
+from maskline.store.strangers import ask_waits, insert_stranger
 from maskline.store.telling import ask_wants, wants_of
 
 _NUMBER = "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?"
 _BROUGHT = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"
 _BRING = "INSERT INTO received (carrier_account, carrier_id, received_at) VALUES (?, ?, ?)"
+
+
+Pair = tuple[str, str, str]
+"""A Service, a sender and a proxy number."""
 
 
 @dataclass(slots=True)
@@ -47,12 +60,13 @@ class Received:
 @batched(Turn.RECEIVE)
 def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Exception]:
     """Take each message in: relay it, or write down why not."""
+    brought = tx.find_each(_BROUGHT, [(item.carrier_account, item.carrier_id) for item in items])
     numbers = _numbers_of(tx, [item.to for item in items])
     received = [_carried(tx, item, numbers[item.to]) for item in items]
     carried = [place for place, known in enumerate(received) if known.known]
-    again = _note(tx, [items[place] for place in carried])
-    wired = (numbers[items[place].to][1] for place in carried)
-    ask_wants(tx, (service_sid for service_sid in wired if service_sid is not None))
+    again = _note(tx, [(items[place], brought[place] is not None) for place in carried])
+    places = (place for place, is_again in zip(carried, again, strict=True) if not is_again)
+    waiting, matches = _ask_routes(tx, ((numbers[items[place].to][1], items[place]) for place in places))
     owned: list[_Owned] = []
     for place, is_again in zip(carried, again, strict=True):
         item, (account_sid, service_sid, _) = items[place], numbers[items[place].to]
@@ -68,7 +82,7 @@ def receive_messages(tx: Tx, items: list[NewInbound]) -> list[Received | Excepti
             tx.count(INBOUND, "too-fast")
         else:
             owned.append(_Owned(item, account_sid, service_sid, received[place]))
-    _route(tx, owned)
+    _route(tx, owned, waiting, matches)
     return [*received]
 
 
@@ -81,8 +95,22 @@ class _Owned(NamedTuple):
     received: Received
 
     @property
-    def pair(self) -> tuple[str, str, str]:
+    def pair(self) -> Pair:
         return self.service_sid, self.item.sender, self.item.to
+
+
+def _ask_routes(
+    tx: Tx, wired: Iterable[tuple[str | None, NewInbound]]
+) -> tuple[set[Pair], dict[Pair, Match | None]]:
+    """Of these messages, each with its Service, if it has one: the pairs of which something is still being asked about,
+    and the Session of each pair. What the Services want is asked with it.
+    """
+    given = (None if sid is None else (sid, item.sender, item.to) for sid, item in wired)
+    pairs = [pair for pair in dict.fromkeys(given) if pair is not None]
+    waits, found = ask_waits(tx, pairs), ask_pairs(tx, pairs)
+    ask_wants(tx, (pair[0] for pair in pairs))
+    waiting = {pair for pair, (last,) in zip(pairs, waits, strict=True) if last is not None}
+    return waiting, dict(zip(pairs, matches_of(tx, pairs, found), strict=True))
 
 
 def _numbers_of(tx: Tx, numbers: list[str]) -> dict[str, Any]:
@@ -105,25 +133,23 @@ def _carried(tx: Tx, item: NewInbound, number: Any) -> Received:
     return Received()
 
 
-def _note(tx: Tx, items: list[NewInbound]) -> list[bool]:
-    """Which of these were brought before, be it by an earlier one of them; the others are noted as brought now."""
-    keys = [(item.carrier_account, item.carrier_id) for item in items]
-    seen = {key for key, row in zip(keys, tx.find_each(_BROUGHT, keys), strict=True) if row is not None}
+def _note(tx: Tx, items: list[tuple[NewInbound, bool]]) -> list[bool]:
+    """Which of these were brought before, as is known of each, or by an earlier one of them; the others are noted as
+    brought now.
+    """
     again = []
-    for key in keys:
-        again.append(key in seen)
-        seen.add(key)
-    tx.executemany(
-        _BRING, [(*key, tx.now) for key, is_again in zip(keys, again, strict=True) if not is_again]
-    )
+    new: dict[tuple[str, str], None] = {}
+    for item, was_brought in items:
+        key = (item.carrier_account, item.carrier_id)
+        again.append(was_brought or key in new)
+        if not again[-1]:
+            new[key] = None
+    tx.executemany(_BRING, [(*key, tx.now) for key in new])
     return again
 
 
-def _route(tx: Tx, owned: list[_Owned]) -> None:
+def _route(tx: Tx, owned: list[_Owned], waiting: set[Pair], matches: dict[Pair, Match | None]) -> None:
     """Relay what a Session takes, and write down what becomes of the others."""
-    pairs = list(dict.fromkeys(one.pair for one in owned))
-    waiting = find_waiting(tx, pairs)
-    matches = dict(zip(pairs, find_matches(tx, pairs), strict=True))
     relayed: list[Bound] = []
     for one in owned:
         item, account_sid, service_sid, received = one

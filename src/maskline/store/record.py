@@ -7,7 +7,7 @@ late outcome, too. Whatever ends a row makes the next of its order key due, in t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from maskline.store.claims import is_claimed
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
-from maskline.store.outbox import finish_each
+from maskline.store.outbox import end_each, release_each
 from maskline.store.telling import ask_wants, insert_later, new_callback, wants_of
 from maskline.store.tombstones import bury
 from maskline.store.waves import waves
@@ -164,6 +164,7 @@ def merge_leg(
 def merge_legs(tx: Tx, reports: Sequence[Report]) -> list[tuple[int, int] | None]:
     """The same for many reports, each on another Interaction."""
     raised = tx.find_each(_RAISE, [(one.status, one.carrier_id, tx.now, *one[:3]) for one in reports])
+    ask_wants(tx, (one.service_sid for one in reports))
     legs: list[tuple[int, int] | None] = [row and (row[0], row[1]) for row in raised]
     unmoved = [i for i, row in enumerate(raised) if row is None]
     if unmoved:
@@ -173,7 +174,6 @@ def merge_legs(tx: Tx, reports: Sequence[Report]) -> list[tuple[int, int] | None
         for i, row in zip(unmoved, tx.find_each(_LEG, [reports[i][:3] for i in unmoved]), strict=True):
             legs[i] = row
     moved = [(one, row) for one, row in zip(reports, raised, strict=True) if row is not None]
-    ask_wants(tx, (one.service_sid for one, _ in moved))
     callbacks = []
     for one, (known, updated_at, inbound, account_sid) in moved:
         wants = wants_of(tx, one.service_sid)
@@ -218,13 +218,15 @@ def _record(tx: Tx, items: list[Outcome]) -> list[Recorded]:
         if item.fate in (Fate.UNCERTAIN, Fate.ASK):
             item.uncertain = True  # whatever is done about it now
     rows = tx.find_each(_OWN, [(item.id, item.interaction_sid) for item in items])
+    carrier_ids = dict.fromkeys(item.carrier_id for item in items if item.carrier_id is not None)
+    early = tx.list_each(_EARLY, [(one,) for one in carrier_ids])
     owns = [row is not None and row[0] == item.run for item, row in zip(items, rows, strict=True)]
     tx.freed += [(item.run, item.slot_of) for item, own in zip(items, owns, strict=True) if own]
     fates = [
         _judge(tx, item, row) if own else item.fate for item, own, row in zip(items, owns, rows, strict=True)
     ]
     judged = list(zip(items, owns, fates, rows, strict=True))
-    finish_each(tx, [(item.id, row[1]) for item, own, fate, row in judged if own and fate in _FINAL])
+    behind = end_each(tx, [(item.id, row[1]) for item, own, fate, row in judged if own and fate in _FINAL])
     put_back = [
         _put_back(tx, item, fate, row[2]) for item, own, fate, row in judged if own and fate not in _FINAL
     ]
@@ -232,17 +234,17 @@ def _record(tx: Tx, items: list[Outcome]) -> list[Recorded]:
         tx.executemany(_PUT_BACK, put_back)
         tx.wake |= Wake.SENDS
     legs = _merge(tx, items, fates)
+    release_each(tx, behind)
     for item, own, fate, _ in judged:
         if own and (code := _CODES.get(fate)) is not None:
             note_error(tx, item.service_sid, item.session_sid, item.interaction_sid, code)
             _event(tx, item, item.event_sid, code)
         if own and fate in _FINAL and item.notice is not None:
             _event(tx, item, *item.notice)
-    known = [
-        (item.carrier_id, leg) for item, leg in zip(items, legs, strict=True) if item.carrier_id is not None
-    ]
-    bury(tx, [carrier_id for carrier_id, leg in known if leg is None])  # deleted meanwhile
-    hasten_receipts(tx, [carrier_id for carrier_id, _ in known])
+    known = zip(items, legs, strict=True)
+    deleted = [item.carrier_id for item, leg in known if leg is None and item.carrier_id is not None]
+    bury(tx, deleted)
+    _hasten(tx, early)
     recorded = []
     for item, fate, leg in zip(items, fates, legs, strict=True):
         status, updated_at = leg or (max(_FINAL.get(fate, 0), QUEUED), tx.now)
@@ -330,9 +332,8 @@ def find_recorded(tx: Tx, places: Sequence[MessagePlace]) -> list[Recorded]:
     return [Recorded(place.sid, *row) for place, row in zip(places, rows, strict=True) if row is not None]
 
 
-def hasten_receipts(tx: Tx, carrier_ids: Iterable[str]) -> None:
+def _hasten(tx: Tx, early: Sequence[list[Any]]) -> None:
     """Make due what a carrier reported before its own answer arrived. A shortcut: it would come due anyway."""
-    early = tx.list_each(_EARLY, [(one,) for one in dict.fromkeys(carrier_ids)])
     if hastened := [(tx.now, row[0]) for rows in early for row in rows]:
         tx.executemany(_HASTEN, hastened)
         tx.wake |= Wake.SENDS

@@ -105,12 +105,18 @@ def find_match(tx: Tx, service_sid: str, proxy_number: str, sender: str) -> Matc
 
     A number that the sender had before the Session moved answers like the one they have now.
     """
-    return find_matches(tx, [(service_sid, sender, proxy_number)])[0]
+    pairs = [(service_sid, sender, proxy_number)]
+    return matches_of(tx, pairs, ask_pairs(tx, pairs))[0]
 
 
-def find_matches(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> list[Match | None]:
-    """The same for many, each a Service, a sender and a proxy number."""
-    rows = tx.find_each(_PAIR, pairs)
+def ask_pairs(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> Sequence[Any]:
+    """The same for many, each a Service, a sender and a proxy number: what to ask first, for `matches_of`."""
+    return tx.find_each(_PAIR, pairs)
+
+
+def matches_of(tx: Tx, pairs: Sequence[tuple[str, str, str]], asked: Sequence[Any]) -> list[Match | None]:
+    """What `ask_pairs` has found for these pairs, and of what it has not, what they had before."""
+    rows = [*asked]
     if lost := [i for i, row in enumerate(rows) if row is None]:
         for i, row in zip(lost, tx.find_each(_FORMER_PAIR, [pairs[i] for i in lost]), strict=True):
             rows[i] = row
@@ -221,9 +227,10 @@ def _take_places(tx: Tx, counts: Mapping[tuple[str, str], int]) -> dict[tuple[st
     """
     unseen = [place for place in counts if wants_of(tx, place[0]).intercept]
     seen = [place for place in counts if not wants_of(tx, place[0]).intercept]
-    last = tx.find_each(_TAKE_PLACES, [(counts[place], tx.now, *place) for place in seen])
-    last += tx.find_each(_TAKE_UNSEEN, [(counts[place], *place) for place in unseen])
-    return {place: row[0] - counts[place] for place, row in zip(seen + unseen, last, strict=True)}
+    taken = tx.find_each(_TAKE_PLACES, [(counts[place], tx.now, *place) for place in seen])
+    unseen_taken = tx.find_each(_TAKE_UNSEEN, [(counts[place], *place) for place in unseen])
+    last = zip(seen + unseen, [*taken, *unseen_taken], strict=True)
+    return {place: row[0] - counts[place] for place, row in last}
 
 
 def _place_of(one: Bound) -> tuple[str, str]:

@@ -8,7 +8,7 @@ storm of retries nor a number with a long queue stands in the way of new message
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,24 +181,28 @@ class _Starter:
         """When the first of them is."""
         self._taken: dict[str, int] = {}
         """When the numbers may send again of which messages have been started."""
+        self._was_due = False
+        """Whether anything was that waits for its time."""
 
     def run(self) -> Starts:
         tx, item, starts = self._tx, self._item, self._starts
         free = sum(self._free.values())
+        most = min(MOST_ITEMS, 2 * free + LOOKS)
+        fresh, next_due = tx.list_each(_FRESH, [(most,)]), tx.find_each(_NEXT_DUE, [()])
         may_wait = self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
-        self._fresh()
+        self._fresh(fresh[0], most)
         # What has been put aside since then cannot go yet, and what has been released wakes the worker.
         if may_wait:
             self._waiting(sum(self._free.values()))
-        row = tx.execute(_NEXT_DUE).fetchone()
+        if self._was_due:
+            next_due = tx.find_each(_NEXT_DUE, [()])
+        (row,) = next_due
         dues = [due_at for due_at in (row and row[0], self._free_at) if due_at is not None]
         starts.next_due_us = min(dues) - tx.now if dues else None
         return starts
 
-    def _fresh(self) -> None:
+    def _fresh(self, rows: list[Any], most: int) -> None:
         tx = self._tx
-        most = min(MOST_ITEMS, 2 * sum(self._free.values()) + LOOKS)
-        rows = tx.execute(_FRESH, (most,)).fetchall()
         looked = 0
         while looked < len(rows):
             # As many at a time as there are slots: usually all of them start, and nothing else is looked at.
@@ -214,39 +218,44 @@ class _Starter:
 
     def _start_fresh(self, rows: list[Any]) -> None:
         """Start these, but hold those that are behind something of their order key."""
-        behind = self._tx.find_each(_EARLIER, [(row[1], row[2]) for row in rows])
-        first: list[Any] = []
-        keys: set[str] = set()
-        later: list[Any] = []
-        for row, earlier in zip(rows, behind, strict=True):
-            if earlier is not None:
-                self._put(row, HELD, None)
-            elif row[1] in keys:
-                later.append(row)
-            else:
-                keys.add(row[1])
-                first.append(row)
-        self._start(first)
-        if later:  # behind one of these, unless that is gone by now
-            self._start_fresh(later)
+        asked = Asked(self._tx, rows)
+        while rows:
+            behind = self._tx.find_each(_EARLIER, [(row[1], row[2]) for row in rows])
+            first: list[Any] = []
+            keys: set[str] = set()
+            later: list[Any] = []
+            for row, earlier in zip(rows, behind, strict=True):
+                if earlier is not None:
+                    self._put(row, HELD, None)
+                elif row[1] in keys:
+                    later.append(row)
+                else:
+                    keys.add(row[1])
+                    first.append(row)
+            self._start(first, asked)
+            rows = later  # behind one of these, unless that is gone by now
 
     def _waiting(self, most: int) -> bool:
         """Start up to so many of what waits already. Returns False if nothing does that could go."""
         tx = self._tx
         if most <= 0:
             return True
-        due = tx.execute(_WAITING, (tx.now, most)).fetchall()
-        self._start(due)
+        waiting, first_lane = tx.list_each(_WAITING, [(tx.now, most)]), self._ask_lane(self._starts.lane)
+        if due := waiting[0]:
+            self._was_due = True
+            self._start(due, Asked(tx, due))
+            first_lane = self._ask_lane(self._starts.lane)  # what could not start waits in one by now
         left, parked = most, False
-        for lane in self._lanes():
+        for lane in self._lanes(first_lane):
             parked = True
             room = min(left, self._free.get(lane[0], 0))
             before = len(self._starts.started)
             if room and (lane[0], "") not in self._busy:
                 rows = tx.execute(_LANE, (*lane, room)).fetchall()
-                self._start(rows[:1])
+                asked = Asked(tx, rows)
+                self._start(rows[:1], asked)
                 if lane not in self._busy:
-                    self._start(rows[1:])
+                    self._start(rows[1:], asked)
             left -= len(self._starts.started) - before
             if left <= 0:
                 self._starts.lane = lane
@@ -255,32 +264,34 @@ class _Starter:
             self._starts.lane = ("", "")
         return parked or bool(due)
 
-    def _lanes(self) -> Iterator[tuple[str, str]]:
-        """Every carrier account and number with parked rows once, beginning behind where the last request stopped."""
-        after = lane = self._starts.lane
-        wrapped = False
-        while True:
-            row = self._tx.execute(_NEXT_LANE, lane).fetchone()
-            if row is None:
-                if wrapped or after == ("", ""):
-                    return
-                lane, wrapped = ("", ""), True
-                continue
-            lane = (row[0], row[1])
-            if wrapped and lane > after:
-                return
-            yield lane
+    def _ask_lane(self, after: tuple[str, str]) -> Sequence[Any]:
+        return self._tx.find_each(_NEXT_LANE, [after])
 
-    def _start(self, rows: list[Any]) -> None:
+    def _lanes(self, first: Sequence[Any]) -> Iterator[tuple[str, str]]:
+        """Every carrier account and number with parked rows once, beginning behind where the last request stopped: with
+        the `first` there.
+        """
+        after = self._starts.lane
+        wrapped = False
+        (row,) = first
+        while True:
+            if row is not None:
+                lane = (row[0], row[1])
+                if wrapped and lane > after:
+                    return
+                yield lane
+            elif wrapped or after == ("", ""):
+                return
+            else:
+                lane, wrapped = ("", ""), True
+            (row,) = self._ask_lane(lane)
+
+    def _start(self, rows: list[Any], asked: Asked) -> None:
         """Start these, of different order keys that nothing is before, or put each where it belongs."""
         tx, item = self._tx, self._item
-        numbers = dict.fromkeys(row[7] for row in rows)
-        numbers.update(zip(numbers, tx.find_each(NUMBER, [(number,) for number in numbers]), strict=True))
-        services = services_of(tx, rows)
-        holders = _holders_of(tx, rows)
         starting: list[tuple[Any, ...]] = []
-        for row, service, holder in zip(rows, services, holders, strict=True):
-            number = numbers[row[7]]
+        for row in rows:
+            number, service, holder = asked.of(row)
             service_sid, account, free_at, mms, gap_us, former = number or (None, "", 0, 0, None, 0)
             if service is None:
                 finish(tx, row[0], row[1])  # deleted, and its messages with it
@@ -358,22 +369,33 @@ class _Starter:
             self._starts.stopped.append(Stopped(row[11], int(MessageStatus.QUEUED), self._tx.now))
 
 
-def services_of(tx: Tx, rows: list[Any]) -> list[tuple[str, int | None] | None]:
-    """Of the Service of each row, as _SERVICE has it; None if its Session, or what has none, is gone."""
-    found: dict[tuple[str, str], Any] = {}
-    for text, place, bound in ((_SERVICE, 10, True), (_SERVICE_ALONE, 11, False)):
-        keys = list(dict.fromkeys((row[9], row[place]) for row in rows if bool(row[10]) is bound))
-        found.update(zip(keys, tx.find_each(text, keys), strict=True))
-    return [found[row[9], row[10] or row[11]] for row in rows]
+class Asked:
+    """What has to be known of these rows before they start, asked together."""
 
+    def __init__(self, tx: Tx, rows: Sequence[Any]) -> None:
+        numbers = [*dict.fromkeys(row[7] for row in rows)]
+        sessions = [*dict.fromkeys((row[9], row[10]) for row in rows if row[10])]
+        alone = [(row[9], row[11]) for row in rows if not row[10]]
+        # Of a row of no Session nobody has the pair: whoever has the number now, it goes to the person whom it answers.
+        pairs = {row[0]: _pair_of(row) for row in rows if row[10]}
+        self._asked = (
+            (numbers, tx.find_each(NUMBER, [(number,) for number in numbers])),
+            (sessions, tx.find_each(_SERVICE, sessions)),
+            (alone, tx.find_each(_SERVICE_ALONE, alone)),
+            (pairs, tx.find_each(_HOLDER, [*pairs.values()])),
+        )
+        self._known: dict[Any, Any] | None = None
 
-def _holders_of(tx: Tx, rows: list[Any]) -> list[Any]:
-    """Who else has the pair of each row by now, by their Session. Of a row of no Session that is nobody: whoever has
-    the number now, it goes to the person whom it answers.
-    """
-    pairs = {row[0]: _pair_of(row) for row in rows if row[10]}
-    found = dict(zip(pairs, tx.find_each(_HOLDER, list(pairs.values())), strict=True))
-    return [found.get(row[0]) for row in rows]
+    def of(self, row: Any) -> tuple[Any, Any, Any]:
+        """Its number's row in the directory; its Service, as _SERVICE has it, or None if its Session, or what has none,
+        is gone; and the Session of who else has its pair by now.
+        """
+        if self._known is None:
+            self._known = {
+                key: found for keys, asked in self._asked for key, found in zip(keys, asked, strict=True)
+            }
+        known = self._known
+        return known[row[7]], known[row[9], row[10] or row[11]], known.get(row[0])
 
 
 def _former_holder_of(tx: Tx, row: Any) -> Any:

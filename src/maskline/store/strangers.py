@@ -7,7 +7,7 @@ they are while they wait, and what answers are, is `loose`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from maskline.domain import problems
@@ -61,10 +61,10 @@ SELECT {PARTICIPANT_COLUMNS} FROM participants
 WHERE service_sid = ? AND session_sid = ? AND sid <> ? ORDER BY deleted_at IS NOT NULL, sid DESC LIMIT 1"""
 
 
-def find_waiting(tx: Tx, pairs: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
-    """Of which of these (Service, sender, proxy number) something is still being asked about."""
+def ask_waits(tx: Tx, pairs: Iterable[tuple[str, str, str]]) -> Sequence[tuple[int | None]]:
+    """Ask of which of these (Service, sender, proxy number) something is still being asked about: not None."""
     keys = [(order_key_of(service_sid, number, sender),) for service_sid, sender, number in pairs]
-    return {pair for pair, (last,) in zip(pairs, tx.find_each(_WAITS, keys), strict=True) if last is not None}
+    return tx.find_each(_WAITS, keys)
 
 
 def insert_stranger(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> None:
