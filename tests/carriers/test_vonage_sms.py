@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -194,7 +195,10 @@ async def test_a_text_goes_on_without_a_part_that_does_not_come(world: World) ->
         await world.inside.rows("SELECT 1")
     (taken,) = await world.sent(1)
     assert taken.body == "…the middle…"
-    assert [code for code, _ in await world.events()] == [problems.MESSAGE_INCOMPLETE.number]
+    async with asyncio.timeout(10):
+        while not (events := await world.events()):  # it is told of behind the message
+            pass
+    assert [code for code, _ in events] == [problems.MESSAGE_INCOMPLETE.number]
 
 
 @pytest.mark.parametrize(

@@ -346,13 +346,16 @@ async def mentions(house: House, text: str) -> set[str]:
 
 
 async def many_sessions(house: House, service_sid: str, count: int) -> None:
+    """Not all at once: PostgreSQL may look meanwhile how many rows there are, and would find many pages of none."""
     now = house.clock.now()
     rows = [(service_sid, f"KC{i:032x}", now, now, now) for i in range(count)]
     insert = (
         "INSERT INTO sessions (service_sid, sid, status, mode, ttl, active_from_at, created_at, updated_at)"
         " VALUES (?, ?, 'open', 'voice-and-message', 0, ?, ?, ?)"
     )
-    await house.store.write(lambda tx: tx.executemany(insert, rows) and None)
+    for start in range(0, count, 2000):
+        some = rows[start : start + 2000]
+        await house.store.write(lambda tx, some=some: tx.executemany(insert, some) and None)
 
 
 async def purge(house: House, most_steps: int = 10_000) -> list[Work]:
