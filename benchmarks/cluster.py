@@ -76,10 +76,14 @@ class Cluster:
             ).fetchone() or (0,)
         backends_s = others_s = 0.0
         for pid, title in machine.children(self._server.pid):
+            try:
+                used_s = machine.cpu_s(pid)
+            except (FileNotFoundError, ProcessLookupError):  # one that vacuums has ended meanwhile
+                continue
             if f" {name} " in title:
-                backends_s += machine.cpu_s(pid)
+                backends_s += used_s
             else:
-                others_s += machine.cpu_s(pid)
+                others_s += used_s
         return Used(backends_s, others_s, wal, int.from_bytes(self.syncs.read_bytes(), sys.byteorder))
 
     def rename(self, name: str, new: str) -> None:
