@@ -266,7 +266,8 @@ async def _write_all(store: Store, entries: list[_Line]) -> dict[str, int]:
         except _Undone as undone:  # what was tried apart may not go together
             done = f"only what stands before line {step[0][0]} was added" if step is not steps[0] else ""
             _refuse(undone.args, done or "nothing was added")
-        await SystemClock().sleep(PAUSE_S)
+        if step is not steps[-1]:
+            await SystemClock().sleep(PAUSE_S)
     return counts
 
 

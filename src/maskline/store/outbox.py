@@ -33,16 +33,13 @@ _END = 2**63 - 1
 
 def finish(tx: Tx, row_id: int, order_key: str, *, dead: bool = False) -> None:
     """Take a row out of the outbox, or keep it there for dead; and make the next of its order key due."""
-    finish_each(tx, [(row_id, order_key)], dead=dead)
-
-
-def finish_each(tx: Tx, rows: Sequence[tuple[int, str]], *, dead: bool = False) -> None:
-    """The same for many rows, each the first of its order key, however many are behind it."""
-    release_each(tx, end_each(tx, rows, dead=dead))
+    release_each(tx, end_each(tx, [(row_id, order_key)], dead=dead))
 
 
 def end_each(tx: Tx, rows: Sequence[tuple[int, str]], *, dead: bool = False) -> Sequence[Any]:
-    """The first half: end these rows, and ask which are behind them. `release_each` is the second."""
+    """The first half of it for many rows, each the first of its order key, whatever is behind them: end them, and ask
+    what is. `release_each` is the second.
+    """
     tx.executemany(_GIVE_UP if dead else _FINISH, [(row_id,) for row_id, _ in rows])
     return tx.find_each(_NEXT, [(order_key,) for _, order_key in rows])
 
