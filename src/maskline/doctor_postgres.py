@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from maskline.clock import SystemClock
 from maskline.datadir import postgres
@@ -27,6 +27,9 @@ _LOST = {
     "fsync": "what was acknowledged is lost, and the database damaged, when the power fails",
     "full_page_writes": "the database may be damaged when the power fails",
 }
+# It plans by how many rows it has counted, and counts only where both are on.
+_UNCOUNTED = "tables grow without end, and statements are planned by what was there once"
+_SLOW = {"autovacuum": _UNCOUNTED, "track_counts": _UNCOUNTED}
 
 
 def examine_server(settings: Settings, url: str) -> Iterator[Finding]:
@@ -47,6 +50,7 @@ def examine_server(settings: Settings, url: str) -> Iterator[Finding]:
         remedy = "make this user the owner of the database, or give it the right to create tables there"
         yield Finding("rights", False, "this user may make no tables in the database's schema", remedy)
     yield from _durability(found)
+    yield from _off(found, _SLOW)
     yield _connections(found, settings.database_readers + driver.FURTHER, settings.workers)
     yield _time(found)
     if found.runs:
@@ -67,10 +71,8 @@ def read_carried(url: str, carrier_account: str) -> Carried:
 
 
 def _durability(found: ServerInspection) -> Iterator[Finding]:
-    off = [name for name in _LOST if found.settings[name] == "off"]
-    for name in off:
-        yield Finding(f"setting {name}", False, f"is off: {_LOST[name]}", f"set {name} = on on the server")
-    if off:
+    if off := [*_off(found, _LOST)]:
+        yield from off
         return
     how, standbys = (found.settings[name] for name in ("synchronous_commit", "synchronous_standby_names"))
     if not standbys:
@@ -78,6 +80,15 @@ def _durability(found: ServerInspection) -> Iterator[Finding]:
     else:
         said = f"synchronous_standby_names = {standbys}, synchronous_commit = {how}"
     yield Finding("durability", True, f"a commit is on the server's disk; {said}")
+
+
+def _off(found: ServerInspection, harm: Mapping[str, str]) -> Iterator[Finding]:
+    """Which of these settings, each with what comes of it, are off."""
+    for name, comes_of_it in harm.items():
+        if found.settings[name] == "off":
+            yield Finding(
+                f"setting {name}", False, f"is off: {comes_of_it}", f"set {name} = on on the server"
+            )
 
 
 def _connections(found: ServerInspection, need: int, workers: int) -> Finding:

@@ -253,6 +253,12 @@ def test_what_is_told_is_what_holds_for_our_connections(url: str, invoke: Invoke
         assert execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
+def test_a_server_that_counts_no_rows_is_found(url: str, invoke: Invoke) -> None:
+    assert "setting track_counts" not in examine(invoke)[1]
+    change(url, "ALTER DATABASE {} SET track_counts = off".format(conninfo_to_dict(url)["dbname"]))
+    assert "planned by what was there once" in examine(invoke)[1]["setting track_counts"]
+
+
 def test_too_few_connections_are_found(url: str, invoke: Invoke) -> None:
     for readers, takes in (("4", 7), ("1", 4)):
         said = examine(invoke, MASKLINE_WORKERS="1000", MASKLINE_DATABASE_READERS=readers)[1]["connections"]

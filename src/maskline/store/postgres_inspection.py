@@ -9,7 +9,14 @@ from maskline.clock import Clock
 from maskline.store.migrate import Execute
 from maskline.store.runs import LIFE_US
 
-SETTINGS = ("fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names")
+SETTINGS = (
+    "fsync",
+    "full_page_writes",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "autovacuum",
+    "track_counts",
+)
 
 _SETTINGS = "SELECT name, current_setting(name) FROM unnest(?::text[]) AS name"
 _TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
