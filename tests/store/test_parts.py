@@ -59,6 +59,14 @@ async def test_what_is_whole_or_has_waited_has_to_go_on(house: House) -> None:
     assert await waiting(11 * SECOND) == []
 
 
+async def test_what_has_waited_longest_goes_first(house: House) -> None:
+    for sender in ("+12125550109", "+12125550101", "+12125550105"):
+        await house.store.write(keep_part, replace(FIRST, sender=sender))
+        house.clock.advance(1)
+    found = await house.store.read(find_waiting_parts, "north", 0, 2)
+    assert [parts[0].sender for parts in found] == ["+12125550109", "+12125550101"]
+
+
 arrivals = st.lists(st.tuples(st.integers(1, 3), st.sampled_from("xy"), st.booleans()), max_size=30)
 
 

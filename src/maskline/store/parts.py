@@ -63,12 +63,13 @@ def mark_brought(tx: Tx, part: Part) -> None:
 
 
 def find_waiting_parts(tx: Tx, carrier_account: str, wait_us: int, most: int) -> list[list[Part]]:
-    """Up to `most` messages of this account that have to go on: those that are complete, and those whose first part
-    came so long ago. Each is its parts, in order.
+    """Up to `most` messages of this account that have to go on, the oldest first: those that are complete, and those
+    whose first part came so long ago. Each is its parts, in order.
     """
     rows = tx.execute(
         "SELECT sender, number, reference FROM parts WHERE carrier_account = ? AND brought = 0"
-        " GROUP BY sender, number, reference HAVING count(*) = max(total) OR min(kept_at) <= ? LIMIT ?",
+        " GROUP BY sender, number, reference HAVING count(*) = max(total) OR min(kept_at) <= ?"
+        " ORDER BY min(kept_at) LIMIT ?",
         (carrier_account, tx.now - wait_us, most),
     ).fetchall()
     return [
