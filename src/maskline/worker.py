@@ -27,7 +27,8 @@ from maskline.store.lanes import free_orphans
 from maskline.store.orphans import OrphanClaim, take_orphans
 from maskline.store.receipts import retry_receipts
 from maskline.store.runs import Dead, find_dead, find_orphans, forget_dead, take_sweep
-from maskline.store.start import Started, StartRequest, start_sends
+from maskline.store.send_rows import Started
+from maskline.store.start import StartRequest, start_sends
 
 SLOTS = 64
 POLL_S = 1.0

@@ -17,8 +17,9 @@ from maskline.store.engine import Store, Tx
 from maskline.store.interactions import find_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim
+from maskline.store.send_rows import Started
 from maskline.store.services import load_service
-from maskline.store.start import Started, StartRequest, start_sends
+from maskline.store.start import StartRequest, start_sends
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House
 from tests.support.peer import Peer, Talk

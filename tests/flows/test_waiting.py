@@ -9,7 +9,8 @@ from maskline.domain.model import SECOND, Interaction, Participant
 from maskline.flows.waiting import LOOK_S
 from maskline.store.engine import Store
 from maskline.store.record import Fate, record_outcomes
-from maskline.store.start import Started, StartRequest, start_sends
+from maskline.store.send_rows import Started
+from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import THROTTLED
 from tests.support.clock import FakeClock
 from tests.support.house import House

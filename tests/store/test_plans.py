@@ -28,7 +28,7 @@ from maskline.flows.sessions import (
     remove_participant,
     remove_session,
 )
-from maskline.store import health, sandbox, start
+from maskline.store import health, sandbox, unsendable
 from maskline.store.accept import accept_messages
 from maskline.store.accounts import put_meta, set_events_url
 from maskline.store.adoptions import (
@@ -326,7 +326,7 @@ def expire(tx: Tx, w: World) -> None:
     tx.now = Instant(tx.now + 2 * VALIDITY_S * SECOND)
     late = find_expired(tx, 0, 100).sends
     assert late
-    assert start.fail_expired(tx, late, [w.mint.sid("NO") for _ in late])
+    assert unsendable.fail_expired(tx, late, [w.mint.sid("NO") for _ in late])
 
 
 def orphans(tx: Tx, w: World) -> None:

@@ -71,9 +71,9 @@ from maskline.store.participants import NewParticipant
 from maskline.store.postgres import PostgresStore
 from maskline.store.receive import Received
 from maskline.store.record import Fate, Outcome
+from maskline.store.send_rows import Started
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
-from maskline.store.start import Started
 from maskline.vault import Vault
 from maskline.worker import Worker
 from tests.support.asks import Asks

@@ -45,8 +45,8 @@ from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
 from maskline.store.record import Fate, MessagePlace, Outcome, record_outcomes
+from maskline.store.send_rows import Started
 from maskline.store.services import load_service
-from maskline.store.start import Started
 
 SEND_DEADLINE_S = 10.0
 MARK_LIFE_S = 5.0

@@ -14,7 +14,7 @@ import structlog
 from maskline.clock import Clock
 from maskline.store.engine import Store, StoreUnavailable
 from maskline.store.record import MessagePlace, Recorded, find_recorded
-from maskline.store.start import Stopped
+from maskline.store.unsendable import Stopped
 
 MOST_WAITERS = 1000
 LOOK_S = 0.05

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.runs import ORPHANED
-from maskline.store.start import COLUMNS, Asked, Started, make_started
+from maskline.store.send_rows import ATTEMPTS, COLUMNS, HANDED_TO, Facts, Started, make_started
 
 _ORPHAN = f"SELECT {COLUMNS} FROM outbox WHERE id = :id AND topic = 'send' AND {ORPHANED}"
 _TAKE = "UPDATE outbox SET owner = ? WHERE id = ?"
@@ -37,8 +37,8 @@ def _take_orphans(tx: Tx, item: OrphanClaim) -> list[Started]:
         if row is None:
             continue
         tx.execute(_TAKE, (item.run, row_id))
-        number, service, _ = Asked(tx, [row]).of(row)
+        number, service, _ = Facts(tx, [row]).of(row)
         settings, _ = service or ("{}", None)
         _, account, _, mms, _, _ = number or (None, "", 0, 0, None, 0)
-        orphans.append(make_started(row, row[5], row[18] or account, settings, mms, ask=True))
+        orphans.append(make_started(row, row[ATTEMPTS], row[HANDED_TO] or account, settings, mms, ask=True))
     return orphans
