@@ -1,4 +1,6 @@
-"""A wire to a PostgreSQL server that can be cut: at the answer to a commit, before a commit, or for a while."""
+"""A wire to a PostgreSQL server that can be cut: at the answer to a commit, before a commit, or for a while; or whose
+client seems to stand still.
+"""
 
 import contextlib
 import socket
@@ -27,7 +29,8 @@ class Wire:
         self._away = False
         self._swallow: bytes | None = None
         self._stop_before_next: bytes | None = None
-        self._stays_away = self._lets_half_through = False
+        self._stays_away = self._lets_half_through = self._stands_still = False
+        self._thawed = threading.Event()
         self._instead: tuple[bytes, bytes] | None = None
         self.cuts = 0
         self.flights = 0
@@ -40,6 +43,7 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.thaw()
         self.cut()
 
     # What happens to it
@@ -54,6 +58,16 @@ class Wire:
         """
         self._stays_away, self._stop_before_next = stays_away, words
         self._lets_half_through = lets_half_through
+
+    def stand_still_after(self, words: bytes) -> None:
+        """Of what the client sends after the next answer that has these words the first half arrives, and the rest when
+        it is thawed. Meanwhile nothing is cut.
+        """
+        self._stands_still, self._stop_before_next = True, words
+
+    def thaw(self) -> None:
+        """Who stood still goes on."""
+        self._thawed.set()
 
     def say_instead(self, words: bytes, others: bytes) -> None:
         """From now on the server says others, as long as these."""
@@ -107,7 +121,12 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
                 self.flights += data.endswith(SYNC)
-                if stopped.is_set():
+                if stopped.is_set() and self._stands_still:
+                    server.sendall(data[: len(data) // 2])
+                    self._thawed.wait()
+                    stopped.clear()
+                    data = data[len(data) // 2 :]
+                elif stopped.is_set():
                     if self._lets_half_through:
                         server.sendall(data[: len(data) // 2])
                     self._fall()

@@ -40,11 +40,11 @@ from maskline.store.migrate import Execute, SchemaTooOld, is_behind, migrate, sc
 from maskline.store.postgres_dial import Dialer
 from maskline.store.postgres_engine import (
     ENTER,
-    TURN,
     PostgresEngine,
     database_time,
     in_one_line,
     is_conflict,
+    take_turn,
     told_of,
 )
 from maskline.store.postgres_line import Line
@@ -124,7 +124,7 @@ class PostgresStore:
             _check_server(connection)
             execute = executing(connection)
             # Of two that start at once, one makes the schema.
-            connection.execute("SELECT pg_advisory_lock($1)", (TURN,))
+            take_turn(connection)
             now = self._time.now() if self._time else database_time(connection)
             version = schema_version(execute)
             if is_behind(version) and version and not migrating:

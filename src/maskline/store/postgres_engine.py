@@ -7,13 +7,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 from psycopg import errors
 
 from maskline.domain.model import Instant
 from maskline.store.engine import InDoubt, StoreRefused, StoreUnavailable, Tx
-from maskline.store.postgres_dial import Dialer
+from maskline.store.postgres_dial import IDLE_LIMIT_MS, Dialer
 from maskline.store.postgres_line import Answer, Line
 from maskline.store.postgres_tx import Connection
 
@@ -38,6 +39,14 @@ INSERT INTO runs (id, seen_at, round)
 VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"""
 _WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
 _LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
+
+# PostgreSQL ends a transaction that is idle, but none whose client stands still in the midst of what it sends, or takes
+# no answers. That would keep the turn for as long as it stands still.
+_END_FROZEN = f"""
+SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.classid = {TURN >> 32} AND l.objid = {TURN & 0xFFFFFFFF} AND l.objsubid = 1
+AND l.granted AND a.datname = current_database() AND a.wait_event_type = 'Client'
+AND a.state_change < clock_timestamp() - $1 * interval '1 millisecond'"""
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -89,6 +98,24 @@ def database_time(connection: Connection) -> Instant:
     return Instant(row[0])
 
 
+def take_turn(connection: psycopg.Connection[Any]) -> None:
+    """Have the turn until the connection ends, however long those who work take before."""
+    connection.execute(f"SET lock_timeout = {WAIT_LIMIT_MS}")
+    while True:
+        try:
+            connection.execute("SELECT pg_advisory_lock($1)", (TURN,))
+        except errors.LockNotAvailable:
+            end_frozen(connection)
+        else:
+            connection.execute("SET lock_timeout = DEFAULT")
+            return
+
+
+def end_frozen(connection: Connection) -> None:
+    """End what holds the turn and has been waiting for its client for too long."""
+    connection.execute(_END_FROZEN, (IDLE_LIMIT_MS,)).fetchall()
+
+
 class _Forgotten(Exception):
     """This run has been silent for so long that its row is gone: without it there is no turn."""
 
@@ -108,7 +135,7 @@ class PostgresEngine:
         self._make_tx = make_tx
         self._own_time = own_time
         self._line: Line | None = None
-        self._is_old = self._is_forgotten = False
+        self._is_old = self._is_forgotten = self._is_held_up = False
         self._turn = Answer()
         self._round: int | None = None
         """Its number among those of this run; None until the turn is looked at."""
@@ -170,8 +197,11 @@ class PostgresEngine:
             return
         try:
             line.run("ROLLBACK")
+            if self._is_held_up:
+                end_frozen(line)
         except psycopg.Error:
             line.close()
+        self._is_held_up = False
 
     def _connect(self) -> Line:
         if self._line is None or self._line.closed:
@@ -188,6 +218,7 @@ class PostgresEngine:
     def is_environment(self, error: Exception) -> bool:
         if isinstance(error, errors.ReadOnlySqlTransaction) and self._line is not None:
             self._line.close()  # it is no primary any more; the next one dialled is
+        self._is_held_up = isinstance(error, errors.LockNotAvailable)
         return is_environment(error)
 
     def tend(self) -> None:
