@@ -6,25 +6,31 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography.x509 import load_pem_x509_certificates
 
 from maskline.api.render import render_date
 from maskline.carriers.kinds import CarrierAccount, read_accounts
+from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import SystemClock
 from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
-from maskline.doctor_postgres import SERVERS, examine_server, read_carried
+from maskline.doctor_postgres import SERVERS, examine_server, read_server
 from maskline.domain.model import SECOND
 from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.listening import CannotListen, check_address
 from maskline.runtime import check_account, check_tls
 from maskline.settings import Settings, SettingsError
-from maskline.store.carried import Carried, look_up_account
+from maskline.store.carried import Carried, find_absent, look_up_account
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served, opened
+from maskline.store.migrate import Execute
 from maskline.store.sqlite import OLDEST_SQLITE, SQLITE
+
+T = TypeVar("T")
 
 LEAST_FREE = 256 << 20
 
@@ -53,6 +59,7 @@ def examine(load: Callable[[], Settings]) -> Iterator[Finding]:
     else:
         yield from _remote(settings, settings.database_url)
     yield from _at_carriers(settings, accounts)
+    yield from _absent(settings, accounts)
 
 
 def _remote(settings: Settings, url: str) -> Iterator[Finding]:
@@ -98,24 +105,37 @@ def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Ite
 def _at_carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
     """What the carriers say themselves, of each account and of its numbers in pools."""
     for account in accounts.values():
-        try:
-            known = _carried(settings, account.name)
-        except (StoreUnavailable, SettingsError):  # told before
-            known = Carried([])
+        known = _ask(settings, partial(look_up_account, carrier_account=account.name), Carried([]))
         if known.down_since is not None:
             yield _down(account.name, known.down_since, known.refused)
         for checked in asyncio.run(check_account(settings, account, known.numbers)):
             yield Finding(f"carrier {account.name}", checked.remedy is None, checked.says, checked.remedy)
 
 
-def _carried(settings: Settings, carrier_account: str) -> Carried:
-    if settings.database_url is not None:
-        return read_carried(settings.database_url, carrier_account)
-    path = Path(settings.data) / DATABASE
-    if not path.exists():
-        return Carried([])
-    with opened(path) as execute:
-        return look_up_account(execute, carrier_account)
+def _ask(settings: Settings, look: Callable[[Execute], T], nothing: T) -> T:
+    """What is in the database, or `nothing` where there is none or it cannot be read, as has been told before."""
+    try:
+        if settings.database_url is not None:
+            return read_server(settings.database_url, look)
+        path = Path(settings.data) / DATABASE
+        if not path.exists():
+            return nothing
+        with opened(path) as execute:
+            return look(execute)
+    except (StoreUnavailable, SettingsError):
+        return nothing
+
+
+def _absent(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
+    """Accounts that are gone from the settings, and are needed."""
+    known = {*accounts, SandboxCarrier.name} if settings.sandbox else {*accounts}
+    remedy = "give the server the account again, or remove the numbers (`maskline numbers remove`)"
+    nobody: dict[str, list[str]] = {}
+    for name in _ask(settings, partial(find_absent, known=known), nobody):
+        count = len(_ask(settings, partial(look_up_account, carrier_account=name), Carried([])).numbers)
+        what = "is off" if name == SandboxCarrier.name else "is not in the settings"
+        said = f"{what} and carries numbers in pools ({count}); what is sent from them waits"
+        yield Finding(f"carrier {name}", False, said, remedy)
 
 
 def _down(name: str, since: int, refused: bool) -> Finding:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 from maskline.clock import SystemClock
 from maskline.datadir import postgres
 from maskline.domain.model import SECOND
 from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.settings import Settings, SettingsError
-from maskline.store.carried import Carried, look_up_account
 from maskline.store.engine import StoreUnavailable
+from maskline.store.migrate import Execute
 from maskline.store.postgres_inspection import ServerInspection, inspect_server
+
+T = TypeVar("T")
 
 SERVERS = "servers"
 """The name of the finding that some have the database now."""
@@ -64,10 +67,10 @@ def examine_server(settings: Settings, url: str) -> Iterator[Finding]:
     yield from backup_of(found.meta)
 
 
-def read_carried(url: str, carrier_account: str) -> Carried:
-    """What is known of a carrier account. Raises StoreUnavailable, SettingsError."""
+def read_server(url: str, look: Callable[[Execute], T]) -> T:
+    """What is in the database. Raises StoreUnavailable, SettingsError."""
     with postgres().opened(url) as (execute, _):
-        return look_up_account(execute, carrier_account)
+        return look(execute)
 
 
 def _durability(found: ServerInspection) -> Iterator[Finding]:

@@ -41,6 +41,7 @@ from maskline.domain.address import is_public, parse_networks
 from maskline.domain.model import DAY, SECOND
 from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Outcome, Todo
 from maskline.flows import inbound, receipts
+from maskline.flows.absent import Absent
 from maskline.flows.adoptions import Adoptions
 from maskline.flows.alerts import Alerts
 from maskline.flows.call_relay import CallRelay
@@ -324,7 +325,10 @@ class Server:
                 run=run,
                 slots=settings.send_slots,
                 throughput={name: account.options.throughput for name, account in accounts.items()},
-                failover=FailOver(store, clock, mint, health, carriers, options.validity_us),
+                looks=[
+                    FailOver(store, clock, mint, health, carriers, options.validity_us),
+                    Absent(store, mint, carriers),
+                ],
             )
             self._worker = worker
             await worker.start()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
 from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.domain.throughput import Throughput
-from maskline.flows.failover import FailOver
 from maskline.flows.health import LOOK_S
 from maskline.flows.lanes import CallsCustomers
 from maskline.flows.messages import Messages
@@ -41,6 +41,13 @@ ENDED = 0
 _log = structlog.get_logger(__name__)
 
 
+class Looks(Protocol):
+    """A flow that looks again and again what is to be done, in one process of a database: the one that sweeps."""
+
+    async def look(self) -> None:
+        """Do what is to be done now."""
+
+
 class Worker:
     """Delivers for this process. `run` names this life of it: what a dead run had started is judged, not sent."""
 
@@ -56,7 +63,7 @@ class Worker:
         run: str,
         slots: int = SLOTS,
         throughput: Mapping[str, Throughput] | None = None,
-        failover: FailOver | None = None,
+        looks: Sequence[Looks] = (),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -67,7 +74,7 @@ class Worker:
         self._lanes = [one.lanes(run) for one in customers]
         self._slots = slots
         self._throughput = throughput or {}
-        self._failover = failover
+        self._looks = looks
         self._sweeps = False
         self._free = dict.fromkeys(messages.carriers, slots)
         self._short = True
@@ -91,11 +98,10 @@ class Worker:
             asyncio.create_task(self._receipt_loop(), name="receipts"),
             asyncio.create_task(self._sweep_loop(), name="sweep"),
             asyncio.create_task(self._health_loop(), name="health"),
+            *(asyncio.create_task(self._look_loop(one), name="look") for one in self._looks),
         ]
         if not self._store.is_shared:  # else whoever waits looks all the time
             self._loops.append(asyncio.create_task(self._waiters_loop(), name="waiters"))
-        if self._failover is not None:
-            self._loops.append(asyncio.create_task(self._failover_loop(self._failover), name="failover"))
 
     @property
     def is_running(self) -> bool:
@@ -226,15 +232,15 @@ class Worker:
             except Exception:
                 _log.exception("worker.health_failed")
 
-    async def _failover_loop(self, failover: FailOver) -> None:
-        """Apart from health, which must not wait until all have moved."""
+    async def _look_loop(self, one: Looks) -> None:
+        """Apart from health, which must not wait until all is done."""
         while True:
             await self._clock.sleep(LOOK_S)
             try:
                 if self._sweeps:
-                    await failover.look()
+                    await one.look()
             except Exception:
-                _log.exception("worker.failover_failed")
+                _log.exception("worker.look_failed")
 
     async def _waiters_loop(self) -> None:
         wake = self._store.subscribe(Wake.WAITERS)

@@ -167,7 +167,7 @@ async def test_a_session_moves_and_both_are_told_before_all_that_waits_in_its_or
 
 async def test_the_worker_that_sweeps_does_it(house: House, two: Two) -> None:
     _, ann, _ = await two.pair()
-    house.failover = two.mover
+    house.looks = [two.mover]
     async with house.working():
         await two.cut()
         await house.say(ann)
@@ -807,7 +807,7 @@ async def test_who_could_not_move_is_forgotten_when_nothing_waits_any_more(house
 
 async def test_however_long_it_takes_to_move_health_is_looked_at(house: House, two: Two) -> None:
     _, ann, _ = await two.pair()
-    house.failover = two.mover
+    house.looks = [two.mover]
     looks, moves = count_calls(house, "read"), count_calls(house, "write")
     async with house.working():
         await two.cut()

@@ -44,7 +44,6 @@ from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
 from maskline.flows.customers import Customers
-from maskline.flows.failover import FailOver
 from maskline.flows.intercepts import Intercepts
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions, encode_data
@@ -75,7 +74,7 @@ from maskline.store.send_rows import Started
 from maskline.store.sessions import load_session
 from maskline.store.sqlite import SqliteStore
 from maskline.vault import Vault
-from maskline.worker import Worker
+from maskline.worker import Looks, Worker
 from tests.support.asks import Asks
 from tests.support.carrier import ScriptedCarrier
 from tests.support.clock import FakeClock
@@ -141,7 +140,7 @@ class House:
         self.alerts = Alerts(store, clock, self.mint, self.customers)
         self.calls = Calls(store, clock, self.mint, self.customers)
         self.call_relay = CallRelay(store, self.mint, self.vault, self.http, self.calls)
-        self.failover: FailOver | None = None
+        self.looks: list[Looks] = []
         self._proxies = count(1)
         self._people = count(1000)  # those below are the tests' own
         self._carrier_ids = count(1)
@@ -396,7 +395,7 @@ class House:
             [self.callbacks, self.intercepts, self.strangers, self.notices, self.alerts],
             run=run or self.mint.sid("RN"),
             slots=slots,
-            failover=self.failover,
+            looks=self.looks,
         )
 
     @asynccontextmanager

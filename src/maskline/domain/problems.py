@@ -282,6 +282,12 @@ CARRIER_DOWN = _error(
     "A carrier account has taken nothing for as long as outage_after_s says, and every hand-over has failed; its sends"
     " wait, but for one a minute that tries it.",
 )
+CARRIER_ABSENT = _error(
+    49053,
+    None,
+    "A carrier account that carries numbers of pools is not in the settings of the server, or is the sandbox, which is"
+    " off: what is sent from them waits until a server has it, or fails at the end of its validity.",
+)
 SESSION_MOVED = _warning(
     49051,
     None,
