@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from maskline.carriers.base import CarrierError, Kind, NotCarried
 from maskline.domain.directory import read_address
 from maskline.domain.model import Service
-from maskline.flows.adoptions import Adoptions
+from maskline.flows.adoptions import MOST, Adoptions
 from maskline.flows.numbers import add_to_pool, delete_own_number, enter, new_entry, remove_number
 from maskline.store.adoptions import find_adoptions, settle_adoption, want_all
 from maskline.store.numbers import insert_number
@@ -177,12 +177,23 @@ async def test_a_number_that_is_not_the_accounts_any_more_is_let_go(house: House
     assert await house.events() == []
 
 
-async def test_an_account_that_is_not_in_the_settings_is_told_of(house: House) -> None:
-    async with telling(house):
-        await entered(house, await house.service(0))
-        while not await house.events():
-            house.clock.advance(1)
-    assert await house.events() == [49031]
+async def test_what_is_for_an_account_that_is_not_in_the_settings_waits_until_it_is(
+    house: House, north: Exchange
+) -> None:
+    """And keeps nobody else's number waiting."""
+    south, service = Exchange("south"), await house.service(0)
+    numbers = [f"+141555501{i:02d}" for i in range(MOST + 1)]
+    for number in numbers:
+        await entered(house, service, number)
+    house.clock.advance(1)
+    async with telling(house, south):
+        await entered(house, service, "+14155550201", carrier="south")
+        await until(lambda: south.told)  # at the first look
+        house.clock.advance(100)
+    assert await house.events() == []
+    async with telling(house, north):
+        await told(house, north, len(numbers))
+    assert {number for _, _, number in north.told} == {*numbers}
 
 
 async def test_all_can_be_told_anew(house: House, north: Exchange) -> None:

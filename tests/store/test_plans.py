@@ -35,6 +35,7 @@ from maskline.store.adoptions import (
     find_adoptions,
     keep_former,
     postpone_adoption,
+    postpone_all,
     settle_adoption,
     want_adoption,
     want_all,
@@ -60,6 +61,7 @@ from maskline.store.callbacks import (
 )
 from maskline.store.calls import Asking, enter_call, judge_call
 from maskline.store.calls import Verdict as CallVerdict
+from maskline.store.carried import find_absent
 from maskline.store.claims import find_claims, has_heard
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.depth import measure_outbox
@@ -306,6 +308,7 @@ def adoptions(tx: Tx, w: World) -> None:
     assert find_adoptions(tx, 10) == []
     want_all(tx, "scripted")
     settle_adoption(tx, replace(find_adoptions(tx, 10)[0], here=False))
+    postpone_all(tx, "scripted", SECOND)
 
 
 def hand_over(tx: Tx, w: World) -> None:
@@ -670,6 +673,7 @@ def trouble(tx: Tx, w: World) -> None:
     for _ in range(3):
         health.note_failure(tx, "scripted", ACCOUNT, 0, w.mint.sid("NO"))
     assert find_down(tx) == {"scripted"}
+    assert [*find_absent(tx.execute, ["north"])] == ["scripted"]
     tx.now = Instant(tx.now + 60 * SECOND)
     start_sends.fn(
         tx, [StartRequest("RN", {"scripted": 1}, [w.mint.sid("NO")] * 8, down=frozenset({"scripted"}))]

@@ -20,6 +20,7 @@ from maskline.store.adoptions import (
     find_adoptions,
     keep_former,
     postpone_adoption,
+    postpone_all,
     settle_adoption,
 )
 from maskline.store.engine import Store, StoreUnavailable, Tx
@@ -72,9 +73,10 @@ class Adoptions:
 
     async def _tell(self, one: Adoption) -> None:
         carrier = self._carriers.get(one.carrier_account)
+        if carrier is None:  # what is sent from its numbers waits, too, which is told (`absent`)
+            await self._store.write(postpone_all, one.carrier_account, AGAIN_S * SECOND)
+            return
         try:
-            if carrier is None:
-                raise CarrierError(Kind.MISCONFIGURED, "it is not in the settings")
             if one.here:
                 await adopt(self._store, carrier, one.account_sid, one.phone_number)
             elif one.former is not None:

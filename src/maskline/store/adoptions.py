@@ -101,5 +101,13 @@ def postpone_adoption(tx: Tx, one: Adoption, delay_us: int) -> None:
     tx.execute(f"UPDATE adoptions SET due_at = ?, attempts = attempts + 1 {_KNOWN}", (again_at, *_known(one)))
 
 
+def postpone_all(tx: Tx, carrier_account: str, delay_us: int) -> None:
+    """Nobody here can tell this account anything: what is due of it is looked at again after so long."""
+    tx.execute(
+        "UPDATE adoptions SET due_at = ? WHERE carrier_account = ? AND due_at <= ?",
+        (tx.now + delay_us, carrier_account, tx.now),
+    )
+
+
 def _known(one: Adoption) -> tuple[str, str, int]:
     return one.phone_number, one.carrier_account, one.due_at
