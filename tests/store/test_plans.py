@@ -109,7 +109,7 @@ from maskline.store.participants import (
     list_participants,
     load_candidates,
 )
-from maskline.store.parts import find_waiting_parts, forget_parts, keep_part, mark_brought
+from maskline.store.parts import close_message, find_waiting_parts, forget_parts, keep_part, mark_brought
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
@@ -646,6 +646,7 @@ def parts(tx: Tx, w: World) -> None:
     tx.now = Instant(tx.now + 3 * DAY)
     (waiting,) = find_waiting_parts(tx, "scripted", SECOND, 10)
     assert [one.message_id for one in waiting] == ["m1"]
+    assert close_message(tx, waiting[0]) == waiting
     assert forget_parts(tx, 10) == 3
 
 

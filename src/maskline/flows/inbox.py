@@ -8,7 +8,7 @@ from maskline.domain.part import Part
 from maskline.domain.phone import identifier_key
 from maskline.flows.messages import carrier_key, received_key
 from maskline.store.engine import Store
-from maskline.store.parts import find_waiting_parts, keep_part, mark_brought
+from maskline.store.parts import close_message, find_waiting_parts, keep_part, mark_brought
 from maskline.store.unanswered import find_unanswered, forget_answered
 
 
@@ -26,7 +26,9 @@ class StoreInbox(Inbox):
 
     async def waiting_parts(self, carrier_account: str, wait_s: float, most: int) -> list[list[Part]]:
         wait_us = int(wait_s * SECOND)
-        return await self._store.read(find_waiting_parts, carrier_account, wait_us, most)
+        found = await self._store.read(find_waiting_parts, carrier_account, wait_us, most)
+        closed = [await self._store.write(close_message, parts[0]) for parts in found]
+        return [parts for parts in closed if parts]
 
     async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
         key = received_key(carrier_account, identifier_key(number), carrier_id)

@@ -1,7 +1,8 @@
 """Parts of long messages: kept until the last one is there, so that each can be acknowledged by itself.
 
-A part belongs to the message with its sender, number and reference. What has been brought on as a whole is known for a
-while, without its text, so that a part of it that comes again begins no new message.
+A part belongs to the message with its sender, number and reference. `brought` is 0 while that waits, 2 when nothing is
+added to it any more since it is about to go on, and 1 when it went on. What went on is known for a while, without its
+text, so that a part of it that comes again begins no new message.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ LIFE_US = 172_800 * SECOND
 
 _COLUMNS = "carrier_account, sender, number, reference, place, total, message_id, coding, content, digest"
 _WHERE = "carrier_account = ? AND sender = ? AND number = ? AND reference = ?"
+_OF_MESSAGE = "carrier_account = ? AND sender = ? AND number = ? AND message_id = ?"
+"""By its reference alone it may be another message by now."""
 _FIND = f"SELECT {_COLUMNS}, brought FROM parts WHERE {_WHERE} ORDER BY place"
+_CLOSE = f"UPDATE parts SET brought = 2 WHERE {_OF_MESSAGE} AND brought = 0"
+_CLOSED = f"SELECT {_COLUMNS} FROM parts WHERE {_OF_MESSAGE} AND brought = 2"
 _KNOWN = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"
 _REMEMBER = f"""
 INSERT INTO received (carrier_account, carrier_id, received_at)
-SELECT carrier_account, digest, ? FROM parts WHERE {_WHERE} ON CONFLICT DO NOTHING"""
+SELECT carrier_account, digest, ? FROM parts WHERE {_OF_MESSAGE} ON CONFLICT DO NOTHING"""
 _INSERT = f"""
 INSERT INTO parts ({_COLUMNS}, brought, kept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)"""
 
@@ -53,13 +58,27 @@ def mark_brought(tx: Tx, part: Part) -> None:
     """The message of this part has gone on: its parts are known by their digests only, and for as long as any message
     where the carrier has ids of its own for them.
     """
-    key = (part.carrier_account, part.sender, part.number, part.reference)
+    message = _message_of(part)
     if part.is_named:
-        tx.execute(_REMEMBER, (tx.now, *key))
+        tx.execute(_REMEMBER, (tx.now, *message))
     tx.execute(
-        f"UPDATE parts SET brought = 1, content = '', kept_at = ? WHERE {_WHERE}",
-        (tx.now, *key),
+        f"UPDATE parts SET brought = 1, content = '', kept_at = ? WHERE {_OF_MESSAGE}",
+        (tx.now, *message),
     )
+
+
+def close_message(tx: Tx, part: Part) -> list[Part]:
+    """Let nothing more be added to the message of this part, which has waited for long enough: what comes later begins
+    another. Gives its parts, in order; none if it has gone on meanwhile.
+    """
+    message = _message_of(part)
+    tx.execute(_CLOSE, message)
+    parts = [Part(*row) for row in tx.execute(_CLOSED, message).fetchall()]
+    return sorted(parts, key=lambda one: one.place)
+
+
+def _message_of(part: Part) -> tuple[str, str, str, str]:
+    return part.carrier_account, part.sender, part.number, part.message_id
 
 
 def find_waiting_parts(tx: Tx, carrier_account: str, wait_us: int, most: int) -> list[list[Part]]:
@@ -67,7 +86,7 @@ def find_waiting_parts(tx: Tx, carrier_account: str, wait_us: int, most: int) ->
     whose first part came so long ago. Each is its parts, in order.
     """
     rows = tx.execute(
-        "SELECT sender, number, reference FROM parts WHERE carrier_account = ? AND brought = 0"
+        "SELECT sender, number, reference FROM parts WHERE carrier_account = ? AND brought <> 1"
         " GROUP BY sender, number, reference HAVING count(*) = max(total) OR min(kept_at) <= ?"
         " ORDER BY min(kept_at) LIMIT ?",
         (carrier_account, tx.now - wait_us, most),
@@ -83,7 +102,7 @@ def forget_parts(tx: Tx, most: int) -> int:
         "DELETE FROM parts WHERE (carrier_account, sender, number, reference, place) IN"
         " (SELECT * FROM (SELECT carrier_account, sender, number, reference, place FROM parts"
         " WHERE brought = 1 AND kept_at <= ? UNION ALL SELECT carrier_account, sender, number, reference, place"
-        " FROM parts WHERE brought = 0 AND kept_at <= ?) AS old LIMIT ?)",
+        " FROM parts WHERE brought IN (0, 2) AND kept_at <= ?) AS old LIMIT ?)",
         (tx.now - KNOWN_FOR_US, tx.now - LIFE_US, most),
     ).rowcount
 

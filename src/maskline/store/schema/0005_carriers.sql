@@ -49,7 +49,7 @@ CREATE TABLE parts (
     kept_at BIGINT NOT NULL,
     PRIMARY KEY (carrier_account, sender, number, reference, place)
 ) /*WITHOUT ROWID*/;
-CREATE INDEX parts_waiting ON parts (carrier_account, sender, number, reference) WHERE brought = 0;
+CREATE INDEX parts_waiting ON parts (carrier_account, sender, number, reference) WHERE brought <> 1;
 CREATE INDEX parts_age ON parts (brought, kept_at);
 
 -- Carrier accounts that have taken nothing since a hand-over failed (domain/health.py). down_since: since when their sends
