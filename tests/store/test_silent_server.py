@@ -208,6 +208,22 @@ async def test_a_commit_that_waits_for_a_standby_in_vain(
     assert known(postgres, "a") == "1"
 
 
+async def test_to_ask_for_long_what_became_of_a_commit_leaves_nothing_behind(
+    opened: PostgresStore, without_standby: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby may be away for days."""
+    monkeypatch.setattr(writer, "ASK_S", 0.001)
+
+    def prepared(tx: Tx) -> int:
+        return int(tx.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0])
+
+    with pytest.raises(StoreInDoubt):
+        await opened.write(put_meta, "a", "1")
+    without_standby()
+    await until(opened.is_writable)
+    assert await opened.write(prepared) <= 10
+
+
 async def test_it_ends_though_whoever_wakes_others_gets_no_answer(
     postgres: PostgresServer, frozen: set[int]
 ) -> None:

@@ -37,7 +37,9 @@ _BEGIN_SIDE_BY_SIDE = _BEGIN.format(lock="pg_advisory_xact_lock_shared", turn=TU
 ENTER = """
 INSERT INTO runs (id, seen_at, round)
 VALUES ($1, $2, 0) ON CONFLICT DO NOTHING"""
-_WAS_COMMITTED = "SELECT round FROM runs WHERE id = $1 FOR UPDATE NOWAIT"
+# No error if the row is held: this may be asked for days, and each error leaves a prepared statement behind.
+_WAS_COMMITTED = """
+SELECT (SELECT round FROM runs WHERE id = $1 FOR UPDATE SKIP LOCKED), EXISTS (SELECT 1 FROM runs WHERE id = $1)"""
 _LEAVE = "UPDATE runs SET seen_at = 0 WHERE id = $1"
 
 # PostgreSQL ends a transaction that is idle, but none whose client stands still in the midst of what it sends, or takes
@@ -186,10 +188,10 @@ class PostgresEngine:
         still held by the lost transaction.
         """
         try:
-            row = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
+            found, is_known = self._connect().execute(_WAS_COMMITTED, (self._run,)).fetchone()
         except psycopg.Error:
             return None
-        return row is not None and row[0] == self._round
+        return None if is_known and found is None else found == self._round
 
     def rollback(self) -> None:
         line = self._line
