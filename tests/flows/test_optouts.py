@@ -8,9 +8,10 @@ import pytest
 from maskline.carriers.base import Capabilities, Inbound, Report
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
-from maskline.domain.model import Participant, Service
+from maskline.domain.model import SECOND, Participant, Service
 from maskline.flows import inbound, receipts
 from maskline.flows.services import remove_service
+from maskline.mint import Mint
 from maskline.store.engine import Tx
 from maskline.store.legs import list_legs, load_leg
 from maskline.store.loose import MOST_REPLIES
@@ -18,6 +19,7 @@ from maskline.store.optouts import unname_optouts
 from maskline.store.pages import Seek
 from maskline.store.purge import purge_step
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN
+from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House, person
 from tests.support.receiver import receiving
 from tests.support.until import until
@@ -418,8 +420,11 @@ async def test_a_word_that_changes_nothing_is_not_answered(house: House, word: s
         assert len(house.carrier.bodies(ann.identifier)) == heard
 
 
-async def test_two_machines_that_answer_each_other_are_stopped(house: House) -> None:
+@pytest.mark.parametrize("hours", [0, -2, 2])
+async def test_two_machines_that_answer_each_other_are_stopped(house: House, hours: int) -> None:
+    """However far the clock of a server, which makes its SIDs, is from the database's."""
     _, ann, _ = await house.pair(await service_with(house, **REPLIES))
+    house.mint = Mint(FakeClock(house.clock.now() + hours * 3600 * SECOND))
     async with house.working():
         for _ in range(20):
             await house.hear(ann, body="STOP")

@@ -16,6 +16,7 @@ from maskline.domain.model import SECOND, StoreBodies
 from maskline.store.accept import INSERT_SEND
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Tx, Wake
+from maskline.store.intercepts import MINTED_BEFORE_US
 from maskline.store.optouts import CONFIRMATION
 from maskline.store.relay import NewInbound
 from maskline.store.telling import wants_of
@@ -46,7 +47,7 @@ VALUES (?, '', ?, ?, 'message', ?, ?, ?, ?, ?)"""
 _REPLIES = """
 SELECT count(*) FROM participants p
 CROSS JOIN interactions i ON i.service_sid = p.service_sid AND i.session_sid = '' AND i.sid = 'KI' || substr(p.sid, 3)
-WHERE p.service_sid = ? AND p.identifier_key = ? AND p.proxy_identifier = ? AND p.sid > ?
+WHERE p.service_sid = ? AND p.identifier_key = ? AND p.proxy_identifier = ? AND p.sid > ? AND p.created_at > ?
 AND length(p.session_sid) = 0 AND i.outbound_participant_sid IS NOT NULL"""
 _DELETE = """
 DELETE FROM interactions WHERE service_sid = ? AND session_sid = '' AND sid = ?
@@ -122,11 +123,10 @@ class Reply:
 
 
 def may_reply(tx: Tx, service_sid: str, reply: Reply) -> bool:
-    """Whether not too many automatic answers went to this person from this number lately, by the SIDs of their
-    participants.
-    """
-    since = f"KP{max(0, tx.now - REPLIES_WITHIN_US) // 1000:012x}"
-    (count,) = tx.execute(_REPLIES, (service_sid, reply.to, reply.from_, since)).fetchone()
+    """Whether not too many automatic answers went to this person from this number lately."""
+    since = tx.now - REPLIES_WITHIN_US
+    first = f"KP{max(0, since - MINTED_BEFORE_US) // 1000:012x}"  # so that no more than a day is looked at
+    (count,) = tx.execute(_REPLIES, (service_sid, reply.to, reply.from_, first, since)).fetchone()
     return bool(count < MOST_REPLIES)
 
 
