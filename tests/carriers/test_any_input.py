@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import product
 from typing import Any
 from urllib.parse import urlencode
 
@@ -257,7 +258,7 @@ def test_whatever_is_brought_as_json_is_read_or_refused(
 class Closed(WebRequest):
     """One that nobody reads."""
 
-    def json(self, *, as_signed: bool = False) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         raise AssertionError("it was read")
 
     def json_list(self) -> list[dict[str, Any]]:
@@ -279,6 +280,18 @@ def test_what_a_stranger_brings_is_not_read_for_it(name: str, what: tuple[str, .
         account(name).hear(
             Closed(what, f"{URL}/{'/'.join(what)}", {"content-type": "application/json"}, body)
         )
+
+
+@pytest.mark.parametrize("name", ACCOUNTS)
+def test_of_what_nobody_has_signed_that_is_said_whatever_it_is(name: str) -> None:
+    """Else a stranger is told that there is an account here."""
+    carrier = account(name)
+    bodies = [b"", b"{}", b"[]", b'{"a": [1]}', b"\xff", b"a=b", b"&a=" * 101, b"[" * 9999]
+    for what in [*PLACES, ("sms",), ("receipt",), ("nothing",)]:
+        for body, kind in product(bodies, [FORM, "application/json", ""]):
+            came = WebRequest(what, f"{URL}/{'/'.join(what)}", {"content-type": kind}, body)
+            with suppress(NotSigned):
+                assert carrier.hear(came) is None
 
 
 @given(st.data(), forms)

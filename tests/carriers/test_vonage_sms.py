@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -65,6 +66,18 @@ async def test_half_a_character_costs_no_text(world: World) -> None:
     url, body, headers = world.text(world.ann, "a\ufffdb")
     assert (await world.bring((url, body.replace(rb"\ufffd", rb"\ud83d"), headers))).status == 200
     assert [taken.body for taken in await world.sent(1)] == ["a\ufffdb"]
+
+
+@pytest.mark.parametrize("world", [("sha256", True), ("md5hash", True)], indirect=True)
+async def test_nor_do_bytes_that_are_no_utf_8(world: World) -> None:
+    url, body, headers = world.text(world.ann, "naïve")
+    said = json.loads(body)
+    said["text"] = "na\udcefve"
+    said["sig"] = sign_fields(said, SIGNATURE_SECRET, world.north.method)
+    as_latin = json.dumps(said, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    assert b"na\xefve" in as_latin
+    assert (await world.bring((url, as_latin, headers))).status == 200
+    assert [taken.body for taken in await world.sent(1)] == ["naïve"]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +390,7 @@ async def test_what_is_signed_and_makes_no_sense_is_refused(
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"a": [1]}', b'{"a": true}', b'{"a": null}', b'{"a": 1.5}'])
 async def test_what_is_no_list_of_fields_is_refused(world: World, body: bytes) -> None:
     url = f"{world.inside.url}/carriers/north/sms"
-    assert (await world.bring((url, body, {"Content-Type": "application/json"}))).status == 400
+    assert (await world.bring((url, body, {"Content-Type": "application/json"}))).status == 403
 
 
 async def test_what_is_binary_is_told(world: World) -> None:

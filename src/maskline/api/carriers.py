@@ -7,6 +7,7 @@ an event, at most one a minute for each carrier account. Nobody else is told whi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -23,7 +24,7 @@ from maskline.domain.problems import Code, Problem
 from maskline.domain.twiml import Verb
 from maskline.domain.webhook_url import redact
 from maskline.flows.calls import CallRequest
-from maskline.store.engine import Tx
+from maskline.store.engine import StoreUnavailable, Tx
 from maskline.store.events import insert_event
 from maskline.store.webhooks import Listed, find_carried, find_listed
 
@@ -45,16 +46,18 @@ class CarrierHooks:
         what = (request.sids["what"], *([request.sids["sid"]] if "sid" in request.sids else []))
         came = WebRequest(what, url_of(request, self._c), headers_of(request), request.exchange.body)
         try:
-            heard, query = carrier.hear(came), came.query()
+            heard = carrier.hear(came)
+            if heard is None:  # nor can anybody have signed what is at no address
+                raise Problem(problems.NOT_SIGNED)
+            query = came.query()
         except NotSigned as error:
-            await self._refuse(carrier, came, error)
+            with suppress(StoreUnavailable):  # or it would tell that there is this account
+                await self._refuse(carrier, came, error)
             raise Problem(problems.NOT_SIGNED) from None
         except Unreadable as error:
             raise Problem(problems.PARAMETER_INVALID, str(error)) from None
         verbs: list[Verb] = []
         asked: CallAsked | None = None
-        if heard is None:  # nor can anybody have signed what is at no address
-            raise Problem(problems.NOT_SIGNED)
         if isinstance(heard, CallAsked):
             asked = heard
             verbs = await self._answer(carrier, asked, query, request.sids.get("sid", ""))

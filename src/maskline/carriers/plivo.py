@@ -180,8 +180,8 @@ class PlivoCarrier(Carrier):
         return WebAnswer(render(verbs), "text/xml; charset=utf-8")
 
     def _signed(self, request: WebRequest) -> dict[str, str]:
-        """The fields of a request. Raises NotSigned, Unreadable."""
-        fields = request.form()
+        """The fields of a request. Raises NotSigned."""
+        fields = request.form_as_signed()
         form = readable(fields)
         if not plivo_signature.has_signed(self._token, request.url, fields, request.headers):
             what = "does not fit" if plivo_signature.is_given(request.headers) else "is missing"

@@ -205,8 +205,8 @@ class TwilioCarrier(Carrier):
         return check(secret, url, fields, headers.get(HEADER.lower(), ""), algorithm)
 
     def _signed(self, request: WebRequest) -> dict[str, str]:
-        """The fields of a request. Raises NotSigned, Unreadable."""
-        fields = request.form()
+        """The fields of a request. Raises NotSigned."""
+        fields = request.form_as_signed()
         form = readable(fields)
         if not self.has_signed(request.url, fields, request.headers, request.body):
             what = "does not fit" if self.header.lower() in request.headers else "is missing"

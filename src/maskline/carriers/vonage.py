@@ -320,7 +320,7 @@ class VonageCarrier(Carrier):
         return request.json()
 
     def _signed_fields(self, request: WebRequest) -> Mapping[str, str]:
-        """The same of the SMS API."""
+        """The same of the SMS API. Raises NotSigned."""
         fields = fields_of(request)
         wrong = wrong_sig(fields, self._secret, self._method, self._clock.now() / SECOND)
         if wrong is not None:

@@ -22,7 +22,7 @@ from typing import Any
 from maskline.carriers.base import Accepted, CarrierError, Inbound, Kind, Notice, Outgoing, Report
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
 from maskline.carriers.vonage_numbers import read_number
-from maskline.carriers.webhooks import FORM, Unreadable, WebRequest, required_at, text_at
+from maskline.carriers.webhooks import FORM, NotSigned, WebRequest, required_at, text_at
 from maskline.domain import problems
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.part import OWN_ID, Part
@@ -88,13 +88,13 @@ def read_sent(content: Mapping[str, Any]) -> Accepted:
 
 
 def fields_of(request: WebRequest) -> dict[str, str]:
-    """What a webhook says, as it is signed, whichever way the account has it said. Raises Unreadable."""
+    """What a webhook says, as it is signed, whichever way the account has it said. Raises NotSigned."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
-        return dict(request.form())
+        return dict(request.form_as_signed())
     fields: dict[str, str] = {}
-    for name, value in request.json(as_signed=True).items():
+    for name, value in request.json_as_signed().items():
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise Unreadable("a field is neither a text nor a whole number")
+            raise NotSigned("a field is neither a text nor a whole number")
         fields[name] = str(value)
     return fields
 

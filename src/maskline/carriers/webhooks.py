@@ -6,6 +6,7 @@ then the carrier says in its own dialect that this is done.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
 KEPT = "surrogateescape"
 """What keeps bytes in a text that are no UTF-8, for whoever signs it as it came."""
+_NO_OBJECT = "the body is no JSON object"
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """U+0000 as it stands in JSON, behind what may be escaped before it."""
 _SURROGATE = re.compile(
@@ -56,7 +58,7 @@ def readable(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _meant(text: str) -> str:
-    """A field's text as its sender may have meant it, whose bytes may be no UTF-8: Windows-1252 if none of them is more
+    """A text as its sender may have meant it, whose bytes may be no UTF-8: Windows-1252 if none of them is more
     than ASCII in UTF-8, else UTF-8 with U+FFFD for what is broken.
     """
     raw = text.encode("utf-8", KEPT)
@@ -103,11 +105,32 @@ class WebRequest:
         except ValueError:
             raise Unreadable("the body has too many fields") from None
 
-    def json(self, *, as_signed: bool = False) -> dict[str, Any]:
-        """A body that is a JSON object, without U+0000 unless it is read for its signature. Raises Unreadable."""
-        content = self._json(self.body if as_signed else _NUL.sub(rb"\1", self.body))
+    def form_as_signed(self) -> list[tuple[str, str]]:
+        """The same of one whose signature is in or over its fields: what cannot be read is not signed. Raises
+        NotSigned.
+        """
+        try:
+            return self.form()
+        except Unreadable as error:
+            raise NotSigned(str(error)) from None
+
+    def json(self) -> dict[str, Any]:
+        """A body that is a JSON object, without U+0000. Raises Unreadable."""
+        content = self._json(_NUL.sub(rb"\1", self.body))
         if not isinstance(content, dict):
-            raise Unreadable("the body is no JSON object")
+            raise Unreadable(_NO_OBJECT)
+        return content
+
+    def json_as_signed(self) -> dict[str, Any]:
+        """The same of one whose fields are signed: with U+0000, and with bytes that are no UTF-8 as they came (KEPT).
+        Raises NotSigned.
+        """
+        try:
+            content = json.loads(_SURROGATE.sub(_whole, self.body).decode("utf-8", KEPT))
+        except (ValueError, RecursionError):
+            content = None
+        if not isinstance(content, dict):
+            raise NotSigned(_NO_OBJECT)
         return content
 
     def json_list(self) -> list[dict[str, Any]]:
@@ -119,10 +142,16 @@ class WebRequest:
 
     @staticmethod
     def _json(body: bytes) -> Any:
-        """What a body says in JSON, with U+FFFD for half a character; None if it is none."""
+        """What a body says in JSON, with U+FFFD for half a character, and as it may have been meant if it is no UTF-8;
+        None if it is none.
+        """
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            body = _meant(body.decode("utf-8", KEPT)).encode()
         try:
             return msgspec.json.decode(_SURROGATE.sub(_whole, body))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError):
             return None
 
 
