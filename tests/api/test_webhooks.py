@@ -1,5 +1,7 @@
 """Webhooks in Twilio's manner: who is believed, by Twilio's own validator, and that what they bring comes in once."""
 
+import base64
+import hmac
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -118,6 +120,26 @@ def test_a_signed_request_makes_no_second_message_under_a_longer_sid(carrier: Ca
         "once",
         "last",
     ]
+
+
+def test_a_text_that_is_no_utf_8_is_not_lost(carrier: Carrier) -> None:
+    form = carrier.form(Body="naïve")
+    signed = f"{carrier.api.url}{carrier.path}?a=na%EFve" + "".join(
+        name + form[name] for name in sorted(form)
+    )
+    signature = base64.b64encode(
+        hmac.digest(carrier.token.encode(), signed.encode("latin-1"), "sha1")
+    ).decode()
+    headers = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"}
+    body = urlencode(form, encoding="latin-1").encode()
+    reply = carrier.api.request("POST", f"{carrier.path}?a=na%EFve", body=body, headers=headers, auth=False)
+    assert (reply.status, reply.raw) == (200, EMPTY)
+    assert [body for _, body, _ in eventually(carrier.heard)] == ["naïve"]
+
+
+def test_nor_is_one_with_what_no_text_may_have(carrier: Carrier) -> None:
+    assert carrier.bring(carrier.form(Body="a\0b")).status == 200
+    assert [body for _, body, _ in eventually(carrier.heard)] == ["ab"]
 
 
 def test_what_came_with_it_is_relayed(carrier: Carrier) -> None:

@@ -84,8 +84,8 @@ def build_app(
         "/v1/Services/{sid}": Resource(
             auth, get=services.fetch, post=services.update, delete=services.delete
         ),
-        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Message": Resource(None, post=webhooks.message),
-        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Call": Resource(None, post=webhooks.call),
+        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Message": RawResource(None, post=webhooks.message),
+        "/v1/Accounts/{account}/Proxy/{service}/Webhooks/Call": RawResource(None, post=webhooks.call),
         "/v1/Alerts": Resource(auth, get=alerts.list),
         "/v1/Alerts/{sid}": Resource(auth, get=alerts.fetch),
         "/media/{token}": Resource(None, get=Links(context.media).fetch),

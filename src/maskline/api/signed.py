@@ -6,13 +6,14 @@ A request that is not signed so is answered 403 and leaves nothing but an event,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskline.api.context import Context
-from maskline.api.forms import Params, parse_params
 from maskline.api.http import Request
 from maskline.carriers.twilio import TwilioCarrier
 from maskline.carriers.twilio_forms import MOST_NUMBER
+from maskline.carriers.webhooks import Unreadable, WebRequest, readable
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
 from maskline.domain.phone import identifier_key
@@ -36,7 +37,8 @@ class Signed:
 
     account_sid: str
     service_sid: str
-    form: Params
+    form: Mapping[str, str]
+    query: Mapping[str, str]
     to: str
     carrier_account: str | None
     by_carrier: bool
@@ -50,7 +52,7 @@ class Signatures:
         self._told: dict[str, float] = {}
 
     async def read(self, request: Request) -> Signed:
-        """The request, if its sender knows the token. Raises 20403, 20005.
+        """The request, if its sender knows the token. Raises 20403, 20005; and 80701, whatever there is at its address.
 
         Nobody else is told whether there is such an account or Service.
         """
@@ -58,20 +60,27 @@ class Signatures:
         if not is_sid(account_sid, "AC") or not is_sid(service_sid, "KS"):
             raise Problem(problems.NOT_SIGNED)
         account_sid, service_sid = canonical(account_sid), canonical(service_sid)
-        form = _form(request)
-        to, sender = (identifier_key(form.text(name, MOST_NUMBER) or "") for name in ("To", "From"))
+        came = WebRequest((), url_of(request, self._c), headers_of(request), request.exchange.body)
+        try:
+            fields, query = came.form() if came.body else [], came.query()
+        except Unreadable as error:
+            raise Problem(problems.PARAMETER_INVALID, str(error)) from None
+        form = readable(fields)
+        to, sender = (_number(form, name) for name in ("To", "From"))
         endpoint = await self._c.store.read(find_endpoint, account_sid, service_sid, to, sender)
         if endpoint is None:
             raise Problem(problems.NOT_SIGNED)
-        signers = await self._check(request, form, endpoint, account_sid, service_sid)
+        signers = await self._check(came, fields, "Event" in query, endpoint, account_sid, service_sid)
         if not endpoint.active:
             raise Problem(problems.ACCOUNT_NOT_ACTIVE)
         carrier_account = endpoint.carrier_account
-        return Signed(account_sid, service_sid, form, to, carrier_account, carrier_account in signers)
+        by_carrier = carrier_account in signers
+        return Signed(account_sid, service_sid, form, query, to, carrier_account, by_carrier)
 
     async def carrier_of(self, signed: Signed) -> str:
         """Who carries the number that a signed request is to. Raises 80701, 20404: it is not in the Service's pool."""
-        signed.form.required("To")
+        if not signed.to:
+            raise Problem(problems.PARAMETER_INVALID, "To is required")
         if signed.carrier_account is None:
             await self._tell(
                 signed.account_sid, signed.service_sid, Problem(problems.UNKNOWN_SCENARIO, _STRAY)
@@ -80,25 +89,31 @@ class Signatures:
         return signed.carrier_account
 
     async def _check(
-        self, request: Request, form: Params, endpoint: Endpoint, account_sid: str, service_sid: str
+        self,
+        came: WebRequest,
+        fields: Sequence[tuple[str, str]],
+        is_told: bool,
+        endpoint: Endpoint,
+        account_sid: str,
+        service_sid: str,
     ) -> set[str]:
-        """The carrier accounts that have signed it. Raises 20403 if neither one that may nor the account has."""
-        url, headers = url_of(request, self._c), headers_of(request)
+        """The carrier accounts that have signed it. `is_told`: it says what becomes of a call. Raises 20403 if neither
+        one that may nor the account has.
+        """
+        url, headers = came.url, came.headers
         signature = headers.get(HEADER.lower(), "")
-        pairs = [(name, value) for name, values in form.all().items() for value in values]
         # All are tried, so that the time taken tells nothing.
         good = [
-            check(self._c.vault.open(sealed, account_sid), url, pairs, signature)
+            check(self._c.vault.open(sealed, account_sid), url, fields, signature)
             for sealed in endpoint.tokens_sealed
         ]
         signers = {
             name
             for name, carrier in self._c.carriers.items()
-            if isinstance(carrier, TwilioCarrier)
-            and carrier.has_signed(url, pairs, headers, request.exchange.body)
+            if isinstance(carrier, TwilioCarrier) and carrier.has_signed(url, fields, headers, came.body)
         }
         # What is told of a call that was dialled is to its partner, from the number that they see.
-        carried_by = {endpoint.carrier_account, endpoint.sender_account if _is_told(request) else None}
+        carried_by = {endpoint.carrier_account, endpoint.sender_account if is_told else None}
         if any(good) or signers & carried_by:
             return signers
         what = "does not fit" if signature else "is missing"
@@ -125,8 +140,11 @@ class Signatures:
 _STRAY = "a webhook of this Service was called for a number that is not in its pool"
 
 
-def _is_told(request: Request) -> bool:
-    return request.params.query("Event") is not None
+def _number(form: Mapping[str, str], name: str) -> str:
+    """The key of a number that is given, or an empty text. Raises 80701."""
+    if len(number := form.get(name, "")) > MOST_NUMBER:
+        raise Problem(problems.PARAMETER_INVALID, f"{name} (at most {MOST_NUMBER} characters)")
+    return identifier_key(number)
 
 
 def url_of(request: Request, context: Context) -> str:
@@ -140,11 +158,3 @@ def headers_of(request: Request) -> dict[str, str]:
     return {
         name.decode("latin-1"): value.decode("latin-1") for name, value in request.exchange.headers.items()
     }
-
-
-def _form(request: Request) -> Params:
-    """The parameters of the body alone, which are what is signed beside the address."""
-    exchange = request.exchange
-    if not exchange.query:
-        return request.params
-    return parse_params("POST", b"", exchange.body, exchange.headers.get(b"content-type"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from maskline.api.context import Context
 from maskline.api.http import Answer, Request
-from maskline.api.signed import Signatures, Signed
+from maskline.api.signed import Signatures
 from maskline.carriers.twilio_forms import read_call, read_message
 from maskline.carriers.webhooks import Unreadable
 from maskline.domain import problems
@@ -34,7 +33,7 @@ class Webhooks:
         signed = await self._signatures.read(request)
         carrier_account = await self._signatures.carrier_of(signed)
         try:
-            message = read_message(_fields(signed), carrier_account)
+            message = read_message(signed.form, carrier_account)
         except Unreadable as error:
             raise Problem(problems.PARAMETER_INVALID, str(error)) from None
         received = await self._c.receive(replace(message, to=signed.to, forwarded=not signed.by_carrier))
@@ -45,24 +44,19 @@ class Webhooks:
     async def call(self, request: Request) -> Answer:
         """A call to a number of the Service, whenever it comes in; and what becomes of one that was dialled for it."""
         signed = await self._signatures.read(request)
-        form = _fields(signed)
         call = CallRequest(
             carrier_account=signed.carrier_account or "",
             account_sid=signed.account_sid,
             service_sid=signed.service_sid,
-            query={name: value for name in request.params.all() if (value := request.params.query(name))},
-            form=form,
+            query=signed.query,
+            form=signed.form,
         )
         if call.is_first:
             await self._signatures.carrier_of(signed)
             try:
-                read_call(form)
+                read_call(signed.form)
             except Unreadable as error:
                 raise Problem(problems.PARAMETER_INVALID, str(error)) from None
             if scheme_of(signed.to):  # channels carry no calls
                 raise Problem(problems.NOT_FOUND)
         return twiml(*await self._c.calls.answer(call))
-
-
-def _fields(signed: Signed) -> Mapping[str, str]:
-    return {name: values[-1] for name, values in signed.form.all().items()}
