@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from maskline.domain import problems
+from maskline.domain.problems import Problem
 from maskline.store import postgres_line
 from maskline.store.accept import accept_messages
 from maskline.store.engine import Batched, Store, StoreRefused, Turn, Tx, batched
@@ -86,6 +88,38 @@ async def test_what_is_prepared_does_not_grow_for_ever(store: Store, monkeypatch
 
     for run in (store.read, store.write):
         assert await run(ask) <= 12
+
+
+@pytest.mark.parametrize("how", ["read", "write"])
+async def test_who_is_refused_costs_the_next_one_nothing(
+    postgres: PostgresServer, clock: FakeClock, how: str
+) -> None:
+    """What is prepared is forgotten when a statement fails, and not when a function has only been refused."""
+
+    def prepared(tx: Tx) -> int:
+        return int(tx.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()[0])
+
+    def refuse(tx: Tx) -> None:
+        tx.execute("SELECT 1").fetchone()
+        raise Problem(problems.NOT_FOUND)
+
+    def fail(tx: Tx) -> None:
+        tx.execute("SELECT 1 / 0").fetchone()
+
+    url = postgres.empty()
+    store = await PostgresStore(
+        url, clock, run=RUN, pseudonym=VAULT.pseudonym, own_time=True, serve=False, readers=1
+    ).open()
+    run = store.read if how == "read" else store.write
+    await run(prepared)
+    known = await run(prepared)
+    with pytest.raises(Problem):
+        await run(refuse)
+    assert await run(prepared) > known
+    with pytest.raises(StoreRefused):
+        await run(fail)
+    assert await run(prepared) <= known
+    await store.close()
 
 
 @contextlib.asynccontextmanager

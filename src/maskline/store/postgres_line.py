@@ -87,6 +87,7 @@ class Line:
         self._loading = Transformer(connection)
         self._waiting: list[tuple[Answer, _Prepared, list[bytes | None]]] = []
         self._names: dict[_Prepared, bytes] = {}
+        """What is prepared; empty after an error."""
         self._numbers = count(1)
         self._planned_at = 0.0
 
@@ -122,16 +123,17 @@ class Line:
 
     def run(self, words: str) -> None:
         """Have done what has no answer, such as COMMIT, after all that waits. Before ROLLBACK none of that is done, and
-        what has been prepared is forgotten: a statement may have failed because its tables are others now.
+        if a statement has failed, all that has been prepared is forgotten: its tables may be others now.
         """
         goes_back = words.startswith("ROLLBACK")
         if goes_back:
             self._waiting.clear()
+        forgets = goes_back and not self._names
         self.execute(words)
-        if goes_back:
+        if forgets:
             self.execute(_FORGET)
         self.land()
-        if goes_back:
+        if forgets:
             self._names.clear()
 
     def land(self) -> None:
