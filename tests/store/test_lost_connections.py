@@ -1,6 +1,8 @@
 """The database goes away and comes back: what was committed is told so, what was not is refused, nothing is guessed."""
 
 import asyncio
+import contextlib
+import errno
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,7 +16,9 @@ from maskline.store import writer
 from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Batched, StoreInDoubt, StoreUnavailable, Turn, Tx, batched
 from maskline.store.postgres import PostgresStore
+from maskline.store.postgres_dial import Dialer
 from maskline.store.runs import find_dead, take_sweep
+from tests.support.eventually import eventually
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer
 from tests.support.until import turns, until
@@ -340,3 +344,27 @@ async def test_why_it_cannot_be_opened_is_said_in_a_line(
     with pytest.raises(StoreUnavailable, match=said) as raised:
         await PostgresStore(url.format(postgres.data.parent), SystemClock(), run=RUN).open()
     assert "\n" not in str(raised.value)
+
+
+def test_who_has_no_room_for_a_connection_tries_again(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not the driver that says so, but the system, where the process has all the files open that it may."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    dialer = Dialer(postgres.url())
+    with monkeypatch.context() as full:
+        full.setattr(psycopg.Connection, "connect", fails)
+        for _ in range(2):
+            with pytest.raises(psycopg.OperationalError):
+                dialer.dial()
+
+    def dialled() -> bool:
+        with contextlib.suppress(psycopg.OperationalError):
+            dialer.dial().close()
+            return True
+        return False
+
+    eventually(dialled, 10)

@@ -94,13 +94,15 @@ class Dialer:
                 self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor
             )
             connection.execute(_DURABLE)
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:
             with self._lock:
                 self._why = str(error)
                 pause_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
                 self._failures = min(self._failures + 1, 10)
                 self._not_before = time.monotonic() + pause_s
                 self._trying = False
+            if isinstance(error, OSError):  # the system's: the process may open no file more
+                raise psycopg.OperationalError(str(error)) from error
             raise
         with self._lock:
             self._failures, self._not_before, self._trying = 0, 0.0, False
