@@ -14,16 +14,9 @@ from maskline.domain.ids import AccountSid
 from maskline.domain.model import DAY
 from maskline.mint import Mint, secret
 from maskline.settings import Settings, SettingsError
-from maskline.store.accounts import (
-    Account,
-    find_account,
-    find_meta,
-    insert_account,
-    list_accounts,
-    put_meta,
-    replace_token,
-)
+from maskline.store.accounts import Account, find_account, insert_account, list_accounts, replace_token
 from maskline.store.engine import Store, Tx
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.sqlite import SqliteStore
 from maskline.vault import Vault
 

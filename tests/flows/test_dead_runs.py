@@ -3,8 +3,8 @@
 import pytest
 
 from maskline.domain.model import Interaction
-from maskline.store.accounts import put_meta
 from maskline.store.engine import Tx
+from maskline.store.meta import put_meta
 from maskline.store.runs import KEPT_US, LIFE_US
 from maskline.store.start import StartRequest, start_sends
 from maskline.worker import SWEEP_S

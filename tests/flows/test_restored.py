@@ -12,8 +12,8 @@ from maskline.domain.model import OutboxState
 from maskline.domain.sandbox import Todo
 from maskline.flows import restored
 from maskline.flows.restored import Restored, begin_anew
-from maskline.store.accounts import find_meta, put_meta
 from maskline.store.backup import MARK
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.sandbox import due_todos
 from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import UNCERTAIN, UNREACHABLE

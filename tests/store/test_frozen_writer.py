@@ -10,8 +10,8 @@ import pytest
 
 from maskline.clock import SystemClock
 from maskline.store import postgres_engine
-from maskline.store.accounts import put_meta
 from maskline.store.engine import Batched, StoreUnavailable, Turn, Tx
+from maskline.store.meta import put_meta
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer

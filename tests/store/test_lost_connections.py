@@ -13,8 +13,8 @@ import pytest
 
 from maskline.clock import SystemClock
 from maskline.store import writer
-from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Batched, StoreInDoubt, StoreUnavailable, Turn, Tx, batched
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.postgres import PostgresStore
 from maskline.store.postgres_dial import Dialer
 from maskline.store.runs import find_dead, take_sweep

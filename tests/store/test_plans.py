@@ -19,7 +19,6 @@ from maskline.domain.part import Part
 from maskline.domain.problems import Problem
 from maskline.domain.sandbox import HandOver, HandsetMessage
 from maskline.flows.messages import encode_data
-from maskline.flows.retention import delete_old_received
 from maskline.flows.services import remove_service
 from maskline.flows.sessions import (
     change_session,
@@ -30,7 +29,7 @@ from maskline.flows.sessions import (
 )
 from maskline.store import health, sandbox, unsendable
 from maskline.store.accept import accept_messages
-from maskline.store.accounts import put_meta, set_events_url
+from maskline.store.accounts import set_events_url
 from maskline.store.adoptions import (
     find_adoptions,
     keep_former,
@@ -75,6 +74,7 @@ from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, ju
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
 from maskline.store.loose import Reply, delete_old_strangers, delete_strangers
+from maskline.store.meta import put_meta
 from maskline.store.moving import (
     Move,
     Moved,
@@ -114,6 +114,7 @@ from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, note_inbound, receive_messages
+from maskline.store.received import delete_old_received, find_unanswered, forget_answered
 from maskline.store.record import Fate, MessagePlace, Outcome, find_recorded, record_outcomes
 from maskline.store.relay import NewInbound, find_bound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
@@ -140,7 +141,6 @@ from maskline.store.strangers import (
     settle_strangers,
 )
 from maskline.store.tombstones import delete_old_tombstones
-from maskline.store.unanswered import find_unanswered, forget_answered
 from maskline.store.webhooks import find_carried, find_endpoint, find_listed
 from tests.support.house import ACCOUNT, VALIDITY_S, House
 

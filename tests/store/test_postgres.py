@@ -9,8 +9,8 @@ import pytest
 
 from maskline.clock import SystemClock
 from maskline.store.accept import TOUCH_SESSION
-from maskline.store.accounts import put_meta
 from maskline.store.engine import Store, StoreRefused, StoreUnavailable, Tx
+from maskline.store.meta import put_meta
 from maskline.store.postgres import PostgresStore
 from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer

@@ -15,8 +15,8 @@ import pytest
 from maskline.clock import SystemClock
 from maskline.store import postgres as reading
 from maskline.store import postgres_engine, postgres_wakes, writer
-from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import StoreInDoubt, StoreUnavailable, Turn, Tx, Wake, batched
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.postgres import PostgresStore
 from tests.support.house import VAULT
 from tests.support.postgres import PostgresServer

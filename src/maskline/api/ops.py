@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from maskline.api.http import Answer, Request
-from maskline.store.accounts import find_meta
 from maskline.store.engine import Store, StoreRefused, StoreUnavailable
+from maskline.store.meta import find_meta
 
 
 def load_contract() -> msgspec.Raw:

@@ -9,7 +9,7 @@ from maskline.domain.phone import identifier_key
 from maskline.flows.messages import carrier_key, received_key
 from maskline.store.engine import Store
 from maskline.store.parts import close_message, find_waiting_parts, keep_part, mark_brought
-from maskline.store.unanswered import find_unanswered, forget_answered
+from maskline.store.received import find_unanswered, forget_answered
 
 
 class StoreInbox(Inbox):

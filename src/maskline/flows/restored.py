@@ -11,9 +11,9 @@ import structlog
 
 from maskline.domain.model import Instant
 from maskline.mint import Mint
-from maskline.store.accounts import find_meta
 from maskline.store.backup import MARK, unmark
 from maskline.store.engine import Store
+from maskline.store.meta import find_meta
 from maskline.store.restored import give_up_texts, give_up_waiting
 
 STEP = 500

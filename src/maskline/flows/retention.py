@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeVar
 
 from maskline.clock import Clock
-from maskline.domain.model import DAY
 from maskline.domain.retry import CALLBACK_LIFE_S
 from maskline.mint import Mint
 from maskline.store.bodies import blank_overdue
@@ -26,6 +25,7 @@ from maskline.store.part_receipts import forget_part_receipts
 from maskline.store.parts import forget_parts
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
+from maskline.store.received import delete_old_received
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.strangers import drop_expired
 from maskline.store.tombstones import delete_old_tombstones
@@ -39,19 +39,9 @@ SESSIONS = 100
 PAUSE_S = 0.05
 """Between two steps beside a server, which asks for the database again and again and has to find it free."""
 WALK = 5000
-RECEIVED_LIFE_US = 7 * DAY
 MOST_STEPS = 200
 KEY_STEPS = 40
 """The walk over the keys sees live ones, too: so many steps each time keep up with 4,000 keyed requests a second."""
-
-
-def delete_old_received(tx: Tx, most: int) -> int:
-    """Forget up to `most` carrier ids after 7 days; no carrier repeats itself for so long."""
-    return tx.execute(
-        "DELETE FROM received WHERE (carrier_account, carrier_id) IN"
-        " (SELECT carrier_account, carrier_id FROM received WHERE received_at < ? LIMIT ?)",
-        (tx.now - RECEIVED_LIFE_US, most),
-    ).rowcount
 
 
 async def prune(store: Store, clock: Clock, retention_us: int) -> AsyncIterator[int]:

@@ -107,18 +107,3 @@ def set_events_url(tx: Tx, sid: str, url: str | None) -> None:
         "UPDATE accounts SET events_url = :url, updated_at = :now WHERE sid = :sid",
         {"sid": sid, "url": url, "now": tx.now},
     )
-
-
-def find_meta(tx: Tx, name: str) -> str | None:
-    """A fact about this database, such as the id of the key its secrets are sealed with."""
-    row = tx.execute("SELECT value FROM meta WHERE name = :name", {"name": name}).fetchone()
-    return str(row[0]) if row else None
-
-
-def put_meta(tx: Tx, name: str, value: str) -> None:
-    """Write down a fact about this database."""
-    tx.execute(
-        "INSERT INTO meta (name, value) VALUES (:name, :value)"
-        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        {"name": name, "value": value},
-    )

@@ -16,9 +16,9 @@ from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.session import close
-from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
 from maskline.store.loose import lines_of, message_of
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.optouts import unname_optouts
 from maskline.store.outbox import finish
 from maskline.store.people import list_parts, recount_person

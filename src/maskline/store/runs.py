@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maskline.domain.model import DAY, SECOND
-from maskline.store.accounts import put_meta
 from maskline.store.engine import Tx
+from maskline.store.meta import put_meta
 from maskline.store.outbox import step_end
 
 LIFE_US = 15 * SECOND

@@ -16,8 +16,8 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import SECOND, Mode, ProxyNumber, Session, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import NEVER, as_of, limit_of
-from maskline.store.accounts import find_meta, put_meta
 from maskline.store.engine import Tx
+from maskline.store.meta import find_meta, put_meta
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.people import release_numbers
 

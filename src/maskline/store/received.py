@@ -1,16 +1,18 @@
-"""What a carrier brought and has not been told that it is taken: where a crash came between, it comes again.
+"""Which messages carriers have brought, by their ids: what comes again is known by that. `receive` writes them down.
 
-A row of `received` is that record. Of a carrier that repeats nothing once it has its answer (SMPP), the row goes with
-the answer; what is left tells the next run what may come again, under which id.
+Of a carrier that repeats nothing once it has its answer (SMPP), the row goes with the answer; what is left tells the
+next run what may come again, after a crash in between, under which id.
 """
 
 from __future__ import annotations
 
-from maskline.domain.model import SECOND
+from maskline.domain.model import DAY, SECOND
 from maskline.store.engine import Turn, Tx, batched
 
 REPEATED_FOR_US = 600 * SECOND
 """What was not answered may come again for so long."""
+LIFE_US = 7 * DAY
+"""No carrier repeats itself for so long."""
 
 
 @batched(Turn.OUTCOME)
@@ -27,3 +29,12 @@ def find_unanswered(tx: Tx, carrier_account: str) -> list[str]:
         (carrier_account, tx.now - REPEATED_FOR_US),
     ).fetchall()
     return [row[0] for row in rows]
+
+
+def delete_old_received(tx: Tx, most: int) -> int:
+    """Forget up to `most` that were brought longer ago than any is repeated. Returns how many there were."""
+    return tx.execute(
+        "DELETE FROM received WHERE (carrier_account, carrier_id) IN"
+        " (SELECT carrier_account, carrier_id FROM received WHERE received_at < ? LIMIT ?)",
+        (tx.now - LIFE_US, most),
+    ).rowcount
