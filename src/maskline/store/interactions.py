@@ -9,6 +9,7 @@ from maskline.domain.ids import InteractionSid, ParticipantSid, ServiceSid, Sess
 from maskline.domain.interaction import is_over
 from maskline.domain.model import Instant, Interaction, Leg
 from maskline.domain.problems import Problem
+from maskline.store.columns import qualified
 from maskline.store.engine import Tx
 from maskline.store.outbox import forget_callbacks
 from maskline.store.pages import Page, Seek, fetch_page, key_params
@@ -18,7 +19,7 @@ INTERACTION_COLUMNS = (
     "service_sid, session_sid, sid, type, data, participant_sid, inbound_participant_sid, inbound_resource_sid,"
     " inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status, updated_at"
 )
-COLUMNS_OF_I = ", ".join(f"i.{name.strip()}" for name in INTERACTION_COLUMNS.split(","))
+COLUMNS_OF_I = qualified(INTERACTION_COLUMNS, "i")
 """The same, where the Interaction is `i` in a join."""
 
 

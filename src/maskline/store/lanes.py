@@ -20,10 +20,6 @@ WorkT = TypeVar("WorkT")
 _NEXT_LANE = """
 SELECT service_sid FROM outbox WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid > ?
 ORDER BY service_sid LIMIT 1"""
-_LANE = """
-SELECT id, order_key, seq, due_at, attempts, expires_at, account_sid, service_sid, session_sid, interaction_sid,
-       message_sid, number, recipient, payload, brought_by FROM outbox
-WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid = ? AND due_at <= ? ORDER BY due_at LIMIT ?"""
 _NEXT_DUE = (
     "SELECT due_at FROM outbox WHERE topic = ? AND state IN (1, 5) AND due_at > ? ORDER BY due_at LIMIT 1"
 )
@@ -50,6 +46,12 @@ class LaneRow(NamedTuple):
     payload: str
     brought_by: str | None
     """The carrier account that brought it, if one did itself."""
+
+
+LANE_COLUMNS = ", ".join(LaneRow._fields)
+_LANE = f"""
+SELECT {LANE_COLUMNS} FROM outbox
+WHERE topic = ? AND topic <> 'send' AND state = 1 AND service_sid = ? AND due_at <= ? ORDER BY due_at LIMIT ?"""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from maskline.domain import problems
 from maskline.domain.model import NumberKind, ProxyNumber
 from maskline.domain.problems import Problem
 from maskline.store.adoptions import want_look
+from maskline.store.columns import parameters, params_of
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.pages import Page, Seek, fetch_page, key_params
@@ -71,11 +72,7 @@ def find_carried_by(tx: Tx, service_sid: str, carrier_accounts: Collection[str])
 
 def insert_number(tx: Tx, number: ProxyNumber) -> None:
     """Add a number to the directory."""
-    places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
-    tx.execute(
-        f"INSERT INTO numbers ({_COLUMNS}) VALUES ({places})",
-        {name: getattr(number, name) for name in ProxyNumber.__slots__},
-    )
+    tx.execute(f"INSERT INTO numbers ({_COLUMNS}) VALUES ({parameters(_COLUMNS)})", params_of(number))
 
 
 def load_own_number(tx: Tx, account_sid: str, sid: str) -> ProxyNumber:

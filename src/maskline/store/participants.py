@@ -15,6 +15,7 @@ from maskline.domain.model import Mode, Participant, ProxyNumber, Session, Sessi
 from maskline.domain.phone import Phone, mask
 from maskline.domain.problems import Problem
 from maskline.domain.session import as_of
+from maskline.store.columns import parameters, params_of
 from maskline.store.engine import Tx
 from maskline.store.numbers import COUNTED, count_use, find_number, find_number_by_sid, unknown_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
@@ -29,7 +30,7 @@ from maskline.store.sessions import (
 
 MOST_PARTICIPANTS = 2
 
-_COLUMNS = (
+PARTICIPANT_COLUMNS = (
     "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
     " proxy_identifier_sid, deleted_at, created_at, updated_at"
 )
@@ -59,7 +60,8 @@ class NewParticipant:
 def find_participant(tx: Tx, service_sid: str, session_sid: str, sid: str) -> Participant | None:
     """The Participant with this SID in this Session, deleted or not."""
     row = tx.execute(
-        f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session AND sid = :sid",
+        f"SELECT {PARTICIPANT_COLUMNS} FROM participants"
+        " WHERE service_sid = :service AND session_sid = :session AND sid = :sid",
         {"service": service_sid, "sid": sid, "session": session_sid},
     ).fetchone()
     return Participant(*row) if row else None
@@ -81,8 +83,9 @@ def list_participants(
 
     def fetch(condition: str, order: str, limit: int) -> list[Any]:
         return tx.execute(
-            f"SELECT {_COLUMNS} FROM participants WHERE service_sid = :service AND session_sid = :session{person}"
-            f" AND {condition} ORDER BY {order} LIMIT :limit",
+            f"SELECT {PARTICIPANT_COLUMNS} FROM participants"
+            f" WHERE service_sid = :service AND session_sid = :session{person} AND {condition}"
+            f" ORDER BY {order} LIMIT :limit",
             {
                 "service": service_sid,
                 "session": session_sid,
@@ -191,10 +194,9 @@ def add_participant(tx: Tx, session: Session, new: NewParticipant, account_sid: 
         created_at=person.created_at,
         updated_at=person.updated_at,
     )
-    places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
     tx.execute(
-        f"INSERT INTO participants ({_COLUMNS}, active) VALUES ({places}, 1)",
-        {name: getattr(participant, name) for name in Participant.__slots__},
+        f"INSERT INTO participants ({PARTICIPANT_COLUMNS}, active) VALUES ({parameters(PARTICIPANT_COLUMNS)}, 1)",
+        params_of(participant),
     )
     count_use(tx, number.phone_number, sessions=sessions, participants=1)
     remember_number(tx, participant.service_sid, participant.identifier_key, number.phone_number)

@@ -13,8 +13,10 @@ from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.route import Match, Route
 from maskline.store.accept import START_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
+from maskline.store.columns import names_in, qualified
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercepts
+from maskline.store.participants import PARTICIPANT_COLUMNS
 from maskline.store.sessions import COLUMNS_OF_S, make_session
 from maskline.store.telling import ask_wants, insert_first, new_callback, wants_of
 
@@ -45,11 +47,6 @@ class NewInbound:
     more: tuple[NewInbound, ...] = ()
 
 
-PARTICIPANT_COLUMNS = (
-    "service_sid, sid, session_sid, identifier, identifier_key, friendly_name, proxy_identifier,"
-    " proxy_identifier_sid, deleted_at, created_at, updated_at"
-)
-
 _INSERT_RELAY = """
 INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, inbound_participant_sid,
        inbound_resource_sid, inbound_status, outbound_participant_sid, outbound_resource_sid, outbound_status,
@@ -63,10 +60,7 @@ INSERT INTO outbox (topic, state, turn, order_key, seq, number, due_at, expires_
        session_sid, interaction_sid, message_sid, recipient, payload, brought_by)
 VALUES ('send', 0, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
-_of_p, _of_q = (
-    ", ".join(f"{table}.{name.strip()}" for name in PARTICIPANT_COLUMNS.split(",")) for table in ("p", "q")
-)
-_ALL = f"{COLUMNS_OF_S}, {_of_p}, {_of_q}"
+_ALL = f"{COLUMNS_OF_S}, {qualified(PARTICIPANT_COLUMNS, 'p')}, {qualified(PARTICIPANT_COLUMNS, 'q')}"
 _IN_SESSION = """
 CROSS JOIN sessions s ON s.service_sid = p.service_sid AND s.sid = p.session_sid
 LEFT JOIN participants q ON q.service_sid = p.service_sid AND q.session_sid = p.session_sid AND q.sid <> p.sid
@@ -79,8 +73,8 @@ SELECT {_ALL} FROM former_numbers f
 CROSS JOIN participants p ON p.service_sid = f.service_sid AND p.session_sid = f.session_sid
     AND p.sid = f.participant_sid AND p.active + 0 = 1 {_IN_SESSION}
 WHERE f.service_sid = ? AND f.identifier_key = ? AND f.proxy_identifier = ? AND f.active = 1"""
-_SESSION_ENDS = len(COLUMNS_OF_S.split(","))
-_WRITER_ENDS = _SESSION_ENDS + len(PARTICIPANT_COLUMNS.split(","))
+_SESSION_ENDS = len(names_in(COLUMNS_OF_S))
+_WRITER_ENDS = _SESSION_ENDS + len(names_in(PARTICIPANT_COLUMNS))
 
 _BOUND = """
 SELECT session_sid, sid FROM participants

@@ -15,7 +15,7 @@ from maskline.domain.phone import mask
 from maskline.store.backup import is_marked
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
-from maskline.store.lanes import LaneRow
+from maskline.store.lanes import LANE_COLUMNS, LaneRow
 from maskline.store.outbox import MESSAGES, finish
 from maskline.store.record import merge_leg
 from maskline.store.sandbox import drop_texts
@@ -25,7 +25,7 @@ from maskline.store.strangers import drop_stranger
 
 UNKNOWN = int(MessageStatus.DELIVERY_UNKNOWN)
 
-_NEXT = f"SELECT topic, {', '.join(LaneRow._fields)} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"
+_NEXT = f"SELECT topic, {LANE_COLUMNS} FROM outbox WHERE id > ? ORDER BY id LIMIT ?"
 _OWNER = "SELECT account_sid, service_sid FROM numbers WHERE phone_number = ?"
 
 

@@ -9,6 +9,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import GeoMatchLevel, NumberSelectionBehavior, Service
 from maskline.domain.problems import Problem
 from maskline.store.adoptions import want_looks
+from maskline.store.columns import names_in, parameters, params_of
 from maskline.store.engine import Tx
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 
@@ -22,10 +23,6 @@ def _service(row: tuple[Any, ...]) -> Service:
     values: list[Any] = list(row)
     values[8:10] = GeoMatchLevel(row[8]), NumberSelectionBehavior(row[9])
     return Service(*values)
-
-
-def _params(service: Service) -> dict[str, Any]:
-    return {name: getattr(service, name) for name in Service.__slots__}
 
 
 def find_service(tx: Tx, account_sid: str, sid: str) -> Service | None:
@@ -78,17 +75,16 @@ def _refuse_taken_name(tx: Tx, service: Service) -> None:
 def insert_service(tx: Tx, service: Service) -> None:
     """Add a Service. Raises 80602 if its name is taken."""
     _refuse_taken_name(tx, service)
-    places = ", ".join(f":{name.strip()}" for name in _COLUMNS.split(","))
-    tx.execute(f"INSERT INTO services ({_COLUMNS}) VALUES ({places})", _params(service))
+    tx.execute(f"INSERT INTO services ({_COLUMNS}) VALUES ({parameters(_COLUMNS)})", params_of(service))
 
 
 def update_service(tx: Tx, service: Service) -> None:
     """Write a changed Service. Raises 80602 if its new name is taken."""
     _refuse_taken_name(tx, service)
-    names = [name.strip() for name in _COLUMNS.split(",")][2:]
+    names = names_in(_COLUMNS)[2:]
     tx.execute(
         f"UPDATE services SET {', '.join(f'{name} = :{name}' for name in names)} WHERE sid = :sid",
-        _params(service),
+        params_of(service),
     )
 
 

@@ -16,6 +16,7 @@ from maskline.domain.ids import canonical, is_sid
 from maskline.domain.model import SECOND, Mode, ProxyNumber, Session, SessionStatus
 from maskline.domain.problems import Problem
 from maskline.domain.session import NEVER, as_of, limit_of
+from maskline.store.columns import names_in, parameters, params_of, qualified
 from maskline.store.engine import Tx
 from maskline.store.meta import find_meta, put_meta
 from maskline.store.pages import Page, Seek, fetch_page, key_params
@@ -25,8 +26,7 @@ SESSION_COLUMNS = (
     "service_sid, sid, unique_name, status, closed_reason, mode, ttl, expiry_at, started_at, ended_at,"
     " last_interaction_at, active_from_at, created_at, updated_at"
 )
-_NAMES = [name.strip() for name in SESSION_COLUMNS.split(",")]
-COLUMNS_OF_S = ", ".join(f"s.{name}" for name in _NAMES)
+COLUMNS_OF_S = qualified(SESSION_COLUMNS, "s")
 """The same, where the Session is `s` in a join."""
 
 # How many Sessions past their limit one transaction writes down at most, so that it holds the writer up for a moment.
@@ -50,7 +50,7 @@ def make_session(row: tuple[Any, ...]) -> Session:
 
 
 def _params(tx: Tx, session: Session) -> dict[str, Any]:
-    params = {name: getattr(session, name) for name in _NAMES}
+    params = params_of(session)
     limit = limit_of(session, tx.idle_close_us)
     params["check_at"] = None if session.status is SessionStatus.CLOSED or limit >= NEVER else limit
     return params
@@ -112,16 +112,15 @@ def insert_session(tx: Tx, session: Session) -> None:
         ).fetchone()
         if taken:
             raise Problem(problems.SESSION_NAME_TAKEN)
-    places = ", ".join(f":{name}" for name in _NAMES)
     tx.execute(
-        f"INSERT INTO sessions ({SESSION_COLUMNS}, check_at) VALUES ({places}, :check_at)",
+        f"INSERT INTO sessions ({SESSION_COLUMNS}, check_at) VALUES ({parameters(SESSION_COLUMNS)}, :check_at)",
         _params(tx, session),
     )
 
 
 def write_session(tx: Tx, session: Session) -> None:
     """Write a changed Session; its participants are untouched."""
-    changes = ", ".join(f"{name} = :{name}" for name in [*_NAMES[2:], "check_at"])
+    changes = ", ".join(f"{name} = :{name}" for name in [*names_in(SESSION_COLUMNS)[2:], "check_at"])
     tx.execute(
         f"UPDATE sessions SET {changes} WHERE service_sid = :service_sid AND sid = :sid", _params(tx, session)
     )

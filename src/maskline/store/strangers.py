@@ -20,7 +20,7 @@ from maskline.domain.stranger import Last
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
-from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
+from maskline.store.lanes import LANE_COLUMNS, Claimed, LaneClaim, LaneRow, claim, own_row, start
 from maskline.store.loose import (
     NO_SESSION,
     Reply,
@@ -31,7 +31,8 @@ from maskline.store.loose import (
     order_key_of,
 )
 from maskline.store.outbox import finish
-from maskline.store.relay import PARTICIPANT_COLUMNS, NewInbound, find_match, relay
+from maskline.store.participants import PARTICIPANT_COLUMNS
+from maskline.store.relay import NewInbound, find_match, relay
 from maskline.store.services import find_owner
 from maskline.store.sessions import find_session
 from maskline.store.telling import wants_of
@@ -257,9 +258,7 @@ def settle_strangers(tx: Tx, items: list[Settlement]) -> list[Exception | None]:
 def _settle(tx: Tx, item: Settlement) -> None:
     if own_row(tx, item.id, item.sid, item.run) is None:
         return
-    row = LaneRow(
-        *tx.execute(f"SELECT {', '.join(LaneRow._fields)} FROM outbox WHERE id = ?", (item.id,)).fetchone()
-    )
+    row = LaneRow(*tx.execute(f"SELECT {LANE_COLUMNS} FROM outbox WHERE id = ?", (item.id,)).fetchone())
     if find_owner(tx, row.service_sid) is None:  # what would be written now nobody would take away again
         finish(tx, row.id, row.order_key)
         return
@@ -305,7 +304,7 @@ def drop_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
     """Give those of these messages up that still wait to be asked about though their validity is over."""
     for row_id, event_sid in zip(ids, event_sids, strict=True):
         found = tx.execute(
-            f"SELECT {', '.join(LaneRow._fields)} FROM outbox"
+            f"SELECT {LANE_COLUMNS} FROM outbox"
             " WHERE id = ? AND topic = 'out_of_session' AND state <> 4 AND expires_at <= ?",
             (row_id, tx.now),
         ).fetchone()
