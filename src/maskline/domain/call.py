@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from maskline.domain.interaction import CallStatus
@@ -43,9 +44,8 @@ class Unanswered(Exception):
     """There is nothing to go on with, and the call ends. The text says why, without what was said."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The Interaction that a call is."""
+class Place(NamedTuple):
+    """Which Interaction a call is."""
 
     service_sid: str
     session_sid: str

@@ -21,7 +21,7 @@ from maskline.flows.calls import CallRequest, Calls
 from maskline.mint import Mint
 from maskline.net import HttpClient, encode_form
 from maskline.store.accounts import find_account
-from maskline.store.engine import Store, Tx
+from maskline.store.engine import Store
 from maskline.store.events import insert_event
 from maskline.store.services import load_service
 from maskline.vault import Vault, WrongKey
@@ -115,12 +115,14 @@ class CallRelay:
         return (method, url) if account_sid == request.account_sid else ("", "")
 
     async def _tell(self, request: CallRequest, detail: str) -> None:
-        sid, where = self._mint.sid("NO"), {"service_sid": request.service_sid}
-
-        def write(tx: Tx) -> None:
-            insert_event(tx, sid, request.account_sid, problems.OUT_OF_SESSION_FAILED, detail, **where)
-
-        await self._store.write(write)
+        await self._store.write(
+            insert_event,
+            self._mint.sid("NO"),
+            request.account_sid,
+            problems.OUT_OF_SESSION_FAILED,
+            detail,
+            request.service_sid,
+        )
 
     async def _fetch(self, account_sid: str, url: str, method: str, form: Mapping[str, str]) -> Answer:
         account = await self._store.read(find_account, account_sid)

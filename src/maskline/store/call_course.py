@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from maskline.domain import problems
 from maskline.domain.call import SILENCE_S, News, Place, as_told, is_final
@@ -71,8 +70,7 @@ def hear_of_call(tx: Tx, account_sid: str, place: Place, news: News, event_sid: 
     """A carrier says how far the partner's side of a call is."""
     row = tx.execute(_OF_INTERACTION, (place.service_sid, place.sid)).fetchone()
     if row is None or row[1] != account_sid:
-        where = {"service_sid": place.service_sid}
-        insert_event(tx, event_sid, account_sid, problems.RECEIPT_UNMATCHED, "a call", **where)
+        insert_event(tx, event_sid, account_sid, problems.RECEIPT_UNMATCHED, "a call", place.service_sid)
         return
     carrier_key, _, accepts, answered_at = row
     status = as_told(news.status, must_accept=bool(accepts))
@@ -88,7 +86,7 @@ def hear_of_call(tx: Tx, account_sid: str, place: Place, news: News, event_sid: 
 def accept_call(tx: Tx, account_sid: str, place: Place, event_sid: str) -> bool:
     """The partner has pressed the key: from now on they are joined. False if the call has ended meanwhile."""
     row = tx.execute(_OF_INTERACTION, (place.service_sid, place.sid)).fetchone()
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     if row is None or row[1] != account_sid or interaction is None or interaction.outbound is None:
         return False
     if is_final(interaction.outbound.status):
@@ -109,7 +107,7 @@ def hang_up_call(tx: Tx, call: NewCall) -> None:
 
 def end_by_caller(tx: Tx, call: NewCall, place: Place, state: State) -> None:
     """End a call that is this far from the caller's side."""
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     if state is State.ASKING:  # whatever the verdict will be, there is nobody to be put through
         leave_one_sided(tx, place)
         end_call(tx, call.carrier_key)
@@ -123,7 +121,7 @@ def end_by_caller(tx: Tx, call: NewCall, place: Place, state: State) -> None:
 
 def rings(tx: Tx, place: Place) -> bool:
     """Whether the carrier is known to have begun to dial the partner."""
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     outbound = interaction.outbound if interaction is not None else None
     return outbound is not None and outbound.status > INITIATED
 
@@ -146,9 +144,9 @@ def end_silent_calls(tx: Tx, carrier_keys: list[str], event_sids: list[str]) -> 
         ).fetchone()
         if row is None:
             continue
-        account_sid, *where, state = row
-        place = Place(*where)
-        interaction = find_interaction(tx, *where) if state in (State.ASKING, State.DIALLED) else None
+        account_sid, *sids, state = row
+        place = Place(*sids)
+        interaction = find_interaction(tx, *place) if state in (State.ASKING, State.DIALLED) else None
         outbound = interaction.outbound if interaction is not None else None
         if outbound is None or is_final(outbound.status):
             tx.execute("DELETE FROM calls WHERE carrier_key = ?", (carrier_key,))
@@ -176,7 +174,7 @@ def _merge(
 
     `duration_s` is what the call took, if this ends it; None: nobody knows.
     """
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     if interaction is None:  # deleted, and nothing of it is to be kept
         return
     inbound, outbound = interaction.inbound, interaction.outbound
@@ -193,8 +191,7 @@ def _merge(
     if merged == known and data == interaction.data:
         return
     inbound_status = int(COMPLETED) if is_final(merged) else inbound.status
-    where = (place.service_sid, place.session_sid, place.sid)
-    tx.execute(_MERGE, (inbound_status, merged, data, tx.now, *where))
+    tx.execute(_MERGE, (inbound_status, merged, data, tx.now, *place))
     if ends:
         tx.count(CALLS, CALL_WORDS[merged])
         end_call(tx, carrier_key)
@@ -203,13 +200,12 @@ def _merge(
             use_session(tx, session)
     if merged != known and wants_of(tx, place.service_sid).callbacks:
         told = Told(inbound_status, merged, Instant(max(tx.now, interaction.updated_at)))
-        insert_later(tx, [new_callback(account_sid, *where, merged, told)])
+        insert_later(tx, [new_callback(account_sid, *place, merged, told)])
 
 
 def leave_one_sided(tx: Tx, place: Place) -> None:
     """End its Interaction without the side of the partner, who was never dialled."""
-    where = (place.service_sid, place.session_sid, place.sid)
-    tx.execute(_ONE_SIDED, (int(COMPLETED), _data(0), tx.now, *where))
+    tx.execute(_ONE_SIDED, (int(COMPLETED), _data(0), tx.now, *place))
 
 
 def _data(duration_s: int) -> str:
@@ -227,17 +223,20 @@ def end_call(tx: Tx, carrier_key: str) -> None:
     tx.execute(_END, (tx.now + REMEMBERED_US, carrier_key))
 
 
-def tell_of_call(tx: Tx, call: NewCall, code: Code, detail: str = "", **where: Any) -> None:
+def tell_of_call(
+    tx: Tx,
+    call: NewCall,
+    code: Code,
+    detail: str = "",
+    session_sid: str | None = None,
+    interaction_sid: str | None = None,
+) -> None:
     """Raise an event about a call, with both numbers masked."""
     whom = f"from {mask(call.sender)} to {mask(call.to)}"
     told = f"{whom}, {detail}" if detail else whom
-    insert_event(tx, call.event_sid, call.account_sid, code, told, service_sid=call.service_sid, **where)
+    where = (call.service_sid, session_sid, interaction_sid)
+    insert_event(tx, call.event_sid, call.account_sid, code, told, *where)
 
 
 def _tell(tx: Tx, event_sid: str, account_sid: str, code: Code, place: Place) -> None:
-    where = {
-        "service_sid": place.service_sid,
-        "session_sid": place.session_sid,
-        "interaction_sid": place.sid,
-    }
-    insert_event(tx, event_sid, account_sid, code, **where)
+    insert_event(tx, event_sid, account_sid, code, "", *place)

@@ -189,12 +189,7 @@ def _fail(tx: Tx, item: Attempt, order_key: str, expires_at: int) -> None:
     tx.count(CALLBACKS, "dead" if dead else "failed")
     if item.number == 1 or dead:
         detail = f"{item.url} ({item.error or item.status})" + (", given up" if dead else "")
-        where = {
-            "service_sid": item.service_sid,
-            "session_sid": item.session_sid,
-            "interaction_sid": item.interaction_sid,
-        }
-        insert_event(tx, item.event_sid, item.account_sid, problems.CALLBACK_FAILED, detail, **where)
+        insert_event(tx, item.event_sid, item.account_sid, problems.CALLBACK_FAILED, detail, *place)
     if dead:
         finish(tx, item.id, order_key, dead=True)
         _let_go(tx, item.bodies, *place)
@@ -213,8 +208,8 @@ def bury_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> None:
             (row_id, tx.now),
         ).fetchone()
         if row is not None:
+            order_key, account_sid, *place = row
             tx.count(CALLBACKS, "dead")
-            finish(tx, row_id, row[0], dead=True)
-            _let_go(tx, wants_of(tx, row[2]).bodies, *row[2:])
-            where = {"service_sid": row[2], "session_sid": row[3], "interaction_sid": row[4]}
-            insert_event(tx, event_sid, row[1], problems.CALLBACK_FAILED, "given up", **where)
+            finish(tx, row_id, order_key, dead=True)
+            _let_go(tx, wants_of(tx, place[0]).bodies, *place)
+            insert_event(tx, event_sid, account_sid, problems.CALLBACK_FAILED, "given up", *place)

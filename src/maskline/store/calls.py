@@ -189,24 +189,24 @@ def find_caller(tx: Tx, call: NewCall) -> Caller | None:
 def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
     """Let a call on that has been asked about, or leave its Interaction one-sided."""
     row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     if row is None or row[3] != State.ASKING or interaction is None:
         return Ended() if row is None else _again(tx, call, place, State(row[3]))
     if find_session(tx, place.service_sid, place.session_sid) is None:
         return _turn_away(tx, call)  # deleted, and nothing of it is to be kept
-    where = {"session_sid": place.session_sid, "interaction_sid": place.sid}
+    where = (place.session_sid, place.sid)
     tx.count(VERDICTS, "none" if verdict.failure else "passed" if verdict.passes else "blocked")
     if not verdict.passes:
         leave_one_sided(tx, place)
-        tell_of_call(tx, call, problems.INTERCEPTED, verdict.failure, **where)
+        tell_of_call(tx, call, problems.INTERCEPTED, verdict.failure, *where)
         return _turn_away(tx, call, busy=True)
     partner = _partner(tx, call, interaction)
     if partner is None:  # closed, or somebody gone, while the customer thought
         leave_one_sided(tx, place)
-        tell_of_call(tx, call, problems.SESSION_EXPIRED, **where)
+        tell_of_call(tx, call, problems.SESSION_EXPIRED, "", *where)
         return _turn_away(tx, call)
     if verdict.failure:
-        tell_of_call(tx, call, problems.INTERCEPT_FAILED, verdict.failure, **where)
+        tell_of_call(tx, call, problems.INTERCEPT_FAILED, verdict.failure, *where)
     return _dial(tx, call, place, partner)
 
 
@@ -232,7 +232,7 @@ def _bind(tx: Tx, call: NewCall, route: Route) -> Step:
     outbound = (route.partner.sid, call.outbound_sid, int(INITIATED))
     tx.execute(
         _INSERT,
-        (place.service_sid, place.session_sid, place.sid, call.account_sid, *inbound, *outbound, tx.now),
+        (*place, call.account_sid, *inbound, *outbound, tx.now),
     )
     if wants_of(tx, place.service_sid).intercept:
         set_call(tx, call.carrier_key, place, State.ASKING)
@@ -241,7 +241,7 @@ def _bind(tx: Tx, call: NewCall, route: Route) -> Step:
 
 
 def _ask(tx: Tx, call: NewCall, place: Place) -> Step:
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     asked = tx.execute(_ASKED, (place.service_sid,)).fetchone()
     if interaction is None or interaction.inbound is None or asked is None:
         return Ended()
@@ -263,8 +263,7 @@ def _dial(tx: Tx, call: NewCall, place: Place, partner: Participant) -> Step:
     set_call(tx, call.carrier_key, place, State.DIALLED, accepts=dialling.must_accept)
     if wants_of(tx, place.service_sid).callbacks:
         told = Told(IN_PROGRESS, INITIATED, tx.now)
-        where = (call.account_sid, place.service_sid, place.session_sid, place.sid)
-        insert_first(tx, [new_callback(*where, START, told)])
+        insert_first(tx, [new_callback(call.account_sid, *place, START, told)])
     return dialling
 
 
@@ -280,7 +279,7 @@ def _again(tx: Tx, call: NewCall, place: Place, state: State) -> Step:
     """What was answered before, as long as the carrier cannot have begun to do it."""
     if state is State.ASKING:
         return _ask(tx, call, place)
-    interaction = find_interaction(tx, place.service_sid, place.session_sid, place.sid)
+    interaction = find_interaction(tx, *place)
     if interaction is None or interaction.outbound is None or state is not State.DIALLED:
         return Ended()
     partner = _partner(tx, call, interaction)

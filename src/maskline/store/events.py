@@ -77,12 +77,13 @@ def insert_event(
     account_sid: str,
     code: Code,
     detail: str = "",
-    *,
     service_sid: str | None = None,
     session_sid: str | None = None,
     interaction_sid: str | None = None,
 ) -> None:
-    """Write an event down. An Interaction of no Session has an empty `session_sid`."""
+    """Write an event down. The last three are what it is about, from the widest to the narrowest; an Interaction of no
+    Session has an empty `session_sid`.
+    """
     inserted = tx.execute(
         _INSERT,
         (

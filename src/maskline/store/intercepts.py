@@ -217,6 +217,5 @@ def _put_in_line(tx: Tx, row: Any) -> None:
 
 
 def _event(tx: Tx, event_sid: str, row: Any, code: Code, detail: str) -> None:
-    _, _, _, account_sid, service_sid, session_sid, interaction_sid = row
-    where = {"service_sid": service_sid, "session_sid": session_sid, "interaction_sid": interaction_sid}
-    insert_event(tx, event_sid, account_sid, code, detail, **where)
+    _, _, _, account_sid, *place = row
+    insert_event(tx, event_sid, account_sid, code, detail, *place)

@@ -247,8 +247,8 @@ def move_session(tx: Tx, move: Move) -> Moved:
         _readdress(tx, move, person, lines[person.sid], None)
     if changed:
         said = ", ".join(f"{mask(before)} to {mask(after)}" for before, after in changed)
-        where = {"service_sid": session.service_sid, "session_sid": session.sid}
-        insert_event(tx, move.event_sid, move.account_sid, problems.SESSION_MOVED, said, **where)
+        where = (session.service_sid, session.sid)
+        insert_event(tx, move.event_sid, move.account_sid, problems.SESSION_MOVED, said, *where)
     if changed or following:
         return Moved.YES
     return Moved.STUCK if stuck else Moved.NO_NEED
@@ -324,10 +324,9 @@ def _give_up(tx: Tx, move: Move, person: Participant, row: Any) -> None:
     leg = merge_leg(tx, *place, UNKNOWN, None)
     if leg is None or leg[0] != UNKNOWN:
         return  # or it has, by a report
-    where = dict(zip(("service_sid", "session_sid", "interaction_sid"), place, strict=True))
     event_sid = move.notices[person.sid].event_sid
     detail = f"to {mask(person.identifier_key)}"
-    insert_event(tx, event_sid, move.account_sid, problems.DELIVERY_UNKNOWN, detail, **where)
+    insert_event(tx, event_sid, move.account_sid, problems.DELIVERY_UNKNOWN, detail, *place)
 
 
 def _tell(tx: Tx, move: Move, person: Participant, notice: Notice) -> None:

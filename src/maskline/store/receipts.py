@@ -153,8 +153,7 @@ def _note_opt_out(tx: Tx, service_sid: str, session_sid: str, sid: str, item: Re
         return
     account_sid, key = recipient
     note_refusal(tx, item.optout_sid, account_sid, service_sid, key, item.number)
-    where = {"service_sid": service_sid, "session_sid": session_sid, "interaction_sid": sid}
-    insert_event(tx, item.event_sid, account_sid, code, **where)
+    insert_event(tx, item.event_sid, account_sid, code, "", service_sid, session_sid, sid)
 
 
 def retry_receipts(tx: Tx, event_sids: list[str]) -> bool:

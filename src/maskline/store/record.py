@@ -269,12 +269,8 @@ def _merge(tx: Tx, items: list[Outcome], fates: list[Fate]) -> list[tuple[int, i
 
 
 def _event(tx: Tx, item: Outcome, sid: str, code: Code) -> None:
-    where = {
-        "service_sid": item.service_sid,
-        "session_sid": item.session_sid,
-        "interaction_sid": item.interaction_sid,
-    }
-    insert_event(tx, sid, item.account_sid, code, **where)
+    place = (item.service_sid, item.session_sid, item.interaction_sid)
+    insert_event(tx, sid, item.account_sid, code, "", *place)
 
 
 def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:

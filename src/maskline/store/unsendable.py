@@ -83,13 +83,12 @@ def fail(tx: Tx, event_sid: str, row: Any, code: Code) -> Stopped:
     status = FAILED
     if row[MAY_BE_TAKEN]:  # nobody can say that it failed
         status, code = UNKNOWN, problems.DELIVERY_UNKNOWN
-    service_sid, session_sid, interaction_sid = row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID]
-    leg = merge_leg(tx, service_sid, session_sid, interaction_sid, status, None)
-    note_error(tx, service_sid, session_sid, interaction_sid, code)
-    where = {"service_sid": service_sid, "session_sid": session_sid, "interaction_sid": interaction_sid}
-    insert_event(tx, event_sid, row[ACCOUNT_SID], code, f"to {mask(row[RECIPIENT])}", **where)
+    place = (row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID])
+    leg = merge_leg(tx, *place, status, None)
+    note_error(tx, *place, code)
+    insert_event(tx, event_sid, row[ACCOUNT_SID], code, f"to {mask(row[RECIPIENT])}", *place)
     known, updated_at = leg or (status, tx.now)
-    return Stopped(interaction_sid, known, updated_at)
+    return Stopped(row[INTERACTION_SID], known, updated_at)
 
 
 def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]:
