@@ -16,7 +16,7 @@ from maskline.flows.people import erase, read_person
 from maskline.flows.retention import PAUSE_S
 from maskline.settings import Settings
 from maskline.store.engine import Store, Tx
-from maskline.store.held import find_held
+from maskline.store.personal_data import find_personal_data
 from maskline.store.services import find_owner
 
 
@@ -55,7 +55,7 @@ def show_person(settings: Settings, number: str, service: str, as_json: bool) ->
 
     def read(tx: Tx) -> dict[str, object] | None:
         _owner(tx, service_sid)
-        held = find_held(tx, service_sid, key)
+        held = find_personal_data(tx, service_sid, key)
         return asdict(held) if held is not None else None
 
     held = transact(settings, read)

@@ -24,7 +24,7 @@ from maskline.findings import Finding, backup_of, key_of, schema_of
 from maskline.listening import CannotListen, check_address
 from maskline.runtime import check_account, check_tls
 from maskline.settings import Settings, SettingsError
-from maskline.store.carried import Carried, find_absent, look_up_account
+from maskline.store.carrier_accounts import Carried, find_absent, look_up_account
 from maskline.store.engine import StoreUnavailable
 from maskline.store.inspection import inspect, is_served, opened
 from maskline.store.migrate import Execute

@@ -16,7 +16,7 @@ from maskline.clock import Clock
 from maskline.domain.model import SECOND
 from maskline.domain.throughput import Throughput
 from maskline.flows.health import LOOK_S
-from maskline.flows.lanes import CallsCustomers
+from maskline.flows.lanes import CustomerFlow
 from maskline.flows.messages import Messages
 from maskline.flows.retention import WALK, Sweeper
 from maskline.metrics import SLOTS as SLOTS_METRIC
@@ -58,7 +58,7 @@ class Worker:
         mint: Mint,
         messages: Messages,
         sweeper: Sweeper,
-        customers: Sequence[CallsCustomers],
+        customers: Sequence[CustomerFlow],
         *,
         run: str,
         slots: int = SLOTS,
@@ -271,12 +271,12 @@ class Worker:
             self._messages.waiters.settle(stopped)
 
     async def _take_over(self, silent_since: int) -> None:
-        """Judge what runs that have been silent since then had started, and make due what they told or asked."""
+        """Judge what runs that have been silent since then had started, and make their requests to customers due."""
         after = 0
         while True:
             orphans = await self._store.read(find_orphans, self._run, silent_since, after, WALK)
-            if orphans.calls:
-                await self._store.write(free_orphans, self._run, silent_since, orphans.calls)
+            if orphans.requests:
+                await self._store.write(free_orphans, self._run, silent_since, orphans.requests)
             if orphans.sends:
                 claim = OrphanClaim(self._run, silent_since, orphans.sends)
                 rows = await self._store.batch(take_orphans, claim)

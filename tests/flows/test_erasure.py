@@ -18,14 +18,14 @@ from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
 from maskline.flows import receipts
 from maskline.flows.optouts import create_optout
-from maskline.flows.people import erase, load_held, read_person
+from maskline.flows.people import erase, load_personal_data, read_person
 from maskline.flows.retention import STEP
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
 from maskline.store.erasure import ERASED, LOOK, ask_erasure, erase_step, is_being_erased
-from maskline.store.held import Held, find_held
 from maskline.store.idempotency import Key
 from maskline.store.participants import find_participant
+from maskline.store.personal_data import PersonalData, find_personal_data
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN, UNREACHABLE
 from tests.support.clock import START, FakeClock
 from tests.support.counted import counted
@@ -49,8 +49,8 @@ async def erased(house: House, service: Service, key: str = ANN) -> bool:
     return await erase(house.store, house.clock, ACCOUNT, service.sid, key)
 
 
-async def held(house: House, service: Service, key: str = ANN) -> Held | None:
-    return await house.store.read(find_held, service.sid, key)
+async def held(house: House, service: Service, key: str = ANN) -> PersonalData | None:
+    return await house.store.read(find_personal_data, service.sid, key)
 
 
 async def couple(house: House, service: Service) -> tuple[Any, Participant, Participant]:
@@ -383,7 +383,7 @@ async def test_what_a_stranger_wrote_is_blanked_and_names_nobody(house: House, r
         await write_as_stranger(house, service, 3)
         await until(lambda: len(receiver.posts) == 3)
         await house.quiet()
-    assert await held(house, service) == Held(ANN, interactions=3, texts=3)
+    assert await held(house, service) == PersonalData(ANN, interactions=3, texts=3)
     assert await erased(house, service)
     assert await held(house, service) is None
     assert not await written(house, SECRET)
@@ -569,7 +569,7 @@ async def test_what_a_request_does_not_wait_for_the_sweep_does(house: House) -> 
     service = await house.service(1)
     await many(house, service, 4 * STEP)
     assert not await erase(house.store, house.clock, ACCOUNT, service.sid, ANN, patience_s=0)
-    assert await held(house, service) == Held(ANN, erasing=True)
+    assert await held(house, service) == PersonalData(ANN, erasing=True)
     assert await written(house, SECRET)
     await house.sweeper.sweep()
     assert await held(house, service) is None
@@ -586,7 +586,7 @@ async def test_who_comes_back_meanwhile_is_somebody_new(house: House) -> None:
     await house.sweeper.sweep()
     assert await house.fetch(session) == session
     assert await house.store.read(find_participant, service.sid, session.sid, ann.sid) == ann
-    assert await held(house, service) == Held(ANN, 1, 1, 0, 0, 0, 1)
+    assert await held(house, service) == PersonalData(ANN, 1, 1, 0, 0, 0, 1)
 
 
 async def test_who_is_added_at_that_very_moment_is_erased_with_the_others(house: House) -> None:
@@ -612,7 +612,7 @@ async def test_a_clock_that_is_wrong_leaves_nobody_and_takes_nobody(house: House
     house.clock.advance(0.001)
     await couple(house, service)
     await house.sweeper.sweep()
-    assert await held(house, service) == Held(ANN, 1, 1, 0, 0, 0, 1)
+    assert await held(house, service) == PersonalData(ANN, 1, 1, 0, 0, 0, 1)
 
 
 async def test_two_at_once_are_both_unnamed_before_their_traffic_is_gone_through(house: House) -> None:
@@ -675,9 +675,9 @@ async def test_what_is_held_is_told_in_numbers(house: House) -> None:
         await house.quiet()
     await house.close(closed)
     await house.say(ann)
-    assert await held(house, service) == Held(ANN, 2, 1, 3, 3, 1, 2)
+    assert await held(house, service) == PersonalData(ANN, 2, 1, 3, 3, 1, 2)
     with pytest.raises(Problem) as caught:
-        await house.store.read(load_held, ACCOUNT, service.sid, person(77))
+        await house.store.read(load_personal_data, ACCOUNT, service.sid, person(77))
     assert caught.value.code is problems.NOT_FOUND
 
 

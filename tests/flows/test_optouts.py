@@ -14,10 +14,10 @@ from maskline.flows.services import remove_service
 from maskline.mint import Mint
 from maskline.store.engine import Tx
 from maskline.store.legs import list_legs, load_leg
-from maskline.store.loose import MOST_REPLIES
 from maskline.store.optouts import unname_optouts
 from maskline.store.pages import Seek
 from maskline.store.purge import purge_step
+from maskline.store.sessionless import MOST_REPLIES
 from tests.support.carrier import OPTED_OUT, THROTTLED, UNCERTAIN
 from tests.support.clock import FakeClock
 from tests.support.house import ACCOUNT, House, person

@@ -4,7 +4,7 @@ import asyncio
 
 from maskline.domain.interaction import MessageStatus
 from maskline.flows.silence import Silence
-from maskline.store.claims import has_heard
+from maskline.store.carrier_ids import has_heard
 from tests.support.house import ACCOUNT, House
 from tests.support.until import turns
 

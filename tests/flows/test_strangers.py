@@ -19,8 +19,8 @@ from maskline.flows.strangers import MOST_ANSWERS
 from maskline.store.engine import Tx
 from maskline.store.lanes import LaneClaim
 from maskline.store.legs import list_legs
-from maskline.store.loose import MOST_REPLIES
 from maskline.store.pages import Seek
+from maskline.store.sessionless import MOST_REPLIES
 from maskline.store.strangers import Settlement, claim_strangers, settle_strangers
 from tests.support.carrier import UNREACHABLE
 from tests.support.house import ACCOUNT, AUTH_TOKEN, VALIDITY_S, House, locked_out, person

@@ -60,20 +60,18 @@ from maskline.store.callbacks import (
 )
 from maskline.store.calls import Asking, enter_call, judge_call
 from maskline.store.calls import Verdict as CallVerdict
-from maskline.store.carried import find_absent
-from maskline.store.claims import find_claims, has_heard
+from maskline.store.carrier_accounts import find_absent
+from maskline.store.carrier_ids import find_carrier_ids, has_heard
 from maskline.store.dead_letters import list_attempts, list_dead, load_dead, send_again
 from maskline.store.depth import measure_outbox
 from maskline.store.engine import Tx
 from maskline.store.erasure import ask_erasure, erase_step
 from maskline.store.events import Wanted, delete_old_events, insert_event, list_events, load_event
-from maskline.store.held import find_held
 from maskline.store.idempotency import Key, delete_expired_keys
 from maskline.store.interactions import list_interactions, load_interaction
 from maskline.store.intercepts import PATIENCE_US, Verdict, claim_intercepts, judge_intercepts
 from maskline.store.lanes import LaneClaim, free_orphans
 from maskline.store.legs import Sent, list_legs, load_leg
-from maskline.store.loose import Reply, delete_old_strangers, delete_strangers
 from maskline.store.meta import put_meta
 from maskline.store.moving import (
     Move,
@@ -100,8 +98,8 @@ from maskline.store.optout_notices import Told, claim_notices, settle_notices
 from maskline.store.optouts import delete_optout, find_optout, list_optouts, load_optout
 from maskline.store.orphans import OrphanClaim, take_orphans
 from maskline.store.outbox import find_expired
+from maskline.store.paces import forget_paces
 from maskline.store.pages import Seek
-from maskline.store.pairs import forget_paces
 from maskline.store.part_receipts import forget_part_receipts, merge_part
 from maskline.store.participants import (
     NewParticipant,
@@ -111,6 +109,7 @@ from maskline.store.participants import (
 )
 from maskline.store.parts import close_message, find_waiting_parts, forget_parts, keep_part, mark_brought
 from maskline.store.people import erase_people
+from maskline.store.personal_data import find_personal_data
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, note_inbound, receive_messages
@@ -120,6 +119,7 @@ from maskline.store.relay import NewInbound, find_bound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
 from maskline.store.runs import LIFE_US, find_dead, find_orphans, forget_dead, take_sweep
 from maskline.store.services import find_owner, list_services, load_service_by_name
+from maskline.store.sessionless import Reply, delete_old_strangers, delete_strangers
 from maskline.store.sessions import (
     SessionStatus,
     as_of_now,
@@ -290,7 +290,7 @@ def reports_by_sid(tx: Tx, w: World) -> None:
     assert merge_receipts.fn(tx, [named, unknown]) == [True, False]
     has_heard(tx, ACCOUNT, "scripted", "KI")
     place = (w.service_sid, w.session_sid, rows[0].interaction_sid)
-    assert find_claims(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set(), tx.now)
+    assert find_carrier_ids(tx, *place, ["scripted/x", "scripted/y"]) == ("scripted/x", set(), tx.now)
     tx.now = Instant(tx.now + 2 * SECOND)
     retry_receipts(tx, [w.mint.sid("NO")] * 4)
 
@@ -525,11 +525,11 @@ def erase(tx: Tx, w: World) -> None:
     w.started(tx)
     accept_messages.fn(tx, [w.house.message(w.ben)])
     receive_messages.fn(tx, [w.inbound(w.ann.identifier_key)])
-    assert find_held(tx, w.service_sid, w.ann.identifier_key)
+    assert find_personal_data(tx, w.service_sid, w.ann.identifier_key)
     ask_erasure(tx, ACCOUNT, w.service_sid, w.ann.identifier_key)
     while erase_step(tx, 10) >= 10:
         pass
-    assert not find_held(tx, w.service_sid, w.ann.identifier_key)
+    assert not find_personal_data(tx, w.service_sid, w.ann.identifier_key)
     assert find_owner(tx, w.service_sid) == ACCOUNT
 
 

@@ -10,8 +10,8 @@ from maskline.api.http import Answer, Request
 from maskline.api.render import Json
 from maskline.domain import problems
 from maskline.domain.problems import Problem
-from maskline.flows.people import erase, load_held, read_person
-from maskline.store.held import Held
+from maskline.flows.people import erase, load_personal_data, read_person
+from maskline.store.personal_data import PersonalData
 
 
 class People:
@@ -20,7 +20,7 @@ class People:
     def __init__(self, context: Context) -> None:
         self._c = context
 
-    def _render(self, held: Held, account_sid: str, service_sid: str) -> Json:
+    def _render(self, held: PersonalData, account_sid: str, service_sid: str) -> Json:
         path = f"/v1/Services/{service_sid}/People/{quote(held.identifier, safe='')}"
         return {
             "account_sid": account_sid,
@@ -32,7 +32,7 @@ class People:
     async def fetch(self, request: Request) -> Answer:
         account_sid, service_sid = request.account_sid, request.sids["service"]
         key = read_person(request.sids["person"])
-        held = await self._c.store.read(load_held, account_sid, service_sid, key)
+        held = await self._c.store.read(load_personal_data, account_sid, service_sid, key)
         return Answer(self._render(held, account_sid, service_sid))
 
     async def delete(self, request: Request) -> Answer:
@@ -42,7 +42,7 @@ class People:
         if await erase(self._c.store, self._c.clock, account_sid, service_sid, key):
             return Answer(None, 204)
         try:
-            held = await self._c.store.read(load_held, account_sid, service_sid, key)
+            held = await self._c.store.read(load_personal_data, account_sid, service_sid, key)
         except Problem as problem:
             if problem.code is not problems.NOT_FOUND:
                 raise

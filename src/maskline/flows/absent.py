@@ -10,7 +10,7 @@ import structlog
 
 from maskline.domain import problems
 from maskline.mint import Mint
-from maskline.store.carried import find_absent
+from maskline.store.carrier_accounts import find_absent
 from maskline.store.engine import Store
 from maskline.store.events import insert_event
 

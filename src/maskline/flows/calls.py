@@ -34,6 +34,7 @@ from maskline.domain.ids import inbound_leg_sid, outbound_leg_sid
 from maskline.domain.model import Mode
 from maskline.domain.phone import identifier_key, is_caller
 from maskline.domain.problems import Code, Problem
+from maskline.domain.route import OutOfSession
 from maskline.domain.stranger import AutoCreate, read_answer, render_call_form
 from maskline.domain.twiml import Dial, Hangup, Message, Reject, TwimlError, Verb, resolve
 from maskline.domain.webhook_url import redact
@@ -50,7 +51,6 @@ from maskline.store.calls import (
     Dialling,
     Ended,
     Step,
-    Strange,
     TurnedAway,
     Verdict,
     enter_call,
@@ -192,7 +192,7 @@ class Calls:
             return []
         ends_at = self._clock.uptime() + self._total_s
         step = await self._store.write(enter_call, call)
-        if isinstance(step, Strange):
+        if isinstance(step, OutOfSession):
             found = await self._ask(request, call, step.code, ends_at)
             if isinstance(found, list):
                 return found
@@ -263,7 +263,7 @@ class Calls:
         except Problem as problem:
             events.append((problem.code, problem.detail))
         step = await self._store.write(route_call, call)
-        return await self._turn_away(call, *events, (code, "")) if isinstance(step, Strange) else step
+        return await self._turn_away(call, *events, (code, "")) if isinstance(step, OutOfSession) else step
 
     async def _turn_away(self, call: NewCall, *events: tuple[Code, str]) -> Step:
         sids = [self._mint.sid("NO") for _ in events]
@@ -288,7 +288,7 @@ class Calls:
                 return [Hangup()]  # what has been answered cannot be refused
             case TurnedAway(busy):
                 return [Reject("busy" if busy else "rejected")]
-            case Ended() | Asking() | Strange():
+            case Ended() | Asking() | OutOfSession():
                 return [Hangup()]
 
     def _address(self, request: CallRequest, place: Place) -> Address:

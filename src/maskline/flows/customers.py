@@ -23,8 +23,8 @@ TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
 _log = structlog.get_logger(__name__)
 
 
-class Asked(Protocol):
-    """What a request is about: `sid` is the same however often it is sent. `token_sealed` is the account's."""
+class CustomerRequest(Protocol):
+    """A request to a customer's server: `sid` is the same however often it is sent, `token_sealed` the account's."""
 
     @property
     def sid(self) -> str: ...
@@ -70,27 +70,31 @@ class Customers:
         """Where carriers bring this Service a `Message` or a `Call`, and customers hand one back."""
         return f"{self._url}/v1/Accounts/{account_sid}/Proxy/{service_sid}/Webhooks/{kind}"
 
-    async def post(self, asked: Asked, form: Mapping[str, str], within_s: float | None = None) -> Answer:
+    async def post(
+        self, request: CustomerRequest, form: Mapping[str, str], within_s: float | None = None
+    ) -> Answer:
         """Send one request. `within_s`: how long there is for it, whatever the URL allows. Raises HttpError."""
-        headers = self._headers(asked, asked.url, form)
-        return await self._http.post_form(asked.url, form, headers=headers, within_s=within_s)
+        headers = self._headers(request, request.url, form)
+        return await self._http.post_form(request.url, form, headers=headers, within_s=within_s)
 
-    async def send(self, asked: Asked, form: Mapping[str, str], within_s: float | None = None) -> Sent:
+    async def send(
+        self, request: CustomerRequest, form: Mapping[str, str], within_s: float | None = None
+    ) -> Sent:
         """Send one request of which nothing but the status counts. Raises nothing."""
         try:
-            return Sent((await self.post(asked, form, within_s)).status)
+            return Sent((await self.post(request, form, within_s)).status)
         except HttpError as error:
             return Sent(error.status, str(error))
         except Exception:
-            _log.exception("customer.defect", asked=asked.sid)
+            _log.exception("customer.defect", asked=request.sid)
             return Sent(None, "defect")
 
-    async def get(self, asked: Asked, form: Mapping[str, str]) -> Answer:
+    async def get(self, request: CustomerRequest, form: Mapping[str, str]) -> Answer:
         """Send one request with the form in its query. Raises HttpError."""
-        url, _, fragment = asked.url.partition("#")
+        url, _, fragment = request.url.partition("#")
         url = f"{url}{'&' if '?' in url else '?'}{urlencode(form)}"
-        return await self._http.get(f"{url}#{fragment}", headers=self._headers(asked, url, {}))
+        return await self._http.get(f"{url}#{fragment}", headers=self._headers(request, url, {}))
 
-    def _headers(self, asked: Asked, url: str, form: Mapping[str, str]) -> dict[str, str]:
-        token = self._open(asked.token_sealed, asked.account_sid)
-        return {HEADER: sign(token, url, form), TOKEN_HEADER: token_of(asked.sid)}
+    def _headers(self, request: CustomerRequest, url: str, form: Mapping[str, str]) -> dict[str, str]:
+        token = self._open(request.token_sealed, request.account_sid)
+        return {HEADER: sign(token, url, form), TOKEN_HEADER: token_of(request.sid)}

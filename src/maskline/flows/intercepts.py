@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from maskline.clock import Clock
 from maskline.domain.callback import render_intercept
 from maskline.domain.webhook_url import redact
-from maskline.flows.customers import Asked, Customers
+from maskline.flows.customers import CustomerRequest, Customers
 from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
 from maskline.store.engine import Store, Wake
@@ -58,13 +58,13 @@ class Intercepts:
 
 
 async def verdict_of(
-    customers: Customers, asked: Asked, form: Mapping[str, str], within_s: float | None = None
+    customers: Customers, request: CustomerRequest, form: Mapping[str, str], within_s: float | None = None
 ) -> tuple[int | None, str]:
     """The HTTP status of the answer, and why it is no verdict, if it is none. Raises nothing.
 
     `within_s`: how long there is for it, whatever the URL allows.
     """
-    sent = await customers.send(asked, form, within_s)
+    sent = await customers.send(request, form, within_s)
     if sent.good or sent.status == BLOCKED:
         return sent.status, ""
-    return sent.status, f"{redact(asked.url)} ({sent.why})"
+    return sent.status, f"{redact(request.url)} ({sent.why})"

@@ -1,6 +1,5 @@
-"""Calls of customers' servers: what waits in the lanes of Services is claimed and done, some of each Service at a time.
-
-A receiver that stalls or fails costs nobody else.
+"""Requests to customers' servers: what waits in the lanes of Services is claimed and done, some of each Service at a
+time. A receiver that stalls or fails costs nobody else.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from maskline.store.lanes import Claimed, LaneClaim
 
 SLOTS, SLOTS_EACH = 128, 32
 SPARE = 1024
-"""How many more there may be where all SLOTS are taken: a Service that has no call under way then has one of these, so
-that a few whose receivers stall at once, or are slow for good, keep nobody else waiting.
+"""How many more there may be where all SLOTS are taken: a Service that has no request under way then has one of these,
+so that a few whose receivers stall at once, or are slow for good, keep nobody else waiting.
 """
 LOOK_S = 0.25
 """How long there is between two looks for such Services."""
@@ -47,7 +46,7 @@ WorkT = TypeVar("WorkT", bound=Work)
 
 
 class Lanes:
-    """How many calls each Service may have under way: `most` while its receiver answers; after a failure one at a
+    """How many requests each Service may have under way: `most` while its receiver answers; after a failure one at a
     time, after a pause of `first_pause_s` that doubles with each. All that fail have about `most_failing` together
     (unless said: `most`), so that places are left for the others. Of those that were under way together, the first
     failure counts; after FORGET_S without another it is forgotten. Time is an argument, in seconds that never step.
@@ -233,7 +232,7 @@ async def keep(clock: Clock, record: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-class CallsCustomers(Protocol):
+class CustomerFlow(Protocol):
     """A flow whose work waits in lanes."""
 
     def lanes(self, run: str) -> LaneLoop[Any]:

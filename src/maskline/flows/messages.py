@@ -40,7 +40,7 @@ from maskline.flows.waiting import Waiters
 from maskline.metrics import CARRIER_DOWN, CARRIER_PAUSED, HANDOVERS, Histogram, Sample
 from maskline.mint import Mint
 from maskline.store.accept import NewMessage, accept_messages
-from maskline.store.claims import find_claims
+from maskline.store.carrier_ids import find_carrier_ids
 from maskline.store.engine import Store, StoreUnavailable, Tx
 from maskline.store.idempotency import Key
 from maskline.store.interactions import load_interaction
@@ -343,7 +343,7 @@ class Messages:
                         found.setdefault(one, notice)
             place = (row.service_sid, row.session_sid, row.interaction_sid)
             keys = {carrier_key(carrier.name, one): notice for one, notice in found.items() if is_id(one)}
-            own, others, now = await self._store.read(find_claims, *place, list(keys))
+            own, others, now = await self._store.read(find_carrier_ids, *place, list(keys))
         except (CarrierError, TimeoutError, StoreUnavailable):
             _ask_later(outcome)
             return

@@ -12,7 +12,7 @@ from maskline.domain.problems import Problem
 from maskline.flows.retention import STEP
 from maskline.store.engine import Store, Tx
 from maskline.store.erasure import ask_erasure, erase_step, is_being_erased
-from maskline.store.held import Held, find_held
+from maskline.store.personal_data import PersonalData, find_personal_data
 from maskline.store.services import load_service
 
 PATIENCE_S = 1.0
@@ -29,9 +29,9 @@ def read_person(text: str) -> str:
     return key
 
 
-def load_held(tx: Tx, account_sid: str, service_sid: str, key: str) -> Held:
+def load_personal_data(tx: Tx, account_sid: str, service_sid: str, key: str) -> PersonalData:
     """What is held of this person. Raises 20404, also if nothing is."""
-    held = find_held(tx, load_service(tx, account_sid, service_sid).sid, key)
+    held = find_personal_data(tx, load_service(tx, account_sid, service_sid).sid, key)
     if held is None:
         raise Problem(problems.NOT_FOUND)
     return held

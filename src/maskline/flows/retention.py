@@ -18,14 +18,14 @@ from maskline.store.engine import Store, Tx
 from maskline.store.erasure import erase_step, find_traces, forget_traces
 from maskline.store.events import delete_old_events
 from maskline.store.idempotency import delete_expired_keys
-from maskline.store.loose import delete_old_strangers
 from maskline.store.outbox import find_expired
-from maskline.store.pairs import forget_paces
+from maskline.store.paces import forget_paces
 from maskline.store.part_receipts import forget_part_receipts
 from maskline.store.parts import forget_parts
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.received import delete_old_received
+from maskline.store.sessionless import delete_old_strangers
 from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.strangers import drop_expired
 from maskline.store.tombstones import delete_old_tombstones

@@ -13,7 +13,7 @@ import structlog
 from maskline.clock import Clock
 from maskline.domain import problems
 from maskline.mint import Mint
-from maskline.store.claims import has_heard
+from maskline.store.carrier_ids import has_heard
 from maskline.store.engine import Store
 from maskline.store.events import insert_event
 

@@ -29,7 +29,7 @@ from maskline.flows.messages import encode_data, prefix_of
 from maskline.flows.sessions import Sessions, Wanted
 from maskline.mint import Mint
 from maskline.store.engine import Store, StoreUnavailable, Tx, Wake
-from maskline.store.loose import Reply
+from maskline.store.sessionless import Reply
 from maskline.store.strangers import (
     TOPIC,
     Settlement,

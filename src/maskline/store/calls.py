@@ -69,13 +69,6 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Strange:
-    """No Session takes it; the event of it, if nobody else answers it, is `code`."""
-
-    code: Code
-
-
-@dataclass(frozen=True, slots=True)
 class Caller:
     """A caller whom no Session takes: whom to ask about them, and the last Session of the pair, if there was one."""
 
@@ -98,7 +91,7 @@ class Ended:
     """It has ended, or has to."""
 
 
-Step = Dialling | Asking | Strange | TurnedAway | Ended
+Step = Dialling | Asking | OutOfSession | TurnedAway | Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +163,8 @@ def _route(tx: Tx, call: NewCall) -> Step:
     match incoming(_match(tx, call), tx.now, tx.idle_close_us, call=True):
         case Route() as route:
             return _bind(tx, call, route)
-        case OutOfSession(code):
-            return Strange(code)
+        case OutOfSession() as nobody:
+            return nobody
         case Refused(code, session):
             tell_of_call(tx, call, code, session_sid=session.sid)
             return _turn_away(tx, call)

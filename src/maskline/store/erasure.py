@@ -17,13 +17,13 @@ from maskline.domain.model import SessionStatus
 from maskline.domain.phone import mask
 from maskline.domain.session import close
 from maskline.store.engine import Tx
-from maskline.store.loose import lines_of, message_of
 from maskline.store.meta import find_meta, put_meta
 from maskline.store.optouts import unname_optouts
 from maskline.store.outbox import finish
 from maskline.store.people import list_parts, recount_person
 from maskline.store.record import merge_leg
 from maskline.store.sandbox import forget_handset, forget_handset_calls, forget_texts
+from maskline.store.sessionless import lines_of, message_of
 from maskline.store.sessions import find_session, take_session, write_closed
 
 ERASED = "erased"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from maskline.store.engine import Tx
-from maskline.store.loose import delete_strangers
 from maskline.store.people import forget_participants
+from maskline.store.sessionless import delete_strangers
 from maskline.store.tombstones import bury_deleted
 
 LOOK = 10

@@ -21,9 +21,8 @@ from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.metrics import INBOUND
 from maskline.store.engine import Turn, Tx, batched
 from maskline.store.events import insert_event
-from maskline.store.loose import Reply, insert_reply, may_reply
 from maskline.store.optouts import obey_word
-from maskline.store.pairs import Turned, count_message
+from maskline.store.paces import Admission, count_message
 from maskline.store.relay import (
     Bound,
     NewInbound,
@@ -33,6 +32,7 @@ from maskline.store.relay import (
     matches_of,
     relay_each,
 )
+from maskline.store.sessionless import Reply, insert_reply, may_reply
 from maskline.store.strangers import ask_waits, insert_stranger
 from maskline.store.telling import ask_wants, wants_of
 
@@ -206,10 +206,10 @@ def _obey(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
 def _is_slow_enough(tx: Tx, item: NewInbound, account_sid: str, service_sid: str) -> bool:
     """Whether the message is taken by how many this sender has written lately; if not, an event says so once."""
     limit = wants_of(tx, service_sid).pair_limit
-    turned = count_message(tx, service_sid, item.sender, item.to, limit) if limit else Turned.IN
-    if turned is Turned.AWAY_FIRST:
+    admission = count_message(tx, service_sid, item.sender, item.to, limit) if limit else Admission.ADMITTED
+    if admission is Admission.REFUSED_FIRST:
         _event(tx, item, account_sid, service_sid, None, problems.TOO_MANY_BETWEEN_TWO)
-    return turned is Turned.IN
+    return admission is Admission.ADMITTED
 
 
 def _event(

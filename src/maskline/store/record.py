@@ -18,7 +18,7 @@ from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, OnUncertain, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.store.bodies import blank_if_over
-from maskline.store.claims import is_claimed
+from maskline.store.carrier_ids import is_known_elsewhere
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
@@ -213,7 +213,7 @@ def record_outcomes(tx: Tx, items: list[Outcome]) -> list[Recorded | Exception]:
 def _record(tx: Tx, items: list[Outcome]) -> list[Recorded]:
     """The outcomes of different messages."""
     for item in items:
-        if item.looked_up and is_claimed(tx, item.service_sid, item.interaction_sid, item.carrier_id):
+        if item.looked_up and is_known_elsewhere(tx, item.service_sid, item.interaction_sid, item.carrier_id):
             item.fate, item.carrier_id = Fate.ASK, None
         if item.fate in (Fate.UNCERTAIN, Fate.ASK):
             item.uncertain = True  # whatever is done about it now

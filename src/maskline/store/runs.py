@@ -46,12 +46,12 @@ class Dead(NamedTuple):
 
 @dataclass(slots=True)
 class Orphans:
-    """Rows that a dead run was at: messages that were being handed over, and what was told or asked a customer.
+    """Rows that a dead run was at: messages that were being handed over, and requests to customers' servers.
     `after`: where the walk stopped (0: at the end).
     """
 
     sends: list[int]
-    calls: list[int]
+    requests: list[int]
     after: int
 
 
@@ -76,7 +76,7 @@ def find_orphans(tx: Tx, run: str, silent_since: int, after: int, most: int) -> 
     rows = tx.execute(_ORPHANS, params).fetchall()
     return Orphans(
         sends=[row[0] for row in rows if row[1] == "send"],
-        calls=[row[0] for row in rows if row[1] != "send"],
+        requests=[row[0] for row in rows if row[1] != "send"],
         after=following,
     )
 

@@ -2,7 +2,7 @@
 
 Those of one sender to one number are asked about in their order, one at a time, and whatever else the sender writes
 meanwhile waits behind them. When its turn comes a message is first routed again: a Session may be there by then. What
-they are while they wait, and what answers are, is `loose`.
+they are while they wait, and what answers are, is `sessionless`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.lanes import LANE_COLUMNS, Claimed, LaneClaim, LaneRow, claim, own_row, start
-from maskline.store.loose import (
+from maskline.store.outbox import finish
+from maskline.store.participants import PARTICIPANT_COLUMNS
+from maskline.store.relay import NewInbound, find_match, relay
+from maskline.store.services import find_owner
+from maskline.store.sessionless import (
     NO_SESSION,
     Reply,
     forget_message,
@@ -30,10 +34,6 @@ from maskline.store.loose import (
     may_reply,
     order_key_of,
 )
-from maskline.store.outbox import finish
-from maskline.store.participants import PARTICIPANT_COLUMNS
-from maskline.store.relay import NewInbound, find_match, relay
-from maskline.store.services import find_owner
 from maskline.store.sessions import find_session
 from maskline.store.telling import wants_of
 

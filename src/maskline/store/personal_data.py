@@ -8,9 +8,9 @@ from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import SessionStatus
 from maskline.store.engine import Tx
 from maskline.store.erasure import is_being_erased
-from maskline.store.loose import message_of
 from maskline.store.optouts import count_optouts
 from maskline.store.people import find_past, list_parts
+from maskline.store.sessionless import message_of
 from maskline.store.sessions import find_session
 
 _TRAFFIC = f"""
@@ -23,7 +23,7 @@ _KNOWN = "SELECT 1 FROM people WHERE service_sid = ? AND identifier_key = ?"
 
 
 @dataclass(slots=True)
-class Held:
+class PersonalData:
     """Numbers: `participants` the person is or was, in how many `active_sessions`; messages and calls (`interactions`),
     how many of them still have their text, and how many wait to be sent; `proxy_numbers` the person had; `opt_outs`,
     which outlive an erasure.
@@ -40,9 +40,9 @@ class Held:
     erasing: bool = False
 
 
-def find_held(tx: Tx, service_sid: str, identifier_key: str) -> Held | None:
+def find_personal_data(tx: Tx, service_sid: str, identifier_key: str) -> PersonalData | None:
     """What is held of the person; None if that is nothing."""
-    held = Held(identifier_key)
+    held = PersonalData(identifier_key)
     person = (service_sid, identifier_key)
     for sid, session_sid, _, active, _ in list_parts(tx, *person, tx.now):
         held.participants += session_sid != ""
@@ -59,6 +59,6 @@ def find_held(tx: Tx, service_sid: str, identifier_key: str) -> Held | None:
     held.proxy_numbers = len(find_past(tx, *person)[0])
     held.opt_outs = count_optouts(tx, *person)
     held.erasing = is_being_erased(tx, *person)
-    if held == Held(identifier_key) and tx.execute(_KNOWN, person).fetchone() is None:
+    if held == PersonalData(identifier_key) and tx.execute(_KNOWN, person).fetchone() is None:
         return None
     return held

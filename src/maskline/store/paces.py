@@ -19,25 +19,25 @@ ON CONFLICT (service_sid, identifier_key, proxy_number) DO UPDATE SET taken = ex
        refused_until = excluded.refused_until, forget_at = excluded.forget_at"""
 
 
-class Turned(Enum):
-    """What becomes of one message."""
+class Admission(Enum):
+    """Whether one message is taken."""
 
-    IN = auto()
-    AWAY_FIRST = auto()
+    ADMITTED = auto()
+    REFUSED_FIRST = auto()
     """It is the one that went too far: from now on its pair is refused."""
-    AWAY = auto()
+    REFUSED = auto()
 
 
-def count_message(tx: Tx, service_sid: str, sender: str, number: str, limit: int) -> Turned:
+def count_message(tx: Tx, service_sid: str, sender: str, number: str, limit: int) -> Admission:
     """Count a message of this sender to this number, of which at most `limit` are taken in any 30 seconds."""
     pair = (service_sid, sender, number)
     row = tx.execute(_FIND, pair).fetchone()
     pace = Pace(tuple(json.loads(row[0])), row[1]) if row is not None else Pace()
     if pace.refuses(tx.now):
-        return Turned.AWAY
+        return Admission.REFUSED
     pace = pace.with_one_more(limit, tx.now)
     tx.execute(_KEEP, (*pair, json.dumps(pace.taken), pace.refused_until, tx.now + WINDOW_US))
-    return Turned.AWAY_FIRST if pace.refuses(tx.now) else Turned.IN
+    return Admission.REFUSED_FIRST if pace.refuses(tx.now) else Admission.ADMITTED
 
 
 def forget_paces(tx: Tx, most: int) -> int:

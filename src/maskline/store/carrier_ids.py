@@ -1,5 +1,5 @@
-"""Which leg is known under which id of a carrier: what a carrier is asked to find may be another leg's, and what is
-known of any tells that the carrier has been heard of.
+"""Under which id its carrier knows a message: what a carrier is asked to find may be another message's, and an id that
+is known tells that its carrier has been heard of.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SELECT carrier_id FROM interactions WHERE account_sid = ? AND type = 'message' A
 ORDER BY sid LIMIT ?"""
 
 
-def find_claims(
+def find_carrier_ids(
     tx: Tx, service_sid: str, session_sid: str, sid: str, carrier_ids: Sequence[str]
 ) -> tuple[str | None, set[str], Instant]:
     """The carrier's id of this Interaction's message, if it is known by now; which of `carrier_ids` are others'; and
@@ -27,11 +27,11 @@ def find_claims(
         "SELECT carrier_id FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?",
         (service_sid, session_sid, sid),
     ).fetchone()
-    others = {one for one in carrier_ids if is_claimed(tx, service_sid, sid, one)}
+    others = {one for one in carrier_ids if is_known_elsewhere(tx, service_sid, sid, one)}
     return row[0] if row else None, others, tx.now
 
 
-def is_claimed(tx: Tx, service_sid: str, sid: str, carrier_id: str | None) -> bool:
+def is_known_elsewhere(tx: Tx, service_sid: str, sid: str, carrier_id: str | None) -> bool:
     """Whether another Interaction than this one has a message of this id."""
     row = tx.execute(
         "SELECT 1 FROM interactions WHERE service_sid = ? AND carrier_id = ? AND sid <> ?",
