@@ -53,7 +53,7 @@ from maskline.store.citus import CannotDistribute, distribute
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, SchemaTooOld, is_behind
 from maskline.store.postgres_inspection import inspect_server
-from maskline.store.sessions import count_old_sessions
+from maskline.store.session_ends import count_old_sessions
 from maskline.store.sqlite import AlreadyServed
 from maskline.telemetry import configure_logs
 

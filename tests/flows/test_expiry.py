@@ -24,7 +24,8 @@ from maskline.store.engine import Tx
 from maskline.store.numbers import list_pool, load_pool_number
 from maskline.store.pages import Seek
 from maskline.store.participants import list_participants
-from maskline.store.sessions import as_of_now, list_sessions, load_session_by_name
+from maskline.store.session_ends import as_of_now
+from maskline.store.sessions import list_sessions, load_session_by_name
 from maskline.store.sqlite import SqliteStore
 from tests.support.clock import START, FakeClock
 from tests.support.house import ACCOUNT, House, opened, person

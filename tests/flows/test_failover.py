@@ -34,7 +34,7 @@ from maskline.store.numbers import list_pool
 from maskline.store.pages import Seek
 from maskline.store.participants import Outdated, add_participant, find_participant
 from maskline.store.receive import Received
-from maskline.store.sessions import as_of_now
+from maskline.store.session_ends import as_of_now
 from maskline.store.start import StartRequest, start_sends
 from tests.support.carrier import THROTTLED, UNCERTAIN, UNREACHABLE, ScriptedCarrier
 from tests.support.house import ACCOUNT, VALIDITY_S, House, held_writer

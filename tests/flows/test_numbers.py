@@ -20,7 +20,7 @@ from maskline.flows.numbers import (
 from maskline.store.engine import Tx
 from maskline.store.numbers import insert_number
 from maskline.store.participants import load_candidates
-from maskline.store.sessions import MOST_CLOSED
+from maskline.store.session_ends import MOST_CLOSED
 from tests.support.carrier import ScriptedCarrier
 from tests.support.house import ACCOUNT, House, proxy
 

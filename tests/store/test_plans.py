@@ -119,18 +119,15 @@ from maskline.store.relay import NewInbound, find_bound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
 from maskline.store.runs import LIFE_US, find_dead, find_orphans, forget_dead, take_sweep
 from maskline.store.services import find_owner, list_services, load_service_by_name
-from maskline.store.sessionless import Reply, delete_old_strangers, delete_strangers
-from maskline.store.sessions import (
-    SessionStatus,
+from maskline.store.session_ends import (
     as_of_now,
     close_expired_of_person,
     close_expired_on_number,
     delete_old_sessions,
-    list_sessions,
-    load_session,
-    load_session_by_name,
     sweep_sessions,
 )
+from maskline.store.sessionless import Reply, delete_old_strangers, delete_strangers
+from maskline.store.sessions import SessionStatus, list_sessions, load_session, load_session_by_name
 from maskline.store.start import StartRequest, start_sends
 from maskline.store.strangers import (
     Settlement,

@@ -10,7 +10,8 @@ from maskline.domain.session import as_of
 from maskline.store.engine import Tx
 from maskline.store.numbers import list_pool
 from maskline.store.pages import Seek
-from maskline.store.sessions import SESSION_COLUMNS, as_of_now, make_session
+from maskline.store.session_ends import as_of_now
+from maskline.store.sessions import SESSION_COLUMNS, make_session
 
 
 def check_books(tx: Tx, *services: str) -> None:

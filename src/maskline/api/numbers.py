@@ -18,7 +18,7 @@ from maskline.store.idempotency import Replayed
 from maskline.store.numbers import list_pool, load_pool_number
 from maskline.store.pages import Page, Seek
 from maskline.store.services import load_service
-from maskline.store.sessions import as_of_now
+from maskline.store.session_ends import as_of_now
 
 
 def _load(tx: Tx, account_sid: str, service_sid: str, sid: str) -> ProxyNumber:

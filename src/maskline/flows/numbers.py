@@ -34,7 +34,7 @@ from maskline.store.numbers import (
     unknown_sid,
 )
 from maskline.store.services import load_service
-from maskline.store.sessions import MOST_CLOSED, as_of_now, close_expired_on_number
+from maskline.store.session_ends import MOST_CLOSED, as_of_now, close_expired_on_number
 
 
 def new_entry(

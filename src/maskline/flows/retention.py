@@ -25,8 +25,8 @@ from maskline.store.parts import forget_parts
 from maskline.store.people import erase_people
 from maskline.store.purge import purge_step
 from maskline.store.received import delete_old_received
+from maskline.store.session_ends import delete_old_sessions, sweep_sessions
 from maskline.store.sessionless import delete_old_strangers
-from maskline.store.sessions import delete_old_sessions, sweep_sessions
 from maskline.store.strangers import drop_expired
 from maskline.store.tombstones import delete_old_tombstones
 from maskline.store.unsendable import Stopped, fail_expired

@@ -44,15 +44,8 @@ from maskline.store.participants import (
     load_person,
 )
 from maskline.store.services import load_service
-from maskline.store.sessions import (
-    delete_session,
-    insert_session,
-    load_session,
-    take_session,
-    write_closed,
-    write_reopened,
-    write_session,
-)
+from maskline.store.session_ends import delete_session, take_session, write_closed, write_reopened
+from maskline.store.sessions import insert_session, load_session, write_session
 
 CHOOSE_S = 5.0
 

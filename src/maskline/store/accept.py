@@ -26,6 +26,7 @@ from maskline.domain.session import limit_at
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
+from maskline.store.sessions import START_SESSION
 from maskline.store.telling import insert_first, new_callback
 
 QUEUED = int(MessageStatus.QUEUED)
@@ -85,11 +86,6 @@ TOUCH_SESSION = """
 UPDATE sessions SET seq = ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
        updated_at = max(updated_at, ?2)
 WHERE service_sid = ?3 AND sid = ?4"""
-
-# Apart from the above, which every message runs: setting a status, if only to what it is, writes into its index.
-START_SESSION = """
-UPDATE sessions SET status = 'in-progress', started_at = coalesce(started_at, ?)
-WHERE service_sid = ? AND sid = ? AND status = 'open'"""
 
 _INSERT_INTERACTION = """
 INSERT INTO interactions (service_sid, session_sid, sid, account_sid, type, data, participant_sid,

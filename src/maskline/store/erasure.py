@@ -23,8 +23,9 @@ from maskline.store.outbox import finish
 from maskline.store.people import list_parts, recount_person
 from maskline.store.record import merge_leg
 from maskline.store.sandbox import forget_handset, forget_handset_calls, forget_texts
+from maskline.store.session_ends import take_session, write_closed
 from maskline.store.sessionless import lines_of, message_of
-from maskline.store.sessions import find_session, take_session, write_closed
+from maskline.store.sessions import find_session
 
 ERASED = "erased"
 """The identifier of a Participant who was erased. What it is matched by is its own SID, which is nobody's address."""

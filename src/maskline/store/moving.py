@@ -27,9 +27,10 @@ from maskline.store.numbers import count_use, find_number, find_number_by_sid
 from maskline.store.optouts import carry_optout
 from maskline.store.outbox import finish
 from maskline.store.participants import PARTICIPANT_COLUMNS, leave_former, session_uses
-from maskline.store.people import remember_number, take_person
+from maskline.store.people import find_taken, remember_number, take_person
 from maskline.store.record import merge_leg
-from maskline.store.sessions import close_expired_of_person, find_session, find_taken
+from maskline.store.session_ends import close_expired_of_person
+from maskline.store.sessions import find_session
 from maskline.store.telling import insert_first, new_callback, wants_of
 
 QUEUED, UNKNOWN = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERY_UNKNOWN)

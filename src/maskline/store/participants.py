@@ -19,14 +19,16 @@ from maskline.store.columns import parameters, params_of
 from maskline.store.engine import Tx
 from maskline.store.numbers import COUNTED, count_use, find_number, find_number_by_sid, unknown_sid
 from maskline.store.pages import Page, Seek, fetch_page, key_params
-from maskline.store.people import find_past, release_numbers, remember_number, still_cooling, take_person
-from maskline.store.sessions import (
-    COLUMNS_OF_S,
-    close_expired_of_person,
-    count_ended,
+from maskline.store.people import (
+    find_past,
     find_taken,
-    make_session,
+    release_numbers,
+    remember_number,
+    still_cooling,
+    take_person,
 )
+from maskline.store.session_ends import close_expired_of_person, count_ended
+from maskline.store.sessions import COLUMNS_OF_S, make_session
 
 MOST_PARTICIPANTS = 2
 

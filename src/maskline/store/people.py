@@ -35,6 +35,20 @@ def find_past(tx: Tx, service_sid: str, key: str) -> tuple[list[str], dict[str, 
     return (json.loads(row[0]), json.loads(row[1])) if row else ([], {})
 
 
+def find_taken(tx: Tx, service_sid: str, identifier_key: str) -> set[str]:
+    """The numbers that this person cannot be given once more: on which they are in an active Session, or were before it
+    moved.
+    """
+    rows = tx.execute(
+        "SELECT proxy_identifier FROM participants"
+        " WHERE service_sid = :service AND identifier_key = :key AND active = 1"
+        " UNION ALL SELECT proxy_identifier FROM former_numbers"
+        " WHERE service_sid = :service AND identifier_key = :key AND active = 1",
+        {"service": service_sid, "key": identifier_key},
+    ).fetchall()
+    return {number for (number,) in rows}
+
+
 def remember_number(tx: Tx, service_sid: str, key: str, number: str, *, joins: bool = True) -> None:
     """The person is on this number, as one Participant more if it `joins`: it is the last that they have had."""
     history, _ = find_past(tx, service_sid, key)

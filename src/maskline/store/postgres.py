@@ -50,7 +50,7 @@ from maskline.store.postgres_engine import (
 from maskline.store.postgres_line import Line
 from maskline.store.postgres_tx import Connection, PostgresTx, executing
 from maskline.store.postgres_wakes import Wakes
-from maskline.store.sessions import follow_idle_limit
+from maskline.store.session_ends import follow_idle_limit
 from maskline.store.writer import MOST_REPEATS, Writer
 
 OLDEST_SERVER = 150000

@@ -11,13 +11,12 @@ from maskline.domain.callback import START, Told
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.route import Match, Route
-from maskline.store.accept import START_SESSION
 from maskline.store.bodies import keep_for_now, passing_body
 from maskline.store.columns import names_in, qualified
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercepts
 from maskline.store.participants import PARTICIPANT_COLUMNS
-from maskline.store.sessions import COLUMNS_OF_S, make_session
+from maskline.store.sessions import COLUMNS_OF_S, START_SESSION, make_session
 from maskline.store.telling import ask_wants, insert_first, new_callback, wants_of
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)

@@ -43,7 +43,7 @@ from maskline.store.engine import (
 )
 from maskline.store.inspection import check_log
 from maskline.store.migrate import migrate
-from maskline.store.sessions import follow_idle_limit
+from maskline.store.session_ends import follow_idle_limit
 from maskline.store.writer import Writer
 
 SQLITE = sqlite3.sqlite_version_info
