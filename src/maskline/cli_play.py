@@ -15,7 +15,8 @@ from maskline.datadir import ACCOUNT_FILE, read_account_file
 from maskline.play.client import Api
 from maskline.play.customer import Call, serving
 from maskline.play.picture import Style, draw
-from maskline.play.scenes import SCENES, Stage, staged
+from maskline.play.scenes import SCENES
+from maskline.play.stage import Stage, staged
 from maskline.settings import Settings
 
 URL = "http://127.0.0.1:8080"

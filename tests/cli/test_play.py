@@ -17,7 +17,8 @@ from maskline.domain.phone import parse_phone
 from maskline.domain.signature import HEADER, sign
 from maskline.play.client import Api, StepFailed
 from maskline.play.customer import TOKEN_HEADER, Reply, serving
-from maskline.play.scenes import SCENES, fresh_number, play_conversation, staged
+from maskline.play.scenes import SCENES, play_conversation
+from maskline.play.stage import fresh_number, staged
 from tests.cli.conftest import write_certificate
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN, RealServer
 
