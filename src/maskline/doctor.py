@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TypeVar
 from cryptography.x509 import load_pem_x509_certificates
 
 from maskline.api.render import render_date
+from maskline.carriers.base import CarrierEvent, Checked, Means
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.clock import SystemClock
@@ -21,8 +22,9 @@ from maskline.datadir import ACCOUNT_FILE, DATABASE, KEY_FILE
 from maskline.doctor_postgres import SERVERS, examine_server, read_server
 from maskline.domain.model import SECOND
 from maskline.findings import Finding, backup_of, key_of, schema_of
-from maskline.listening import CannotListen, check_address
-from maskline.runtime import check_account, check_tls
+from maskline.flows.inbox import NoInbox
+from maskline.listening import CannotListen, check_address, check_tls
+from maskline.net import HttpClient, anywhere
 from maskline.settings import Settings, SettingsError
 from maskline.store.carrier_accounts import Carried, find_absent, look_up_account
 from maskline.store.engine import StoreUnavailable
@@ -105,14 +107,31 @@ def _carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Ite
 def _at_carriers(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Iterator[Finding]:
     """What the carriers say themselves, of each account and of its numbers in pools."""
     for account in accounts.values():
-        known = _ask(settings, partial(look_up_account, carrier_account=account.name), Carried([]))
+        known = _look(settings, partial(look_up_account, carrier_account=account.name), Carried([]))
         if known.down_since is not None:
             yield _down(account.name, known.down_since, known.refused)
-        for checked in asyncio.run(check_account(settings, account, known.numbers)):
+        for checked in asyncio.run(_ask_carrier(settings, account, known.numbers)):
             yield Finding(f"carrier {account.name}", checked.remedy is None, checked.says, checked.remedy)
 
 
-def _ask(settings: Settings, look: Callable[[Execute], T], nothing: T) -> T:
+async def _ask_carrier(
+    settings: Settings, account: CarrierAccount, numbers: Sequence[str]
+) -> Sequence[Checked]:
+    """What a carrier says of an account, and of these numbers of it. Nothing is changed."""
+
+    async def bring(_: CarrierEvent) -> bool:
+        return False
+
+    http = await HttpClient(may_reach=anywhere).open()
+    try:
+        url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        means = Means(http, SystemClock(), bring, NoInbox(), f"{url}/carriers/{account.name}")
+        return await account.open(means).check(numbers)
+    finally:
+        await http.close()
+
+
+def _look(settings: Settings, look: Callable[[Execute], T], nothing: T) -> T:
     """What is in the database, or `nothing` where there is none or it cannot be read, as has been told before."""
     try:
         if settings.database_url is not None:
@@ -131,8 +150,8 @@ def _absent(settings: Settings, accounts: Mapping[str, CarrierAccount]) -> Itera
     known = {*accounts, SandboxCarrier.name} if settings.sandbox else {*accounts}
     remedy = "give the server the account again, or remove the numbers (`maskline numbers remove`)"
     nobody: dict[str, list[str]] = {}
-    for name in _ask(settings, partial(find_absent, known=known), nobody):
-        count = len(_ask(settings, partial(look_up_account, carrier_account=name), Carried([])).numbers)
+    for name in _look(settings, partial(find_absent, known=known), nobody):
+        count = len(_look(settings, partial(look_up_account, carrier_account=name), Carried([])).numbers)
         what = "is off" if name == SandboxCarrier.name else "is not in the settings"
         said = f"{what} and carries numbers in pools ({count}); what is sent from them waits"
         yield Finding(f"carrier {name}", False, said, remedy)

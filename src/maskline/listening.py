@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from dataclasses import dataclass
 
 import structlog
 
-from maskline.settings import Settings
+from maskline.settings import Settings, SettingsError
 
 BACKLOG = 2048
 
@@ -63,6 +64,18 @@ def check_address(settings: Settings) -> None:
     with _listen(settings.host, settings.port):
         if settings.ops_port is not None:
             _listen("127.0.0.1", settings.ops_port).close()
+
+
+def check_tls(settings: Settings) -> None:
+    """Whether the certificate and its key can be used. Raises SettingsError."""
+    if settings.tls_cert is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"tls_cert and tls_key: not a certificate chain in PEM form and its key: {error}"
+        ) from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import structlog
 import uvicorn
 
 from maskline.api.access_log import AccessLog
-from maskline.api.app import build_app, build_ops_app
+from maskline.api.app import Checks, build_app, build_ops_app
 from maskline.api.auth import BasicAuth
 from maskline.api.context import Context
 from maskline.api.edge import Edge
@@ -24,14 +23,7 @@ from maskline.api.render import Renderer
 from maskline.api.wire import Wire
 from maskline.carriers.base import (
     Carrier,
-    CarrierError,
-    CarrierEvent,
-    Checked,
-    Inbound,
-    Kind,
     Means,
-    Notice,
-    Report,
 )
 from maskline.carriers.kinds import CarrierAccount, read_accounts
 from maskline.carriers.sandbox import SandboxCarrier
@@ -39,20 +31,21 @@ from maskline.clock import Clock, SystemClock
 from maskline.datadir import ACCOUNT_FILE, ensure_account, open_store, open_vault
 from maskline.domain.address import is_public, parse_networks
 from maskline.domain.model import DAY, SECOND
-from maskline.domain.sandbox import Abilities, Handed, HandOver, HandsetMessage, Outcome, Todo
-from maskline.flows import inbound, receipts
+from maskline.flows import inbound
 from maskline.flows.absent import Absent
 from maskline.flows.adoptions import Adoptions
 from maskline.flows.alerts import Alerts
 from maskline.flows.call_relay import CallRelay
 from maskline.flows.callbacks import Callbacks
 from maskline.flows.calls import Calls
+from maskline.flows.carrier_events import take_event
 from maskline.flows.customers import Customers
 from maskline.flows.failover import FailOver
 from maskline.flows.handsets import Handsets
 from maskline.flows.health import Health
-from maskline.flows.inbox import NoInbox, StoreInbox
+from maskline.flows.inbox import StoreInbox
 from maskline.flows.intercepts import Intercepts
+from maskline.flows.ledger import StoreLedger
 from maskline.flows.media import MediaRelay
 from maskline.flows.messages import Messages, SendOptions
 from maskline.flows.optout_notices import OptOutNotices
@@ -61,66 +54,15 @@ from maskline.flows.retention import Sweeper
 from maskline.flows.sessions import Sessions
 from maskline.flows.silence import Silence
 from maskline.flows.strangers import Strangers
-from maskline.listening import Listening, listen
+from maskline.listening import Listening, check_tls, listen
 from maskline.mint import Mint
 from maskline.net import HttpClient, anywhere
-from maskline.settings import Settings, SettingsError
-from maskline.store import sandbox as books
-from maskline.store.engine import Store, StoreInDoubt, StoreUnavailable
-from maskline.store.receive import Received
+from maskline.settings import Settings
 from maskline.worker import Worker
 
 DRAIN_S = 10
 
 _log = structlog.get_logger(__name__)
-
-
-class StoreLedger:
-    """The sandbox's books, kept in the store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def hand_over(self, item: HandOver) -> Handed:
-        try:
-            return await self._store.batch(books.hand_over, item)
-        except StoreInDoubt as error:
-            raise CarrierError(Kind.UNCERTAIN, str(error)) from error
-        except StoreUnavailable as error:
-            raise CarrierError(Kind.UNREACHABLE, str(error)) from error
-
-    async def add_text(self, message: HandsetMessage, payload: str) -> Todo | None:
-        return await self._store.batch(books.add_texts, (message, payload))
-
-    async def abilities(self, account_sid: str) -> Abilities:
-        return await self._store.read(books.find_abilities, account_sid)
-
-    async def find_taken(self, account_sid: str, reference: str) -> str | None:
-        return await self._store.read(books.find_taken, account_sid, reference)
-
-    async def find_script(self, account_sid: str, number: str) -> Outcome | None:
-        return await self._store.read(books.find_script, account_sid, number)
-
-    async def due(self, most: int) -> tuple[list[Todo], int | None, int]:
-        return await self._store.read(books.due_todos, most)
-
-    async def done(self, todos: list[Todo]) -> None:
-        await self._store.batch(books.done_todos, todos)
-
-    async def postpone(self, todos: list[Todo], by_us: int) -> None:
-        await self._store.write(books.postpone_todos, todos, by_us)
-
-
-def check_tls(settings: Settings) -> None:
-    """Whether the certificate and its key can be used. Raises SettingsError."""
-    if settings.tls_cert is None:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"tls_cert and tls_key: not a certificate chain in PEM form and its key: {error}"
-        ) from None
 
 
 class _Http(uvicorn.Server):
@@ -150,49 +92,14 @@ def _http(app: Edge, settings: Settings, *, tls: bool) -> _Http:
     )
 
 
-async def check_account(
-    settings: Settings, account: CarrierAccount, numbers: Sequence[str]
-) -> Sequence[Checked]:
-    """What a carrier says of an account, and of these numbers of it. Nothing is changed."""
-
-    async def bring(_: CarrierEvent) -> bool:
-        return False
-
-    http = await HttpClient(may_reach=anywhere).open()
-    try:
-        url = settings.public_url or f"http://{settings.host}:{settings.port}"
-        means = Means(http, SystemClock(), bring, NoInbox(), f"{url}/carriers/{account.name}")
-        return await account.open(means).check(numbers)
-    finally:
-        await http.close()
-
-
-async def _bring(
-    store: Store,
-    mint: Mint,
-    receive: Callable[[Inbound], Awaitable[Received]],
-    silence: Silence,
-    event: CarrierEvent,
-) -> bool:
-    match event:
-        case Inbound():
-            return (await receive(event)).known
-        case Report():
-            silence.reported(event.carrier_account)
-            await receipts.report(store, mint, event)
-            return True
-        case Notice():
-            return await inbound.notify(store, mint, event)
-
-
 def _open_accounts(
-    accounts: Mapping[str, CarrierAccount], means: Means, carrier: SandboxCarrier | None
+    accounts: Mapping[str, CarrierAccount], means: Means, sandbox: SandboxCarrier | None
 ) -> dict[str, Carrier]:
     """Every carrier account at work, by name."""
     opened = {
         name: account.open(replace(means, url=f"{means.url}/{name}")) for name, account in accounts.items()
     }
-    return {**opened, carrier.name: carrier} if carrier is not None else opened
+    return {**opened, sandbox.name: sandbox} if sandbox is not None else opened
 
 
 def _limits_of_silence(accounts: Mapping[str, CarrierAccount]) -> dict[str, float]:
@@ -281,59 +188,40 @@ class Server:
         url = settings.public_url or address
 
         options = SendOptions(settings.send_wait_ms / 1000, settings.send_validity_s * SECOND)
-
         receive = partial(inbound.receive, store, mint, options)
         silence = Silence(store, clock, mint, _limits_of_silence(accounts))
-        bring = partial(_bring, store, mint, receive, silence)
+        bring = partial(take_event, store, mint, receive, silence)
         self._http = await HttpClient(
             may_reach=anywhere if settings.allow_private_webhooks else is_public
         ).open()
         # Where an account's carrier is, the operator has said; how much goes there at a time, its slots limit.
         self._carrier_http = await HttpClient(may_reach=anywhere, host_connections=0).open()
-        carrier = SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
-        known = _open_accounts(
-            accounts, Means(self._carrier_http, clock, bring, StoreInbox(store), f"{url}/carriers"), carrier
-        )
-        self._carriers = known
-        works, serves = settings.role != "api", settings.role != "worker"
-        carriers = known if works else {}
-        media = MediaRelay(clock, vault, self._http, url, known)
+        sandbox = SandboxCarrier(StoreLedger(store), clock, mint, bring) if settings.sandbox else None
+        means = Means(self._carrier_http, clock, bring, StoreInbox(store), f"{url}/carriers")
+        self._carriers = carriers = _open_accounts(accounts, means, sandbox)
+        delivers = settings.role != "api"
+        media = MediaRelay(clock, vault, self._http, url, carriers)
         outages_after_s = {name: float(account.options.outage_after_s) for name, account in accounts.items()}
-        health = Health(store, clock, mint, outages_after_s)
-        messages = Messages(store, clock, mint, carriers, options, media, silence=silence, health=health)
-        self._worker: Worker | None = None
+        messages = Messages(
+            store,
+            clock,
+            mint,
+            carriers if delivers else {},
+            options,
+            media,
+            silence=silence,
+            health=Health(store, clock, mint, outages_after_s),
+        )
         customers = Customers(vault, self._http, url)
         calls = Calls(store, clock, mint, customers)
         call_relay = CallRelay(store, mint, vault, self._http, calls)
-        checks: dict[str, Callable[[], bool]] = {}
-        if works:
-            worker = Worker(
-                store,
-                clock,
-                mint,
-                messages,
-                Sweeper(
-                    store, clock, mint, settings.retention_days * DAY, settings.event_retention_days * DAY
-                ),
-                [
-                    Callbacks(store, clock, mint, customers),
-                    Intercepts(store, clock, mint, customers),
-                    Strangers(store, clock, mint, customers, options.validity_us),
-                    OptOutNotices(store, clock, mint, customers),
-                    Alerts(store, clock, mint, customers),
-                ],
-                run=run,
-                slots=settings.send_slots,
-                throughput={name: account.options.throughput for name, account in accounts.items()},
-                looks=[
-                    FailOver(store, clock, mint, health, carriers, options.validity_us),
-                    Absent(store, mint, carriers),
-                ],
-            )
-            self._worker = worker
+        self._worker: Worker | None = None
+        checks: Checks = {}
+        if delivers:
+            self._worker = worker = self._make_worker(run, mint, messages, customers, options, accounts)
             await worker.start()
             checks["worker"] = lambda: worker.is_running
-            for task in (Adoptions(store, clock, mint, known), silence):
+            for task in (Adoptions(store, clock, mint, carriers), silence):
                 self._tasks.append(asyncio.create_task(task.run()))
             checks |= self._run_carriers()
         context = Context(
@@ -351,18 +239,68 @@ class Server:
             media=media,
             receive=receive,
             bring=bring,
-            carriers=known,
-            sandbox=carrier,
+            carriers=carriers,
+            sandbox=sandbox,
             guard_services=settings.guard_services,
         )
-        limit = RateLimit(settings.rate_limit, clock) if settings.rate_limit else None
+        await self._serve_http(context, checks, listening)
+        file = Path(settings.data) / ACCOUNT_FILE
+        return Running(
+            url=url,
+            address=address if settings.role != "worker" else next(iter(listening.ops_urls), ""),
+            ops_urls=listening.ops_urls,
+            account_sid=account_sid,
+            account_file=file if settings.account_sid is None and file.exists() else None,
+            sandbox=sandbox is not None,
+            carriers={name: account.kind for name, account in accounts.items()},
+            restored=restored,
+        )
+
+    def _make_worker(
+        self,
+        run: str,
+        mint: Mint,
+        messages: Messages,
+        customers: Customers,
+        options: SendOptions,
+        accounts: Mapping[str, CarrierAccount],
+    ) -> Worker:
+        """What delivers, with all that it does beside that."""
+        settings, store, clock = self.settings, self._store, self._clock
+        retention_us, event_retention_us = settings.retention_days * DAY, settings.event_retention_days * DAY
+        return Worker(
+            store,
+            clock,
+            mint,
+            messages,
+            Sweeper(store, clock, mint, retention_us, event_retention_us),
+            [
+                Callbacks(store, clock, mint, customers),
+                Intercepts(store, clock, mint, customers),
+                Strangers(store, clock, mint, customers, options.validity_us),
+                OptOutNotices(store, clock, mint, customers),
+                Alerts(store, clock, mint, customers),
+            ],
+            run=run,
+            slots=settings.send_slots,
+            throughput={name: account.options.throughput for name, account in accounts.items()},
+            looks=[
+                FailOver(store, clock, mint, messages.health, messages.carriers, options.validity_us),
+                Absent(store, mint, messages.carriers),
+            ],
+        )
+
+    async def _serve_http(self, context: Context, checks: Checks, listening: Listening) -> None:
+        """Answer at both ports, or at those of them that there are."""
+        settings = self.settings
+        limit = RateLimit(settings.rate_limit, self._clock) if settings.rate_limit else None
         docs_url = settings.more_info_url
         access_log = (
             AccessLog(parse_networks(settings.trusted_proxies or "")) if settings.access_log else None
         )
         app = build_app(context, checks, docs_url, limit, settings.cors_origin, access_log=access_log)
-        owners = [owner for owner in (app.requests, store, messages, self._worker) if owner is not None]
-        ops_app = build_ops_app(context, checks, docs_url, owners)
+        measured = (app.requests, self._store, context.messages, self._worker)
+        ops_app = build_ops_app(context, checks, docs_url, [owner for owner in measured if owner is not None])
         served = [
             (_http(one, settings, tls=one is app), socket)
             for one, socket in ((app, listening.main), (ops_app, listening.ops[self._place]))
@@ -374,21 +312,10 @@ class Server:
             if any(task.done() for task in self._serving):
                 raise RuntimeError("the HTTP server did not start")
             await asyncio.sleep(0.005)
-        file = Path(settings.data) / ACCOUNT_FILE
-        return Running(
-            url=url,
-            address=address if serves else next(iter(listening.ops_urls), ""),
-            ops_urls=listening.ops_urls,
-            account_sid=account_sid,
-            account_file=file if settings.account_sid is None and file.exists() else None,
-            sandbox=carrier is not None,
-            carriers={name: account.kind for name, account in accounts.items()},
-            restored=restored,
-        )
 
-    def _run_carriers(self) -> dict[str, Callable[[], bool]]:
+    def _run_carriers(self) -> Checks:
         """Have every carrier account keep up what it needs; whether each does."""
-        checks: dict[str, Callable[[], bool]] = {}
+        checks: Checks = {}
         for name, carrier in self._carriers.items():
             running = asyncio.create_task(carrier.run(), name=f"carrier {name}")
             self._tasks.append(running)

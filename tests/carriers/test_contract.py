@@ -24,9 +24,9 @@ from maskline.carriers.smpp.options import SmppOptions
 from maskline.domain.sandbox import Abilities, Outcome
 from maskline.domain.text import decode_gsm
 from maskline.flows.inbox import NoInbox
+from maskline.flows.ledger import StoreLedger
 from maskline.mint import Mint
 from maskline.net import HttpClient
-from maskline.runtime import StoreLedger
 from maskline.store.engine import Store
 from maskline.store.sandbox import set_abilities, set_script
 from tests.carriers.benches import OURS, OVER_HTTP, THEIRS, outgoing

@@ -15,9 +15,10 @@ from maskline.carriers.sandbox import AGAIN_S, MOST_AT_ONCE, SandboxCarrier
 from maskline.domain.ids import NumberSid, ServiceSid
 from maskline.domain.model import SECOND
 from maskline.domain.sandbox import NAME, Abilities, HandsetMessage, Outcome, Todo
+from maskline.flows.ledger import StoreLedger
 from maskline.flows.numbers import new_number
 from maskline.mint import Mint
-from maskline.runtime import Server, StoreLedger
+from maskline.runtime import Server
 from maskline.settings import Settings
 from maskline.store.engine import StoreUnavailable
 from maskline.store.numbers import insert_number

@@ -18,9 +18,9 @@ from maskline.carriers.smpp.carrier import SmppCarrier
 from maskline.carriers.smpp.options import SmppOptions
 from maskline.domain.model import Participant
 from maskline.flows import inbound
+from maskline.flows.carrier_events import take_event
 from maskline.flows.inbox import StoreInbox
 from maskline.flows.silence import Silence
-from maskline.runtime import _bring
 from maskline.store.sqlite import SqliteStore
 from tests.support.carrier import ScriptedCarrier
 from tests.support.clock import FakeClock
@@ -118,7 +118,11 @@ async def at_work(
     silence = Silence(store, clock, house.mint, {})
     receive = partial(inbound.receive, store, house.mint, house.options)
     means = Means(
-        house.http, clock, bring(partial(_bring, store, house.mint, receive, silence)), StoreInbox(store), ""
+        house.http,
+        clock,
+        bring(partial(take_event, store, house.mint, receive, silence)),
+        StoreInbox(store),
+        "",
     )
     said = {"host": "127.0.0.1", "port": smsc.port, "system_id": "me", "password": "secret", **options}
     carrier = SmppCarrier(NAME, msgspec.convert(said, SmppOptions), means)
