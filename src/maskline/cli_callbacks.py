@@ -38,7 +38,7 @@ def _json(callback: DeadCallback) -> dict[str, Any]:
         "interaction_sid": callback.interaction_sid,
         "resource_status": callback.word,
         "attempts": callback.attempts,
-        "date_created": render_date(callback.told.at),
+        "date_created": render_date(callback.statuses.at),
     }
 
 

@@ -94,7 +94,7 @@ from maskline.store.numbers import (
     rename_number,
     set_reserved,
 )
-from maskline.store.optout_notices import Told, claim_notices, settle_notices
+from maskline.store.optout_notices import NoticeOutcome, claim_notices, settle_notices
 from maskline.store.optouts import delete_optout, find_optout, list_optouts, load_optout
 from maskline.store.orphans import OrphanClaim, take_orphans
 from maskline.store.outbox import find_expired
@@ -232,7 +232,7 @@ def opt_out(tx: Tx, w: World) -> None:
     _, found = list_optouts(tx, w.service_sid, SIZE).rows
     (claimed,) = claim_notices.fn(tx, [LaneClaim("RN", 0, 64, 64, {})])
     for one, failure in zip(claimed.work, ("", "500"), strict=True):  # type: ignore[union-attr]
-        told = Told(one.id, "RN", one.sid, 1, ACCOUNT, w.service_sid, failure, w.mint.sid("NO"))
+        told = NoticeOutcome(one.id, "RN", one.sid, 1, ACCOUNT, w.service_sid, failure, w.mint.sid("NO"))
         settle_notices.fn(tx, [told])
     assert load_optout(tx, w.service_sid, found.sid) == found
     assert find_optout(tx, w.service_sid, w.ann.identifier_key, found.proxy_number) == found

@@ -62,7 +62,7 @@ class Callbacks:
             "interaction_sid": callback.interaction_sid,
             "resource_status": callback.word,
             "attempts": callback.attempts,
-            "date_created": render_date(callback.told.at),
+            "date_created": render_date(callback.statuses.at),
             "url": self._c.render.url(f"{service}/Callbacks/{callback.sid}"),
             "links": {
                 "interaction": self._c.render.url(interaction),

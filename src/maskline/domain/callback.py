@@ -1,6 +1,6 @@
 """What the CallbackUrl is told of an Interaction: the names and letter cases of Proxy's form, and who it is told by.
 
-The status is that of the moment at which it moved (`Told`); everything else of an Interaction never changes.
+The status is that of the moment at which it moved (`LegStatuses`); everything else of an Interaction never changes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LEG = {side: tuple(side + name for name in _OF_LEG) for side in ("inbound", "ou
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LegStatuses:
     """The statuses of both legs (None: there is no such leg) when one moved, and when that was."""
 
     inbound: int | None
@@ -53,11 +53,13 @@ def token_of(sid: str) -> str:
     return f"{made[:8]}-{made[8:12]}-5{made[13:16]}-{variant}{made[17:20]}-{made[20:32]}"
 
 
-def render_form(interaction: Interaction, account_sid: str, told: Told, account_url: str) -> dict[str, str]:
+def render_form(
+    interaction: Interaction, account_sid: str, statuses: LegStatuses, account_url: str
+) -> dict[str, str]:
     """The form. A leg that is not there has no keys. The account's messages and calls are under `account_url`."""
     # The seconds that a call took are known at its end, and none of what was told before.
     message = interaction.type == "message"
-    known = message or (told.outbound or told.inbound or 0) >= CallStatus.CANCELED
+    known = message or (statuses.outbound or statuses.inbound or 0) >= CallStatus.CANCELED
     text = interaction.data if known else ""
     media = media_of(json.loads(text)) if '"media"' in text else []
     kind, resource, resources = ("Message", "message", "Messages") if message else ("Voice", "call", "Calls")
@@ -69,7 +71,7 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
         "interactionType": kind,
         "interactionData": text,
         "interactionDateCreated": iso_date(interaction.created_at),
-        "interactionDateUpdated": iso_date(told.at),
+        "interactionDateUpdated": iso_date(statuses.at),
     }
     if message:
         form["interactionNumMedia"] = str(len(media))
@@ -77,8 +79,8 @@ def render_form(interaction: Interaction, account_sid: str, told: Told, account_
         form[f"interactionMediaUrl{number}"] = form[f"MediaUrl{number}"] = medium.url
         form[f"MediaContentType{number}"] = medium.known_type
     for side, leg, status in (
-        ("inbound", interaction.inbound, told.inbound),
-        ("outbound", interaction.outbound, told.outbound),
+        ("inbound", interaction.inbound, statuses.inbound),
+        ("outbound", interaction.outbound, statuses.outbound),
     ):
         if leg is not None and status is not None:
             who, sid, word, what, where = _LEG[side]
@@ -97,8 +99,8 @@ def render_intercept(
     of the outbound one only who will be reached.
     """
     inbound, outbound = interaction.inbound, interaction.outbound
-    told = Told(inbound.status if inbound else None, None, interaction.updated_at)
-    form = render_form(interaction, account_sid, told, account_url)
+    statuses = LegStatuses(inbound.status if inbound else None, None, interaction.updated_at)
+    form = render_form(interaction, account_sid, statuses, account_url)
     form["inboundResourceStatus"] = status
     if outbound is not None:
         form["outboundParticipantSid"] = outbound.participant_sid

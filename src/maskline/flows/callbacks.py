@@ -64,7 +64,7 @@ class Callbacks:
         form = render_form(
             interaction,
             callback.account_sid,
-            callback.told,
+            callback.statuses,
             self._customers.account_url(callback.account_sid),
         )
         sent = await self._customers.send(callback, form)

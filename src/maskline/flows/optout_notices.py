@@ -8,7 +8,7 @@ from maskline.flows.customers import Customers
 from maskline.flows.lanes import LaneLoop, keep
 from maskline.mint import Mint
 from maskline.store.engine import Store, Wake
-from maskline.store.optout_notices import TOPIC, Telling, Told, claim_notices, settle_notices
+from maskline.store.optout_notices import TOPIC, ClaimedNotice, NoticeOutcome, claim_notices, settle_notices
 
 
 class OptOutNotices:
@@ -20,7 +20,7 @@ class OptOutNotices:
         self._mint = mint
         self._customers = customers
 
-    def lanes(self, run: str) -> LaneLoop[Telling]:
+    def lanes(self, run: str) -> LaneLoop[ClaimedNotice]:
         return LaneLoop(
             self._store,
             self._clock,
@@ -31,18 +31,18 @@ class OptOutNotices:
             work=self.tell,
         )
 
-    async def tell(self, telling: Telling, run: str) -> bool:
+    async def tell(self, claimed: ClaimedNotice, run: str) -> bool:
         """Send a notice that was claimed for this run, and keep how it went. Returns whether it was received."""
-        form = telling.notice.form(telling.account_sid, telling.service_sid)
-        sent = await self._customers.send(telling, form)
-        told = Told(
-            id=telling.id,
+        form = claimed.notice.form(claimed.account_sid, claimed.service_sid)
+        sent = await self._customers.send(claimed, form)
+        told = NoticeOutcome(
+            id=claimed.id,
             run=run,
-            sid=telling.sid,
-            attempt=telling.attempt,
-            account_sid=telling.account_sid,
-            service_sid=telling.service_sid,
-            failure="" if sent.good else f"{redact(telling.url)} ({sent.why})",
+            sid=claimed.sid,
+            attempt=claimed.attempt,
+            account_sid=claimed.account_sid,
+            service_sid=claimed.service_sid,
+            failure="" if sent.good else f"{redact(claimed.url)} ({sent.why})",
             event_sid=self._mint.sid("NO"),
         )
         await keep(self._clock, lambda: self._store.batch(settle_notices, told))

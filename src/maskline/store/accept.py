@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.callback import START, Told
+from maskline.domain.callback import START, LegStatuses
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import StoreBodies
 from maskline.domain.problems import Problem
 from maskline.domain.service_settings import bodies_kept
 from maskline.domain.session import limit_at
 from maskline.store.bodies import keep_for_now, passing_body
+from maskline.store.callback_queue import new_callback, queue_first
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.idempotency import Key, claim_fresh, claim_key, release_key
 from maskline.store.sessions import START_SESSION
-from maskline.store.telling import insert_first, new_callback
 
 QUEUED = int(MessageStatus.QUEUED)
 
@@ -156,7 +156,9 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                 )
                 where = (item.service_sid, item.session_sid, item.sid)
                 if row[10]:
-                    callbacks.append(new_callback(item.account_sid, *where, START, Told(None, QUEUED, now)))
+                    callbacks.append(
+                        new_callback(item.account_sid, *where, START, LegStatuses(None, QUEUED, now))
+                    )
                 if bodies is StoreBodies.UNTIL_FINAL:
                     passing.append(passing_body(tx, *where, item.validity_us))
                 result = Accepted(item.sid, now, data, seq)
@@ -174,7 +176,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
         tx.executemany(START_SESSION, list(starts.values()))
     tx.executemany(_INSERT_INTERACTION, interactions)
     tx.executemany(INSERT_SEND, sends)
-    insert_first(tx, callbacks)
+    queue_first(tx, callbacks)
     if passing:
         keep_for_now(tx, passing)
     if sends:

@@ -8,17 +8,18 @@ from enum import IntEnum
 
 from maskline.domain import problems
 from maskline.domain.call import SILENCE_S, News, Place, as_told, is_final
-from maskline.domain.callback import Told
+from maskline.domain.callback import LegStatuses
 from maskline.domain.interaction import CALL_WORDS, CallStatus, merge
 from maskline.domain.model import DAY, SECOND, Instant
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code
 from maskline.metrics import CALLS
+from maskline.store.callback_queue import new_callback, queue_later
 from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
 from maskline.store.sessions import find_session, use_session
-from maskline.store.telling import insert_later, new_callback, wants_of
+from maskline.store.wants import wants_of
 
 INITIATED, IN_PROGRESS, COMPLETED = CallStatus.INITIATED, CallStatus.IN_PROGRESS, CallStatus.COMPLETED
 REMEMBERED_US = 7 * DAY
@@ -199,8 +200,8 @@ def _merge(
         if session is not None:
             use_session(tx, session)
     if merged != known and wants_of(tx, place.service_sid).callbacks:
-        told = Told(inbound_status, merged, Instant(max(tx.now, interaction.updated_at)))
-        insert_later(tx, [new_callback(account_sid, *place, merged, told)])
+        statuses = LegStatuses(inbound_status, merged, Instant(max(tx.now, interaction.updated_at)))
+        queue_later(tx, [new_callback(account_sid, *place, merged, statuses)])
 
 
 def leave_one_sided(tx: Tx, place: Place) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from maskline.domain import problems
-from maskline.domain.callback import Told
+from maskline.domain.callback import LegStatuses
 from maskline.domain.model import Interaction, StoreBodies
 from maskline.domain.retry import next_callback_at
 from maskline.domain.service_settings import bodies_kept
@@ -24,7 +24,7 @@ from maskline.store.events import insert_event
 from maskline.store.interactions import COLUMNS_OF_I, make_interaction
 from maskline.store.lanes import Claimed, LaneClaim, claim_lanes, start
 from maskline.store.outbox import among, finish, finish_all
-from maskline.store.telling import wants_of
+from maskline.store.wants import wants_of
 
 TOPIC = "callback"
 
@@ -64,7 +64,7 @@ class Callback:
     interaction: Interaction
     url: str
     token_sealed: str
-    told: Told
+    statuses: LegStatuses
     bodies: StoreBodies
 
     @property
@@ -109,7 +109,7 @@ def _take(tx: Tx, service_sid: str, most: int) -> list[Callback | None]:
                 interaction=make_interaction(interaction),
                 url=url,
                 token_sealed=token_sealed,
-                told=Told(*_decode(payload)),
+                statuses=LegStatuses(*_decode(payload)),
                 bodies=bodies,
             )
         )

@@ -16,7 +16,7 @@ from maskline.domain.call import (
     must_accept,
     rings_for_s,
 )
-from maskline.domain.callback import START, Told
+from maskline.domain.callback import START, LegStatuses
 from maskline.domain.model import SECOND, Interaction, Participant
 from maskline.domain.phone import dial_form, is_caller
 from maskline.domain.problems import Code
@@ -37,12 +37,13 @@ from maskline.store.call_course import (
     set_call,
     tell_of_call,
 )
+from maskline.store.callback_queue import new_callback, queue_first
 from maskline.store.engine import Tx
 from maskline.store.interactions import find_interaction
 from maskline.store.relay import find_match
 from maskline.store.sessions import find_session, use_session
 from maskline.store.strangers import find_last
-from maskline.store.telling import insert_first, new_callback, wants_of
+from maskline.store.wants import wants_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +256,8 @@ def _dial(tx: Tx, call: NewCall, place: Place, partner: Participant) -> Step:
         use_session(tx, session)
     set_call(tx, call.carrier_key, place, State.DIALLED, accepts=dialling.must_accept)
     if wants_of(tx, place.service_sid).callbacks:
-        told = Told(IN_PROGRESS, INITIATED, tx.now)
-        insert_first(tx, [new_callback(call.account_sid, *place, START, told)])
+        statuses = LegStatuses(IN_PROGRESS, INITIATED, tx.now)
+        queue_first(tx, [new_callback(call.account_sid, *place, START, statuses)])
     return dialling
 
 

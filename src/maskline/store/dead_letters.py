@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.callback import Told
+from maskline.domain.callback import LegStatuses
 from maskline.domain.ids import ServiceSid
 from maskline.domain.model import SECOND, Instant, OutboxState
 from maskline.domain.problems import Problem
@@ -31,7 +31,7 @@ class DeadCallback:
     session_sid: str
     interaction_sid: str
     attempts: int
-    told: Told
+    statuses: LegStatuses
     word: str | None
     """Twilio's word for the status that it tells."""
 
@@ -75,9 +75,9 @@ def list_dead(tx: Tx, service_sid: str, seek: Seek) -> Page[DeadCallback]:
 
 def _dead(row: Any) -> DeadCallback:
     sid, account_sid, service_sid, session_sid, interaction_sid, attempts, payload, kind = row
-    told = Told(*json.loads(payload))
-    word = told.word_of(kind or "message")
-    return DeadCallback(sid, account_sid, service_sid, session_sid, interaction_sid, attempts, told, word)
+    statuses = LegStatuses(*json.loads(payload))
+    word = statuses.word_of(kind or "message")
+    return DeadCallback(sid, account_sid, service_sid, session_sid, interaction_sid, attempts, statuses, word)
 
 
 def find_dead(tx: Tx, service_sid: str | None, most: int) -> list[DeadCallback]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.callback import START, Told
+from maskline.domain.callback import START, LegStatuses
 from maskline.domain.ids import instant_of
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import DAY, SECOND, Interaction, OutboxState, StoreBodies
@@ -19,13 +19,14 @@ from maskline.domain.problems import Code
 from maskline.domain.service_settings import blocks_on_failure
 from maskline.metrics import VERDICTS
 from maskline.store.bodies import blank_if_over
+from maskline.store.callback_queue import new_callback, queue_first
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.interactions import find_interaction
 from maskline.store.lanes import Claimed, LaneClaim, LaneRow, claim, own_row, start
 from maskline.store.outbox import finish
 from maskline.store.sessions import find_session, use_session
-from maskline.store.telling import insert_first, new_callback, wants_of
+from maskline.store.wants import wants_of
 
 TOPIC = "intercept"
 PATIENCE_US = 15 * SECOND
@@ -193,8 +194,10 @@ def _pass(tx: Tx, row: Any) -> None:
     tx.execute(_SEND, (HELD if behind else WAITING, tx.now, row_id))
     tx.wake |= Wake.SENDS
     if wants_of(tx, service_sid).callbacks:
-        told = Told(DELIVERED, QUEUED, tx.now)
-        insert_first(tx, [new_callback(account_sid, service_sid, session_sid, interaction_sid, START, told)])
+        statuses = LegStatuses(DELIVERED, QUEUED, tx.now)
+        queue_first(
+            tx, [new_callback(account_sid, service_sid, session_sid, interaction_sid, START, statuses)]
+        )
 
 
 def _put_in_line(tx: Tx, row: Any) -> None:

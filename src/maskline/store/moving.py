@@ -13,12 +13,13 @@ from enum import Enum, auto
 from typing import Any
 
 from maskline.domain import problems
-from maskline.domain.callback import START, Told
+from maskline.domain.callback import START, LegStatuses
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import OutboxState, Participant, ProxyNumber, Session, SessionStatus, StoreBodies
 from maskline.domain.phone import mask
 from maskline.domain.service_settings import moves_on_outage
 from maskline.store.bodies import keep_for_now, passing_body
+from maskline.store.callback_queue import new_callback, queue_first
 from maskline.store.engine import Tx, Wake
 from maskline.store.erasure import is_being_erased
 from maskline.store.events import insert_event
@@ -31,7 +32,7 @@ from maskline.store.people import find_taken, remember_number, take_person
 from maskline.store.record import merge_leg
 from maskline.store.session_ends import close_expired_of_person
 from maskline.store.sessions import find_session
-from maskline.store.telling import insert_first, new_callback, wants_of
+from maskline.store.wants import wants_of
 
 QUEUED, UNKNOWN = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERY_UNKNOWN)
 PARKED, WAITING, HELD, STARTED = (
@@ -356,5 +357,5 @@ def _tell(tx: Tx, move: Move, person: Participant, notice: Notice) -> None:
     if wants.bodies is StoreBodies.UNTIL_FINAL:
         keep_for_now(tx, [passing_body(tx, *place, notice.sid, move.validity_us)])
     if wants.callbacks:
-        told = Told(None, QUEUED, tx.now)
-        insert_first(tx, [new_callback(move.account_sid, *place, notice.sid, START, told)])
+        statuses = LegStatuses(None, QUEUED, tx.now)
+        queue_first(tx, [new_callback(move.account_sid, *place, notice.sid, START, statuses)])

@@ -70,7 +70,7 @@ def insert_notices(
 
 
 @dataclass(slots=True)
-class Telling:
+class ClaimedNotice:
     """One notice that this worker is to send."""
 
     id: int
@@ -87,12 +87,12 @@ class Telling:
 
 
 @batched(Turn.START)
-def claim_notices(tx: Tx, items: list[LaneClaim]) -> list[Claimed[Telling] | Exception]:
+def claim_notices(tx: Tx, items: list[LaneClaim]) -> list[Claimed[ClaimedNotice] | Exception]:
     """Give each worker notices that are due, Service after Service."""
     return [claim(tx, item, TOPIC, _take) for item in items]
 
 
-def _take(tx: Tx, run: str, row: LaneRow) -> Telling | None:
+def _take(tx: Tx, run: str, row: LaneRow) -> ClaimedNotice | None:
     """Start one. What nobody wants to be told of any more is dropped."""
     whom = tx.execute(_WHOM, (row.service_sid,)).fetchone()
     url = read_settings(whom[0])["optout_callback_url"] if whom is not None else ""
@@ -102,11 +102,11 @@ def _take(tx: Tx, run: str, row: LaneRow) -> Telling | None:
     start(tx, run, row.id)
     optout_sid, ask, *rest = json.loads(row.payload)
     notice = Notice(optout_sid, Ask(ask), *rest)
-    return Telling(row.id, row.attempts + 1, row.account_sid, row.service_sid, notice, url, whom[1])
+    return ClaimedNotice(row.id, row.attempts + 1, row.account_sid, row.service_sid, notice, url, whom[1])
 
 
 @dataclass(slots=True)
-class Told:
+class NoticeOutcome:
     """How an attempt went: `failure` says why it was none, empty if it was received."""
 
     id: int
@@ -120,14 +120,14 @@ class Told:
 
 
 @batched(Turn.OUTCOME)
-def settle_notices(tx: Tx, items: list[Told]) -> list[Exception | None]:
+def settle_notices(tx: Tx, items: list[NoticeOutcome]) -> list[Exception | None]:
     """Each notice is done, waits for the next attempt, or is given up."""
     for item in items:
         _settle(tx, item)
     return [None] * len(items)
 
 
-def _settle(tx: Tx, item: Told) -> None:
+def _settle(tx: Tx, item: NoticeOutcome) -> None:
     row = own_row(tx, item.id, item.sid, item.run)
     if row is None:
         return

@@ -18,7 +18,7 @@ from maskline.store.engine import Tx
 from maskline.store.optout_notices import insert_notices
 from maskline.store.pages import Page, Seek, fetch_page, key_params
 from maskline.store.relay import find_bound
-from maskline.store.telling import wants_of
+from maskline.store.wants import wants_of
 
 EVERY = ""
 """The proxy number of an opt-out from all of the Service."""

@@ -34,7 +34,7 @@ from maskline.store.relay import (
 )
 from maskline.store.sessionless import Reply, insert_reply, may_reply
 from maskline.store.strangers import ask_waits, insert_stranger
-from maskline.store.telling import ask_wants, wants_of
+from maskline.store.wants import ask_wants, wants_of
 
 _NUMBER = "SELECT account_sid, service_sid, carrier_account FROM numbers WHERE phone_number = ?"
 _BROUGHT = "SELECT 1 FROM received WHERE carrier_account = ? AND carrier_id = ?"

@@ -13,18 +13,19 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from maskline.domain import problems
-from maskline.domain.callback import Told
+from maskline.domain.callback import LegStatuses
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.model import Instant, OnUncertain, OutboxState, StoreBodies
 from maskline.domain.problems import Code
 from maskline.store.bodies import blank_if_over
+from maskline.store.callback_queue import new_callback, queue_later
 from maskline.store.carrier_ids import is_known_elsewhere
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
 from maskline.store.optouts import note_refusal
 from maskline.store.outbox import end_each, release_each
-from maskline.store.telling import ask_wants, insert_later, new_callback, wants_of
 from maskline.store.tombstones import bury
+from maskline.store.wants import ask_wants, wants_of
 from maskline.store.waves import waves
 
 QUEUED, UNKNOWN, SENT, FAILED = (
@@ -178,12 +179,12 @@ def merge_legs(tx: Tx, reports: Sequence[Report]) -> list[tuple[int, int] | None
     for one, (known, updated_at, inbound, account_sid) in moved:
         wants = wants_of(tx, one.service_sid)
         if wants.callbacks and one.session_sid:
-            told = Told(inbound, known, Instant(updated_at))
-            callbacks.append(new_callback(account_sid, *one[:3], known, told))
+            statuses = LegStatuses(inbound, known, Instant(updated_at))
+            callbacks.append(new_callback(account_sid, *one[:3], known, statuses))
         elif wants.bodies is StoreBodies.UNTIL_FINAL:
             blank_if_over(tx, *one[:3])
     if callbacks:
-        insert_later(tx, callbacks)
+        queue_later(tx, callbacks)
     return legs
 
 

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from maskline.domain.callback import START, Told
+from maskline.domain.callback import START, LegStatuses
 from maskline.domain.interaction import NO_BODY, MessageStatus
 from maskline.domain.model import Participant, SessionStatus, StoreBodies
 from maskline.domain.route import Match, Route
 from maskline.store.bodies import keep_for_now, passing_body
+from maskline.store.callback_queue import new_callback, queue_first
 from maskline.store.columns import names_in, qualified
 from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import insert_intercepts
 from maskline.store.participants import PARTICIPANT_COLUMNS
 from maskline.store.sessions import COLUMNS_OF_S, START_SESSION, make_session
-from maskline.store.telling import ask_wants, insert_first, new_callback, wants_of
+from maskline.store.wants import ask_wants, wants_of
 
 QUEUED, DELIVERED = int(MessageStatus.QUEUED), int(MessageStatus.DELIVERED)
 
@@ -202,14 +203,14 @@ def relay_each(tx: Tx, messages: Sequence[Bound]) -> None:
         if route.session.status is SessionStatus.OPEN:
             starts[place] = None
         if wants.callbacks:
-            told = Told(DELIVERED, QUEUED, tx.now)
-            callbacks.append(new_callback(account_sid, *place, item.sid, START, told))
+            statuses = LegStatuses(DELIVERED, QUEUED, tx.now)
+            callbacks.append(new_callback(account_sid, *place, item.sid, START, statuses))
     tx.executemany(START_SESSION, [(tx.now, *place) for place in starts])
     tx.executemany(_INSERT_RELAY, interactions)
     keep_for_now(tx, passing)
     insert_intercepts(tx, intercepts)
     tx.executemany(_INSERT_SEND, sends)
-    insert_first(tx, callbacks)
+    queue_first(tx, callbacks)
     if sends:
         tx.wake |= Wake.SENDS
 

@@ -19,8 +19,8 @@ from maskline.store.engine import Tx, Wake
 from maskline.store.intercepts import MINTED_BEFORE_US
 from maskline.store.optouts import CONFIRMATION
 from maskline.store.relay import NewInbound
-from maskline.store.telling import wants_of
 from maskline.store.tombstones import bury_deleted
+from maskline.store.wants import wants_of
 
 NO_SESSION = ""
 REPLY = "reply "

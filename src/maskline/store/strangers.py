@@ -35,7 +35,7 @@ from maskline.store.sessionless import (
     order_key_of,
 )
 from maskline.store.sessions import find_session
-from maskline.store.telling import wants_of
+from maskline.store.wants import wants_of
 
 TOPIC = "out_of_session"
 LAST_ONES = 50
