@@ -8,10 +8,10 @@ import click
 
 from maskline.api.forms import Params
 from maskline.api.render import render_date
-from maskline.cli_database import on_database, show, table, transact
+from maskline.cli_database import ACCOUNT_SID, on_database, show, sid_of, table, transact
 from maskline.clock import SystemClock
 from maskline.datadir import new_account, open_vault, read_account_file, write_account_file
-from maskline.domain.ids import canonical, is_sid
+from maskline.domain.ids import canonical
 from maskline.domain.problems import Problem
 from maskline.domain.webhook_url import leads_to, redact
 from maskline.mint import Mint, secret
@@ -30,13 +30,6 @@ from maskline.store.engine import Tx
 from maskline.store.keys import ApiKey, delete_key, insert_key, list_keys
 
 _LISTED = "`maskline accounts list` lists them"
-
-
-def _account_sid(text: str, hint: str = "SID") -> str:
-    """An Account SID as it is stored."""
-    if not is_sid(text, "AC"):
-        raise click.BadParameter("an Account SID is AC and 32 hexadecimal digits", param_hint=hint)
-    return canonical(text)
 
 
 def _load_account(tx: Tx, sid: str) -> Account:
@@ -77,11 +70,12 @@ def _account_json(account: Account) -> dict[str, Any]:
 
 @accounts.command("create")
 @click.argument("name", default="")
-@click.option("--parent", metavar="SID", help="Make it a subaccount of this account.")
+@click.option(
+    "--parent", "parent_sid", type=ACCOUNT_SID, metavar="SID", help="Make it a subaccount of this account."
+)
 @on_database
-def create_account(settings: Settings, name: str, parent: str | None, as_json: bool) -> None:
+def create_account(settings: Settings, name: str, parent_sid: str | None, as_json: bool) -> None:
     """Make an account and print its auth token, this once."""
-    parent_sid = None if parent is None else _account_sid(parent, "--parent")
     clock, token = SystemClock(), secret()
     account = new_account(Mint(clock), open_vault(settings), clock, None, token, name, parent_sid)
 
@@ -116,14 +110,14 @@ def show_accounts(settings: Settings, as_json: bool) -> None:
 
 
 @accounts.command("rotate-token")
-@click.argument("sid")
+@click.argument("sid", type=ACCOUNT_SID)
 @click.option(
     "--drop-previous", is_flag=True, help="The token until now stops working too, within 5 seconds."
 )
 @on_database
 def rotate_token(settings: Settings, sid: str, drop_previous: bool, as_json: bool) -> None:
     """Give an account a new auth token and print it, this once. The one until now stays valid beside it."""
-    sid, token, vault = _account_sid(sid), secret(), open_vault(settings)
+    token, vault = secret(), open_vault(settings)
     digest, sealed = vault.digest(token), vault.seal(token, sid)
     if not transact(settings, replace_token, sid, digest, sealed, keep_previous=not drop_previous):
         raise click.ClickException(f"there is no account {sid}; {_LISTED}")
@@ -140,8 +134,6 @@ def rotate_token(settings: Settings, sid: str, drop_previous: bool, as_json: boo
 
 
 def _change_status(settings: Settings, sid: str, status: AccountStatus, as_json: bool) -> None:
-    sid = _account_sid(sid)
-
     def change(tx: Tx) -> Account:
         account = _load_account(tx, sid)
         if account.status is AccountStatus.CLOSED:
@@ -154,7 +146,7 @@ def _change_status(settings: Settings, sid: str, status: AccountStatus, as_json:
 
 
 @accounts.command("suspend")
-@click.argument("sid")
+@click.argument("sid", type=ACCOUNT_SID)
 @on_database
 def suspend_account(settings: Settings, sid: str, as_json: bool) -> None:
     """Refuse an account's requests, and its subaccounts', until it is activated again."""
@@ -162,7 +154,7 @@ def suspend_account(settings: Settings, sid: str, as_json: bool) -> None:
 
 
 @accounts.command("activate")
-@click.argument("sid")
+@click.argument("sid", type=ACCOUNT_SID)
 @on_database
 def activate_account(settings: Settings, sid: str, as_json: bool) -> None:
     """Serve the requests of a suspended account again."""
@@ -170,7 +162,7 @@ def activate_account(settings: Settings, sid: str, as_json: bool) -> None:
 
 
 @accounts.command("close")
-@click.argument("sid")
+@click.argument("sid", type=ACCOUNT_SID)
 @on_database
 def close_account(settings: Settings, sid: str, as_json: bool) -> None:
     """Refuse an account's requests, and its subaccounts', for good."""
@@ -178,13 +170,12 @@ def close_account(settings: Settings, sid: str, as_json: bool) -> None:
 
 
 @accounts.command("events-url")
-@click.argument("sid")
+@click.argument("sid", type=ACCOUNT_SID)
 @click.argument("url", required=False)
 @click.option("--off", is_flag=True, help="Send them nowhere.")
 @on_database
 def set_url(settings: Settings, sid: str, url: str | None, off: bool, as_json: bool) -> None:
     """Send an account's events to URL, and its subaccounts' that have no URL of their own."""
-    sid = _account_sid(sid)
     if bool(url) == off:
         raise click.UsageError("give a URL, or --off")
     if url is not None:
@@ -255,13 +246,10 @@ def show_keys(settings: Settings, account: str | None, as_json: bool) -> None:
 
 
 @keys.command("delete")
-@click.argument("sid")
+@click.argument("sid", type=sid_of("SK", "an API key's"))
 @on_database
 def remove_key(settings: Settings, sid: str, as_json: bool) -> None:
     """Delete an API key; it stops working within 5 seconds."""
-    if not is_sid(sid, "SK"):
-        raise click.BadParameter("an API key's SID is SK and 32 hexadecimal digits", param_hint="SID")
-    sid = canonical(sid)
     if not transact(settings, delete_key, sid):
         raise click.ClickException(f"there is no API key {sid}; `maskline keys list` lists them")
     show(as_json, {"sid": sid, "deleted": True}, f"{sid} is deleted; servers know it within 5 seconds.")

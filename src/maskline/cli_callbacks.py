@@ -7,10 +7,9 @@ from typing import Any
 import click
 
 from maskline.api.render import render_date
-from maskline.cli_database import on_database, show, table, transact, with_store
+from maskline.cli_database import SERVICE_SID, on_database, show, sid_of, table, transact, with_store
 from maskline.clock import SystemClock
 from maskline.domain.callback import CALLBACK_PREFIX
-from maskline.domain.ids import canonical, is_sid
 from maskline.flows.retention import PAUSE_S, STEP
 from maskline.settings import Settings
 from maskline.store.dead_letters import DeadCallback, find_dead, send_again
@@ -22,12 +21,6 @@ MOST = 1000
 @click.group()
 def callbacks() -> None:
     """Callbacks that were given up after an hour: look at them, send them again."""
-
-
-def _service(sid: str | None) -> str | None:
-    if sid is not None and not is_sid(sid, "KS"):
-        raise click.BadParameter("a Service's SID is KS and 32 hexadecimal digits", param_hint="--service")
-    return sid and canonical(sid)
 
 
 def _json(callback: DeadCallback) -> dict[str, Any]:
@@ -43,29 +36,27 @@ def _json(callback: DeadCallback) -> dict[str, Any]:
 
 
 @callbacks.command("list")
-@click.option("--service", metavar="SID", help="Only this Service's.")
+@click.option("--service", type=SERVICE_SID, metavar="SID", help="Only this Service's.")
 @on_database
 def list_callbacks(settings: Settings, service: str | None, as_json: bool) -> None:
     """List the callbacks that were given up, up to 1,000, the oldest first."""
-    found = [_json(one) for one in transact(settings, find_dead, _service(service), MOST)]
+    found = [_json(one) for one in transact(settings, find_dead, service, MOST)]
     shown = ("sid", "date_created", "resource_status", "attempts", "service_sid", "interaction_sid")
     headings = ("SID", "CREATED", "STATUS", "ATTEMPTS", "SERVICE", "INTERACTION")
     show(as_json, found, table(headings, [[str(one[name]) for name in shown] for one in found]))
 
 
 @callbacks.command("resend")
-@click.argument("sids", nargs=-1, metavar="SID...")
-@click.option("--service", metavar="SID", help="All of this Service's instead of named ones.")
+@click.argument("sids", type=sid_of(CALLBACK_PREFIX, "a callback's"), nargs=-1, metavar="SID...")
+@click.option(
+    "--service", type=SERVICE_SID, metavar="SID", help="All of this Service's instead of named ones."
+)
 @on_database
 def resend(settings: Settings, sids: tuple[str, ...], service: str | None, as_json: bool) -> None:
     """Send callbacks again that were given up, for another hour. A running server does it within a second."""
     if bool(sids) == bool(service):
         raise click.UsageError("name the callbacks by their SIDs, or a Service with --service")
-    for sid in sids:
-        if not is_sid(sid, CALLBACK_PREFIX):
-            raise click.BadParameter(f"{sid} is not CB and 32 hexadecimal digits", param_hint="SID")
-
-    wanted = {canonical(sid) for sid in sids}
+    wanted = set(sids)
 
     def named(tx: Tx) -> int:
         dead = [one for one in find_dead(tx, None, ALL) if one.sid in wanted]
@@ -74,7 +65,7 @@ def resend(settings: Settings, sids: tuple[str, ...], service: str | None, as_js
         return sum(send_again(tx, one.service_sid, [one.sid]) for one in dead)
 
     def some(tx: Tx) -> int:
-        found = find_dead(tx, _service(service), STEP)
+        found = find_dead(tx, service, STEP)
         return sum(send_again(tx, one.service_sid, [one.sid]) for one in found)
 
     async def all_of_service(store: Store) -> int:

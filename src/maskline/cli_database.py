@@ -14,6 +14,7 @@ import click
 
 from maskline.clock import SystemClock
 from maskline.datadir import DATABASE, open_store, open_vault, postgres
+from maskline.domain.ids import canonical, is_sid
 from maskline.settings import Settings, load_settings, sentences
 from maskline.store.engine import P, R, Store, Tx
 from maskline.store.inspection import inspect
@@ -22,7 +23,27 @@ from maskline.store.migrate import is_behind
 CONFIG = Path("maskline.toml")
 _SENTENCES = {name: sentence for name, _, sentence in sentences()}
 
+MOST_FAULTS = 20
+"""So many of the lines that are wrong in a file are told."""
+
 Command = Callable[..., Any]
+
+
+def sid_of(prefix: str, whose: str) -> Callable[[str], str]:
+    """The type of an option or argument that is a SID of one kind: the command gets it as it is stored.
+
+    `whose`: such as `a Service's`.
+    """
+
+    def sid(text: str) -> str:
+        if not is_sid(text, prefix):
+            raise click.BadParameter(f"{whose} SID is {prefix} and 32 hexadecimal digits")
+        return canonical(text)
+
+    return sid
+
+
+ACCOUNT_SID, SERVICE_SID = sid_of("AC", "an account's"), sid_of("KS", "a Service's")
 
 
 def setting(*flags: str, **how: Any) -> Callable[[Command], Command]:
@@ -92,6 +113,13 @@ def with_store(settings: Settings, work: Callable[[Store], Awaitable[R]]) -> R:
 def transact(settings: Settings, fn: Callable[Concatenate[Tx, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run one transaction on the database, beside its server if it has one."""
     return with_store(settings, lambda store: store.write(fn, *args, **kwargs))
+
+
+def refuse(faults: Sequence[str], done: str) -> None:
+    """Raises ClickException with what is wrong in a file, if anything is, and what was `done` all the same."""
+    if faults:
+        more = f"\nand {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+        raise click.ClickException(f"{done}:\n" + "\n".join(faults[:MOST_FAULTS]) + more)
 
 
 def show(as_json: bool, content: Any, text: str) -> None:

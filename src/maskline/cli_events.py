@@ -10,8 +10,7 @@ from typing import Any
 import click
 
 from maskline.api.render import render_date
-from maskline.cli_database import Command, on_database, show, table, transact
-from maskline.domain.ids import canonical, is_sid
+from maskline.cli_database import Command, on_database, show, sid_of, table, transact
 from maskline.domain.model import SECOND, Instant
 from maskline.settings import Settings
 from maskline.store.accounts import list_accounts
@@ -25,13 +24,9 @@ _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 
 def _of(name: str, prefix: str, owner: str) -> Callable[[Command], Command]:
     """An option that asks for the events of one account, Service, Session or Interaction, by its SID."""
-
-    def check(_ctx: click.Context, _param: click.Parameter, sid: str | None) -> str | None:
-        if sid is not None and not is_sid(sid, prefix):
-            raise click.BadParameter(f"{owner}'s SID is {prefix} and 32 hexadecimal digits")
-        return sid and canonical(sid)
-
-    return click.option(f"--{name}", metavar="SID", callback=check, help=f"Only {owner}'s, by its SID.")
+    return click.option(
+        f"--{name}", type=sid_of(prefix, f"{owner}'s"), metavar="SID", help=f"Only {owner}'s, by its SID."
+    )
 
 
 @click.group()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -15,7 +15,7 @@ from maskline.carriers.base import Capabilities
 from maskline.carriers.kinds import read_accounts
 from maskline.carriers.sandbox import SandboxCarrier
 from maskline.cli_accounts import choose_account
-from maskline.cli_database import on_database, show, table, transact, with_store
+from maskline.cli_database import on_database, refuse, show, table, transact, with_store
 from maskline.clock import SystemClock
 from maskline.domain.directory import Unreadable, read_abilities, read_address
 from maskline.domain.ids import canonical, is_sid
@@ -31,7 +31,6 @@ from maskline.store.adoptions import want_all
 from maskline.store.engine import Store, Tx
 from maskline.store.numbers import find_number, find_number_by_sid, list_numbers, set_gap
 
-MOST_ERRORS = 20
 STEP = 500
 """So many lines are written in one transaction."""
 LONG = 1000
@@ -231,7 +230,7 @@ def import_numbers(settings: Settings, file: TextIO, as_json: bool) -> None:
             faults.append(f"line {line}: {entry}")
         else:
             entries.append((line, entry))
-    _refuse(faults, "nothing was added")
+    refuse(faults, "nothing was added")
     counts = with_store(settings, lambda store: _write_all(store, entries))
     joined = f", {counts['joined']} joined a pool" if counts["joined"] else ""
     show(as_json, counts, f"{counts['added']} added{joined}, {counts['unchanged']} there already.")
@@ -257,7 +256,7 @@ async def _write_all(store: Store, entries: list[_Line]) -> dict[str, int]:
         except _Undone as undone:
             faults += undone.args
         await SystemClock().sleep(PAUSE_S)
-    _refuse(faults, "nothing was added")
+    refuse(faults, "nothing was added")
     counts = {what.value: 0 for what in Entered}
     for step in steps:
         try:
@@ -265,7 +264,7 @@ async def _write_all(store: Store, entries: list[_Line]) -> dict[str, int]:
                 counts[what] += 1
         except _Undone as undone:  # what was tried apart may not go together
             done = f"only what stands before line {step[0][0]} was added" if step is not steps[0] else ""
-            _refuse(undone.args, done or "nothing was added")
+            refuse(undone.args, done or "nothing was added")
         if step is not steps[-1]:
             await SystemClock().sleep(PAUSE_S)
     return counts
@@ -284,13 +283,6 @@ def _write(tx: Tx, step: list[_Line], *, only_try: bool) -> list[Entered]:
     if faults or only_try:
         raise _Undone(*faults)
     return done
-
-
-def _refuse(faults: Sequence[str], done: str) -> None:
-    """Raises ClickException with what is wrong, if anything is, and what was `done` all the same."""
-    if faults:
-        more = f"\nand {len(faults) - MOST_ERRORS} more" if len(faults) > MOST_ERRORS else ""
-        raise click.ClickException(f"{done}:\n" + "\n".join(faults[:MOST_ERRORS]) + more)
 
 
 def _read(file: TextIO, entries: _Entries) -> Iterator[tuple[int, _Entry | str]]:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import click
 
 from maskline.api.render import render_date
-from maskline.cli_database import on_database, show, table, transact, with_store
+from maskline.cli_database import SERVICE_SID, on_database, refuse, show, table, transact, with_store
 from maskline.clock import SystemClock
 from maskline.domain import problems
 from maskline.domain.ids import canonical, is_sid
@@ -36,7 +36,6 @@ from maskline.store.services import list_every_service
 STEP = 500
 """So many are written at a time, in some hundredths of a second, so that a running server hardly waits."""
 PAGE = 1000
-MOST_ERRORS = 20
 LONG = 1000
 COLUMNS = ("identifier", "proxy_identifier")
 _PLAIN = ("sid", "service_sid", *COLUMNS, "source", "date_created")
@@ -44,7 +43,7 @@ _PLAIN = ("sid", "service_sid", *COLUMNS, "source", "date_created")
 _NONE = "there is no such opt-out; `maskline optouts list` shows what is"
 
 service_option = click.option(
-    "--service", metavar="SID", help="Of which Service; default: the only one there is."
+    "--service", type=SERVICE_SID, metavar="SID", help="Of which Service; default: the only one there is."
 )
 
 
@@ -64,9 +63,7 @@ def optouts() -> None:
 
 def _choose(tx: Tx, sid: str | None) -> Service:
     """The Service that the option names; without one, the only Service there is."""
-    if sid is not None and not is_sid(sid, "KS"):
-        raise click.BadParameter("a Service's SID is KS and 32 hexadecimal digits", param_hint="--service")
-    known = [one for one in list_every_service(tx) if sid is None or one.sid == canonical(sid)]
+    known = [one for one in list_every_service(tx) if sid in (None, one.sid)]
     if len(known) > 1:
         raise click.UsageError("there are several Services; say which with --service")
     if not known:
@@ -188,9 +185,7 @@ def import_optouts(settings: Settings, file: TextIO, service: str | None, as_jso
     proxies = {line.proxy for line in lines}
     numbers, unknown = transact(settings, _find_numbers, chosen.sid, proxies)
     faults += [f"line {line.line}: {unknown[line.proxy]}" for line in lines if line.proxy in unknown]
-    if faults:
-        more = f"\nand {len(faults) - MOST_ERRORS} more" if len(faults) > MOST_ERRORS else ""
-        raise click.ClickException("nothing was added:\n" + "\n".join(faults[:MOST_ERRORS]) + more)
+    refuse(faults, "nothing was added")
     mint = Mint(SystemClock())
 
     def write(tx: Tx, step: list[tuple[str, _Line]]) -> int:

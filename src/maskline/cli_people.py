@@ -7,9 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from maskline.cli_database import on_database, show, transact, with_store
+from maskline.cli_database import SERVICE_SID, on_database, show, transact, with_store
 from maskline.clock import SystemClock
-from maskline.domain.ids import canonical, is_sid
 from maskline.domain.phone import mask
 from maskline.domain.problems import Problem
 from maskline.flows.people import erase, read_person
@@ -25,15 +24,20 @@ def people() -> None:
     """What a Service holds of somebody, for data-subject requests: look at it, erase it."""
 
 
-_service_option = click.option("--service", metavar="SID", required=True, help="The Service, by its SID.")
+_service_option = click.option(
+    "--service",
+    "service_sid",
+    type=SERVICE_SID,
+    metavar="SID",
+    required=True,
+    help="The Service, by its SID.",
+)
 
 
-def _whom(number: str, service: str) -> tuple[str, str]:
-    """The Service's SID and what the person is matched by."""
-    if not is_sid(service, "KS"):
-        raise click.BadParameter("a Service's SID is KS and 32 hexadecimal digits", param_hint="--service")
+def _whom(number: str) -> str:
+    """What the person is matched by."""
     try:
-        return canonical(service), read_person(number)
+        return read_person(number)
     except Problem:
         raise click.BadParameter("no number and no address", param_hint="NUMBER") from None
 
@@ -49,9 +53,9 @@ def _owner(tx: Tx, service_sid: str) -> str:
 @click.argument("number")
 @_service_option
 @on_database
-def show_person(settings: Settings, number: str, service: str, as_json: bool) -> None:
+def show_person(settings: Settings, number: str, service_sid: str, as_json: bool) -> None:
     """Say how much a Service holds of the person with NUMBER (or channel address): counts, never texts."""
-    service_sid, key = _whom(number, service)
+    key = _whom(number)
 
     def read(tx: Tx) -> dict[str, object] | None:
         _owner(tx, service_sid)
@@ -70,9 +74,9 @@ def show_person(settings: Settings, number: str, service: str, as_json: bool) ->
 @click.argument("number")
 @_service_option
 @on_database
-def erase_person(settings: Settings, number: str, service: str, as_json: bool) -> None:
+def erase_person(settings: Settings, number: str, service_sid: str, as_json: bool) -> None:
     """Erase the person with NUMBER (or channel address) from a Service."""
-    service_sid, key = _whom(number, service)
+    key = _whom(number)
 
     async def work(store: Store) -> None:
         account_sid = await store.read(_owner, service_sid)
