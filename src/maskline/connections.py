@@ -1,6 +1,6 @@
 """Connections to whatever servers there are, each used again while it is young.
 
-To each place only so many at a time, so that one that stalls fills its own and nobody else's. Every address is judged
+To each origin only so many at a time, so that one that stalls fills its own and nobody else's. Every address is judged
 before it is connected to.
 """
 
@@ -32,8 +32,8 @@ LookUp = Callable[[str, int], Sequence[AddrInfoType]]
 """The addresses of a host. Blocks, and raises OSError."""
 
 
-class Place(NamedTuple):
-    """Where a server is."""
+class Origin(NamedTuple):
+    """Where a server is: what connections to it have in common."""
 
     tls: bool
     host: str
@@ -51,8 +51,8 @@ class Limits(NamedTuple):
     ends_at: float
 
 
-class _Line:
-    """Who wants to use a place, and the connections to it that rest, the oldest first."""
+class _Pool:
+    """The idle connections to one origin, the oldest first, and who wants to use some."""
 
     __slots__ = ("idle", "room", "users")
 
@@ -79,40 +79,42 @@ class Connections:
         self._idle_s = idle_s
         self._tls = tls
         self._loop = asyncio.get_running_loop()
-        self._names = _Names(look_up or _look_up)
-        self._lines: dict[Place, _Line] = {}
+        self._resolver = _Resolver(look_up or _look_up)
+        self._pools: dict[Origin, _Pool] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def ask(self, to: Place, request: bytes, limits: Limits, *, again: bool) -> Answer:
+    async def ask(self, origin: Origin, request: bytes, limits: Limits, *, idempotent: bool) -> Answer:
         """Send a request and wait for its answer. Raises HttpError.
 
-        `again`: it does no harm if it arrives twice, so that it is sent once more where a connection that was used
+        `idempotent`: it does no harm if it arrives twice, so that it is sent once more where a connection that was used
         before ended meanwhile.
         """
-        if (line := self._lines.get(to)) is None:
-            line = self._lines[to] = _Line(self._most_each or sys.maxsize)
-        line.users += 1
+        if (pool := self._pools.get(origin)) is None:
+            pool = self._pools[origin] = _Pool(self._most_each or sys.maxsize)
+        pool.users += 1
         try:
-            if line.room.locked():
-                await self._wait(line, limits.ends_at)
+            if pool.room.locked():
+                await self._wait(pool, limits.ends_at)
             else:
-                await line.room.acquire()
+                await pool.room.acquire()
             try:
                 while True:
-                    connection = self._rested(line) or await self._connect(to, line, limits)
+                    connection = self._take_idle(pool) or await self._connect(origin, pool, limits)
                     used = connection.used
                     try:
                         return await connection.ask(request, limits.most_bytes, limits.read_s, limits.ends_at)
                     except HttpError as error:
-                        if not (again and used and error.kind is Failure.BROKEN and error.status is None):
+                        if not (
+                            idempotent and used and error.kind is Failure.BROKEN and error.status is None
+                        ):
                             raise
             finally:
-                line.room.release()
+                pool.room.release()
         finally:
-            line.users -= 1
-            self._forget(to, line)
+            pool.users -= 1
+            self._forget(origin, pool)
 
     def close(self) -> None:
         """Drop all connections; calls that are under way fail."""
@@ -122,18 +124,18 @@ class Connections:
         for connection in list(self._open):
             connection.drop()
 
-    async def _wait(self, line: _Line, ends_at: float) -> None:
+    async def _wait(self, pool: _Pool, ends_at: float) -> None:
         try:
             async with asyncio.timeout_at(ends_at):
-                await line.room.acquire()
+                await pool.room.acquire()
         except TimeoutError:
             raise HttpError(Failure.BUSY, "took too long") from None
 
-    # Connections that rest
+    # Idle connections
 
-    def _rested(self, line: _Line) -> Connection | None:
-        while line.idle:
-            connection = line.idle.pop()
+    def _take_idle(self, pool: _Pool) -> Connection | None:
+        while pool.idle:
+            connection = pool.idle.pop()
             if connection.ended:  # and has not been told yet
                 continue
             if self._loop.time() - connection.idle_at < self._idle_s:
@@ -141,39 +143,39 @@ class Connections:
             connection.drop()
         return None
 
-    def _rest(self, line: _Line, connection: Connection) -> None:
+    def _keep(self, pool: _Pool, connection: Connection) -> None:
         connection.idle_at = self._loop.time()
-        line.idle.append(connection)
+        pool.idle.append(connection)
         if self._sweep is None:
             self._sweep = self._loop.call_later(self._idle_s, self._sweep_idle)
 
-    def _gone(self, line: _Line, connection: Connection) -> None:
+    def _drop_ended(self, pool: _Pool, connection: Connection) -> None:
         self._open.discard(connection)
-        if connection in line.idle:
-            line.idle.remove(connection)
+        if connection in pool.idle:
+            pool.idle.remove(connection)
 
     def _sweep_idle(self) -> None:
         before = self._loop.time() - self._idle_s
-        for to, line in list(self._lines.items()):
-            while line.idle and line.idle[0].idle_at <= before:
-                line.idle.pop(0).drop()
-            self._forget(to, line)
-        oldest = min((line.idle[0].idle_at for line in self._lines.values() if line.idle), default=None)
+        for origin, pool in list(self._pools.items()):
+            while pool.idle and pool.idle[0].idle_at <= before:
+                pool.idle.pop(0).drop()
+            self._forget(origin, pool)
+        oldest = min((pool.idle[0].idle_at for pool in self._pools.values() if pool.idle), default=None)
         self._sweep = None if oldest is None else self._loop.call_at(oldest + self._idle_s, self._sweep_idle)
 
-    def _forget(self, to: Place, line: _Line) -> None:
-        if not line.users and not line.idle:
-            self._lines.pop(to, None)
+    def _forget(self, origin: Origin, pool: _Pool) -> None:
+        if not pool.users and not pool.idle:
+            self._pools.pop(origin, None)
 
     # New ones
 
-    async def _connect(self, to: Place, line: _Line, limits: Limits) -> Connection:
+    async def _connect(self, origin: Origin, pool: _Pool, limits: Limits) -> Connection:
         late = Failure.DNS
         try:
             async with asyncio.timeout_at(min(limits.ends_at, self._loop.time() + limits.connect_s)):
-                addresses = await self._names.find(to.host, to.port)
+                addresses = await self._resolver.find(origin.host, origin.port)
                 late = Failure.CONNECT
-                connection = await self._connect_to(to, line, addresses)
+                connection = await self._connect_to(origin, pool, addresses)
         except TimeoutError:
             raise HttpError(late, "took too long") from None
         except (OSError, RuntimeError) as error:  # uvloop has some errors of its own
@@ -184,17 +186,17 @@ class Connections:
         self._open.add(connection)
         return connection
 
-    async def _connect_to(self, to: Place, line: _Line, addresses: Sequence[AddrInfoType]) -> Connection:
+    async def _connect_to(self, origin: Origin, pool: _Pool, addresses: Sequence[AddrInfoType]) -> Connection:
         # Between here and the connection nothing is resolved again.
         addresses = [address for address in addresses if self._may_reach(address[4][0])]
         if not addresses:
             raise HttpError(Failure.REFUSED, "the host's address is none that may be called")
         connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
         _, connection = await self._loop.create_connection(
-            lambda: Connection(partial(self._rest, line), partial(self._gone, line)),
+            lambda: Connection(partial(self._keep, pool), partial(self._drop_ended, pool)),
             sock=connected,
-            ssl=self._context() if to.tls else None,
-            server_hostname=to.host.rstrip(".") if to.tls else None,
+            ssl=self._context() if origin.tls else None,
+            server_hostname=origin.host.rstrip(".") if origin.tls else None,
         )
         return connection
 
@@ -205,7 +207,7 @@ class Connections:
         return self._tls
 
 
-class _Names:
+class _Resolver:
     """Addresses of hosts, each asked for once at a time and remembered for a moment.
 
     Each look-up has a thread of its own: the loop has few for that, and a handful of names whose servers do not answer

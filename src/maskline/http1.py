@@ -25,7 +25,7 @@ _LOST = "the connection was lost before the end of the answer"
 
 
 class Connection(asyncio.Protocol):
-    """`rest` is told when it can be used again, `gone` when it has ended.
+    """`on_idle` is told when it can be used again, `on_closed` when it has ended.
 
     `used`: it has brought an answer before. `idle_at` is the owner's. Instants are the loop's.
     """
@@ -34,28 +34,30 @@ class Connection(asyncio.Protocol):
         "_answer",
         "_body",
         "_complete",
+        "_deadline",
         "_ends_at",
-        "_gone",
         "_head",
         "_headers",
-        "_lasts",
+        "_keep_alive",
         "_loop",
         "_most_bytes",
+        "_on_closed",
+        "_on_idle",
         "_parser",
         "_read_s",
-        "_rest",
+        "_received",
         "_status",
-        "_taken",
         "_timer",
         "_transport",
-        "_until",
         "idle_at",
         "used",
     )
 
-    def __init__(self, rest: Callable[[Connection], None], gone: Callable[[Connection], None]) -> None:
-        self._rest = rest
-        self._gone = gone
+    def __init__(
+        self, on_idle: Callable[[Connection], None], on_closed: Callable[[Connection], None]
+    ) -> None:
+        self._on_idle = on_idle
+        self._on_closed = on_closed
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpResponseParser(self)
         # Some that mean well write so, and nothing is passed on that others could read in another way.
@@ -78,13 +80,13 @@ class Connection(asyncio.Protocol):
         self._most_bytes = most_bytes
         self._read_s = read_s
         self._ends_at = ends_at
-        self._taken = 0
+        self._received = 0
         self._complete = False
         self._begin()
-        self._until = min(ends_at, self._loop.time() + read_s)
+        self._deadline = min(ends_at, self._loop.time() + read_s)
         # One that an earlier request has left will do where it comes in time: it looks again.
-        if self._timer is None or self._timer.when() > self._until:
-            self._look_later()
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._arm_timer()
         self._transport.write(request)
         try:
             return await answer
@@ -110,23 +112,23 @@ class Connection(asyncio.Protocol):
         if self._answer is None:  # it would pass for the next answer
             self.drop()
             return
-        self._taken += len(data)
+        self._received += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.BROKEN, "the answer is not HTTP")
             return
         if self._complete:
-            self._finish(keep=self._lasts and not self._transport.get_write_buffer_size())
-        elif self._status is None and self._taken > MOST_HEAD:
+            self._finish(keep=self._keep_alive and not self._transport.get_write_buffer_size())
+        elif self._status is None and self._received > MOST_HEAD:
             self._fail(Failure.BROKEN, "the answer is not HTTP")
-        elif self._taken > MOST_HEAD + MOST_TIMES * self._most_bytes:
+        elif self._received > MOST_HEAD + MOST_TIMES * self._most_bytes:
             self._fail_large()
         elif self._status is not None:
-            self._until = min(self._ends_at, self._loop.time() + self._read_s)
+            self._deadline = min(self._ends_at, self._loop.time() + self._read_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._gone(self)
+        self._on_closed(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._answer is None:
@@ -141,7 +143,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self._lasts = False
+            self._keep_alive = False
 
     def on_status(self, status: bytes) -> None:
         self._measure(len(status))
@@ -167,7 +169,7 @@ class Connection(asyncio.Protocol):
             self._begin()
         elif not self._complete:
             self._complete = True
-            self._lasts = self._parser.should_keep_alive()
+            self._keep_alive = self._parser.should_keep_alive()
 
     # Both
 
@@ -182,19 +184,19 @@ class Connection(asyncio.Protocol):
         if self._head > MOST_HEAD:
             self._fail(Failure.BROKEN, "the answer is not HTTP")
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         self._timer = None
         if self._answer is None:
             return
-        if self._loop.time() < self._until:
-            self._look_later()
+        if self._loop.time() < self._deadline:
+            self._arm_timer()
         else:
             self._fail(Failure.TIMEOUT, "took too long")
 
-    def _look_later(self) -> None:
+    def _arm_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._until, self._look)
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
 
     def _finish(self, *, keep: bool) -> None:
         answer, status = self._answer, self._status
@@ -208,7 +210,7 @@ class Connection(asyncio.Protocol):
         self._answer = None
         self.used = True
         if keep and not answer.cancelled():
-            self._rest(self)
+            self._on_idle(self)
         else:
             self.drop()
         if not answer.done():

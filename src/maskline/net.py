@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from urllib.parse import quote_plus, unquote, urljoin, urlsplit
 
 from maskline import __version__
-from maskline.connections import Connections, Limits, LookUp, Place
+from maskline.connections import Connections, Limits, LookUp, Origin
 from maskline.domain.address import is_public
 from maskline.domain.http import Answer, Failure, HttpError
 from maskline.domain.webhook_url import Overrides, Trouble, as_sent, parse_overrides
@@ -129,7 +129,9 @@ class HttpClient:
         retries = overrides.retries
         while True:
             try:
-                answer = await self._connections.ask(target.place, request, limits, again=method == "GET")
+                answer = await self._connections.ask(
+                    target.origin, request, limits, idempotent=method == "GET"
+                )
             except HttpError as error:
                 if not _again(_TROUBLE.get(error.kind), overrides, retries, ends_at - self._loop.time()):
                     raise
@@ -150,7 +152,7 @@ class HttpClient:
         while True:
             target = _read(url)
             answer = await self._connections.ask(
-                target.place, _request("GET", target, {}, None), limits, again=True
+                target.origin, _request("GET", target, {}, None), limits, idempotent=True
             )
             if answer.location is None or redirects == MOST_REDIRECTS:
                 return answer
@@ -172,7 +174,7 @@ class HttpClient:
         target, usual = _read(url), Overrides()
         limits = Limits(MOST_API_BYTES, usual.connect_s, usual.read_s, self._loop.time() + within_s)
         request = _request(method, target, headers or {}, body)
-        return await self._connections.ask(target.place, request, limits, again=method == "GET")
+        return await self._connections.ask(target.origin, request, limits, idempotent=method == "GET")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ class _Target:
     """Where a URL leads: `head` is what a request says of it, and of us, behind the method."""
 
     url: str
-    place: Place
+    origin: Origin
     head: str
     authorization: Mapping[str, str]
     overrides: Overrides
@@ -209,7 +211,7 @@ def _read(url: str) -> _Target:
         authorization["Authorization"] = f"Basic {base64.b64encode(userinfo.encode()).decode()}"
     return _Target(
         url=sent,
-        place=Place(parts.scheme == "https", host, port or usual),
+        origin=Origin(parts.scheme == "https", host, port or usual),
         head=f" {target} HTTP/1.1\r\nHost: {at}\r\n{_ALWAYS}",
         authorization=authorization,
         overrides=parse_overrides(url),

@@ -183,8 +183,8 @@ async def test_nothing_is_kept_of_places_that_nobody_calls(make_client: Make) ->
         with pytest.raises(HttpError):
             await client.post_form(f"{other.url}/#tt=100", {})
         await client.post_form(peer.url, {})
-        assert len(client._connections._lines) == 1
-        await until(lambda: not client._connections._open and not client._connections._lines)
+        assert len(client._connections._pools) == 1
+        await until(lambda: not client._connections._open and not client._connections._pools)
 
 
 async def test_a_redirect_is_an_answer_and_cookies_are_forgotten(client: HttpClient) -> None:

@@ -114,7 +114,7 @@ async def test_a_name_that_changes_is_judged_each_time_that_it_is_connected_to(
     async with Peer(polite) as peer:
         url = f"http://rebind.example:{peer.port}/"
         assert (await client.post_form(url, {})).status == 200
-        client._connections._names._known.clear()  # its ten seconds are over
+        client._connections._resolver._known.clear()  # its ten seconds are over
         assert await failure(client, url) is Failure.REFUSED
         assert peer.connections == 1
     assert judged == ["127.0.0.1", "127.0.0.2"]
