@@ -18,7 +18,7 @@ from maskline.clock import SystemClock
 SELDOM_S = 1.0
 
 
-class Seldom:
+class LogThrottle:
     """Says once a second at most that what all work with is away, in a line: whoever works meets it, again and again.
 
     `error` is what they meet, `event` how it is called in the log. `met_by` is the event of whoever is heard, `unsaid`
@@ -55,7 +55,7 @@ def configure_logs(away: type[Exception], level: int = logging.INFO) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            Seldom(away, "store.unavailable", SystemClock().uptime),
+            LogThrottle(away, "store.unavailable", SystemClock().uptime),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(),

@@ -228,7 +228,7 @@ class Worker:
         while True:
             await self._clock.sleep(LOOK_S)
             try:
-                await self._messages.health.look()
+                await self._messages.health.refresh()
             except Exception:
                 _log.exception("worker.health_failed")
 
@@ -248,7 +248,7 @@ class Worker:
             await wake.wait()
             wake.clear()
             try:
-                await self._messages.waiters.look()
+                await self._messages.waiters.check_stored()
             except Exception:
                 _log.exception("worker.waiters_failed")
 

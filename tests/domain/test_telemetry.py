@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 
 from maskline.store.engine import StoreUnavailable
-from maskline.telemetry import Seldom
+from maskline.telemetry import LogThrottle
 from tests.support.clock import FakeClock
 
 
@@ -17,7 +17,7 @@ def logged_to(clock: FakeClock) -> tuple[Any, list[dict[str, Any]]]:
         lines.append(entry)
         raise structlog.DropEvent
 
-    seldom = Seldom(StoreUnavailable, "store.unavailable", clock.uptime)
+    seldom = LogThrottle(StoreUnavailable, "store.unavailable", clock.uptime)
     return structlog.wrap_logger(None, [structlog.processors.add_log_level, seldom, keep]), lines
 
 

@@ -15,7 +15,7 @@ from maskline.flows.receipts import report
 from maskline.flows.retention import STEP
 from maskline.flows.services import remove_service
 from maskline.flows.sessions import remove_interaction, remove_session
-from maskline.store.purge import LOOK, purge_step
+from maskline.store.purge import COST, purge_step
 from tests.support.carrier import THROTTLED, UNCERTAIN
 from tests.support.counted import Work, counted
 from tests.support.house import ACCOUNT, House, person
@@ -401,7 +401,7 @@ async def test_each_step_below_a_service_is_small_and_all_of_them_take_all(house
     await house.store.write(lambda tx: tx.executemany(insert, others) and None)
     await house.store.write(remove_service, ACCOUNT, service.sid)
     for step in await purge(house):
-        assert step.statements <= STEP + LOOK
+        assert step.statements <= STEP + COST
         assert step.written <= 3 * STEP  # a removed row may leave a tombstone or a note for the sweep
     assert await rows_of(house, service.sid) == dict.fromkeys(TABLES, 0)
     assert await house.one("SELECT count(*) FROM purges") == 0

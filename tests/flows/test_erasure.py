@@ -22,7 +22,7 @@ from maskline.flows.people import erase, load_personal_data, read_person
 from maskline.flows.retention import STEP
 from maskline.flows.sessions import Sessions
 from maskline.mint import Mint
-from maskline.store.erasure import ERASED, LOOK, ask_erasure, erase_step, is_being_erased
+from maskline.store.erasure import COST, ERASED, ask_erasure, erase_step, is_being_erased
 from maskline.store.idempotency import Key
 from maskline.store.participants import find_participant
 from maskline.store.personal_data import PersonalData, find_personal_data
@@ -542,10 +542,10 @@ async def test_each_step_is_short_and_the_first_takes_the_name(house: House) -> 
     while await house.store.read(is_being_erased, service.sid, ANN):
         done, work = await counted(house, erase_step, STEP)
         assert work.statements < 2 * STEP
-        assert work.written <= 2 * STEP + LOOK
+        assert work.written <= 2 * STEP + COST
         steps += 1
         assert await house.one("SELECT count(*) FROM participants WHERE identifier = ?", ANN) == 0
-        assert done <= STEP + 2 * LOOK
+        assert done <= STEP + 2 * COST
     assert 4 < steps < 10
     assert not await written(house, SECRET)
 

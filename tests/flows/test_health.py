@@ -230,7 +230,7 @@ async def test_another_process_learns_that_it_is_down_and_that_it_works(house: H
             other.carrier.mend()
             await house.pass_time(60)
             for one in (house, other):
-                await one.messages.health.look()
+                await one.messages.health.refresh()
             assert house.messages.health.down() == other.messages.health.down() == frozenset()
     assert await house.events() == [DOWN, RESUMED]
 
@@ -244,13 +244,13 @@ async def test_where_another_process_succeeds_the_account_is_not_down(house: Hou
         house.clock.advance(3)
         await health[1].worked("scripted")
         for each in health:
-            await each.look()
+            await each.refresh()
     assert await house.store.read(find_troubles) == {}
     for one in everybody:
         await health[0].failed("scripted", one.sid, one.sid, uncertain=False)
         house.clock.advance(3)
         for each in health:
-            await each.look()
+            await each.refresh()
     assert health[0].down() == health[1].down() == {"scripted"}
 
 
@@ -271,8 +271,8 @@ async def test_what_is_known_here_is_not_undone_by_a_look_before_it_is_stored(ho
     async with held_writer(house.store):
         refusing = asyncio.create_task(health.refused("scripted", "AC1"))
         await turns()
-        await health.look()
+        await health.refresh()
         assert health.down() == {"scripted"}
     await refusing
-    await health.look()
+    await health.refresh()
     assert health.down() == {"scripted"}

@@ -72,9 +72,9 @@ class Health:
     async def begin(self, carrier_accounts: list[str]) -> None:
         """The process begins, perhaps with other settings than the last one: what is down is tried at once."""
         await self._store.write(try_now, carrier_accounts)
-        await self.look()
+        await self.refresh()
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """See what other processes know."""
         changes = self._changes
         found, now = await self._store.read(_find_troubles_now)

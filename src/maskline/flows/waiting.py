@@ -66,7 +66,7 @@ class Waiters:
         if not waiter.outcome.done():
             waiter.place = place
             if self._store.is_shared and self._looking is None:
-                self._looking = asyncio.create_task(self._look_again_and_again(), name="look for outcomes")
+                self._looking = asyncio.create_task(self._check_again_and_again(), name="look for outcomes")
         return await waiter.outcome
 
     def started(self, sid: str) -> None:
@@ -80,26 +80,26 @@ class Waiters:
         if waiter is not None and not waiter.outcome.done():
             waiter.outcome.set_result((outcome.status, outcome.updated_at))
 
-    async def look(self) -> None:
+    async def check_stored(self) -> None:
         """Look for all who wait and have heard nothing: some of their messages were put in line, unseen by T2."""
-        await self._look_for([one.place for one in self._waiters.values() if one.place is not None])
+        await self._check([one.place for one in self._waiters.values() if one.place is not None])
 
-    async def _look_again_and_again(self) -> None:
+    async def _check_again_and_again(self) -> None:
         while True:
             await self._clock.sleep(LOOK_S)
             try:
-                await self._look()
+                await self._check_overdue()
             except StoreUnavailable as error:
                 _log.warning("waiting.store_unavailable", error=str(error))
 
-    async def _look(self) -> None:
+    async def _check_overdue(self) -> None:
         """Who has waited since the last look has waited for long enough to be looked for."""
         lost = [one.place for one in self._waiters.values() if one.place is not None and one.looked_for]
         for waiter in self._waiters.values():
             waiter.looked_for = waiter.place is not None
-        await self._look_for(lost)
+        await self._check(lost)
 
-    async def _look_for(self, places: list[MessagePlace]) -> None:
+    async def _check(self, places: list[MessagePlace]) -> None:
         if places:
             for recorded in await self._store.read(find_recorded, places):
                 self.settle(recorded)

@@ -5,9 +5,9 @@ outbox row that is complete enough to send. What is random is read and decided f
 three statements for the whole batch, and only the Session's row and the Interaction's key are not at the end of a tree.
 
 Side by side with other processes: keys are taken first, in their order, and who finds one taken waits for its request
-to end. Then the look locks the Sessions, in the order of SIDs, until the commit: so of two messages of a Session the
-earlier has the lower seq, the lower row and the earlier commit. What else is read changes only in a turn of its own;
-what else is written is new, under SIDs of its own.
+to end. Then `_find_targets` locks the Sessions, in the order of SIDs, until the commit: so of two messages of a Session
+the earlier has the lower seq, the lower row and the earlier commit. What else is read changes only in a turn of its
+own; what else is written is new, under SIDs of its own.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Accepted:
 
 _AT_ONCE = 16
 
-# To look for many at once costs half of one by one. Places that no message takes hold NULLs, and nothing is found.
-_LOOK = f"""
+# To find many at once costs half of one by one. Places that no message takes hold NULLs, and nothing is found.
+_FIND_TARGETS = f"""
 WITH wanted (place, service, session, participant, account)
 AS (VALUES {", ".join(f"({place}, ?, ?, ?, ?)" for place in range(_AT_ONCE))})
 SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
@@ -74,13 +74,16 @@ CROSS JOIN sessions s ON s.service_sid = service AND s.sid = session
 CROSS JOIN participants p ON p.service_sid = service AND p.session_sid = session AND p.sid = participant"""
 
 # The same where one statement for many is one anyway. Of two processes that take messages for a Session one waits here.
-_LOOK_EACH = """
+_FIND_TARGET = """
 SELECT s.status, s.mode, s.ttl, s.expiry_at, s.active_from_at, s.last_interaction_at, s.seq,
        p.deleted_at, p.identifier_key, p.proxy_identifier, v.callback_url IS NOT NULL, v.settings
 FROM services v
 CROSS JOIN sessions s ON s.service_sid = ?1 AND s.sid = ?2
 CROSS JOIN participants p ON p.service_sid = ?1 AND p.session_sid = ?2 AND p.sid = ?3
 WHERE v.sid = ?1 AND v.account_sid = ?4 /*FOR UPDATE OF s*/"""
+
+# Where in such a row is what is read of it again and again.
+_STATUS, _SEQ, _IDENTIFIER_KEY, _PROXY_IDENTIFIER, _HAS_CALLBACK_URL, _SETTINGS = 0, 6, 8, 9, 10, 11
 
 TOUCH_SESSION = """
 UPDATE sessions SET seq = ?1, last_interaction_at = max(coalesce(last_interaction_at, 0), ?2),
@@ -103,7 +106,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     """Accept each message or answer why not: 20404, 80607, 80910, 20409."""
     made: dict[int, Accepted | Exception] = {}
     _claim_keys(tx, items, range(len(items)), made)
-    rows = _look(tx, items)
+    rows = _find_targets(tx, items)
     touches: dict[str, tuple[Any, ...]] = {}
     starts: dict[str, tuple[Any, ...]] = {}
     interactions: list[tuple[Any, ...]] = []
@@ -119,11 +122,11 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
             result = _why_not(tx, row)
             if result is None:
                 touched = touches.get(item.session_sid)
-                seq = (row[6] if touched is None else touched[0]) + 1
-                bodies = bodies_kept(row[11])
+                seq = (row[_SEQ] if touched is None else touched[0]) + 1
+                bodies = bodies_kept(row[_SETTINGS])
                 data = NO_BODY if bodies is StoreBodies.NEVER else item.data
                 touches[item.session_sid] = (seq, now, item.service_sid, item.session_sid)
-                if row[0] == "open":
+                if row[_STATUS] == "open":
                     starts[item.session_sid] = (now, item.service_sid, item.session_sid)
                 interactions.append(
                     (
@@ -142,7 +145,7 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                     (
                         item.participant_sid,
                         seq,
-                        row[9],
+                        row[_PROXY_IDENTIFIER],
                         now,
                         now + item.validity_us,
                         item.account_sid,
@@ -150,12 +153,12 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
                         item.session_sid,
                         item.sid,
                         item.message_sid,
-                        row[8],
+                        row[_IDENTIFIER_KEY],
                         item.data,
                     )
                 )
                 where = (item.service_sid, item.session_sid, item.sid)
-                if row[10]:
+                if row[_HAS_CALLBACK_URL]:
                     callbacks.append(
                         new_callback(item.account_sid, *where, START, LegStatuses(None, QUEUED, now))
                     )
@@ -184,13 +187,13 @@ def accept_messages(tx: Tx, items: list[NewMessage]) -> list[Accepted | Exceptio
     return results
 
 
-def _look(tx: Tx, items: list[NewMessage]) -> list[Any]:
-    """Each message's row of `_LOOK`; None where there is none."""
+def _find_targets(tx: Tx, items: list[NewMessage]) -> list[Any]:
+    """Where each message goes: its Service, Session and Participant, by `_FIND_TARGET`; None where they are not."""
     rows: list[Any] = [None] * len(items)
     if tx.in_sets:
         order = sorted(range(len(items)), key=lambda i: (items[i].service_sid, items[i].session_sid))
         wanted = [_key_of(items[i]) for i in order]
-        for i, row in zip(order, tx.find_each(_LOOK_EACH, wanted), strict=True):
+        for i, row in zip(order, tx.find_each(_FIND_TARGET, wanted), strict=True):
             rows[i] = row
         return rows
     for first in range(0, len(items), _AT_ONCE):
@@ -198,7 +201,7 @@ def _look(tx: Tx, items: list[NewMessage]) -> list[Any]:
         for item in items[first : first + _AT_ONCE]:
             keys += _key_of(item)
         keys += [None] * (4 * _AT_ONCE - len(keys))
-        for row in tx.execute(_LOOK, keys):
+        for row in tx.execute(_FIND_TARGETS, keys):
             rows[first + row[-1]] = row
     return rows
 

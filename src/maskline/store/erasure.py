@@ -33,7 +33,7 @@ ERASED = "erased"
 LAST = "erased_at"
 """The note of when the last erasure ended, until the log has been cut."""
 
-LOOK = 10
+COST = 10
 """What one Participant weighs at each stage, in rows: it takes about that many statements where there is nothing."""
 
 STARTED = 4
@@ -195,7 +195,7 @@ def erase_step(tx: Tx, most: int) -> int:
         erasure = Erasure(*row)
         after, looked = _STEPS[Stage(erasure.stage)](tx, erasure, most - done)
         _go_on(tx, erasure, after)
-        done += looked + LOOK
+        done += looked + COST
     return done
 
 
@@ -221,7 +221,7 @@ def _go_on(tx: Tx, erasure: Erasure, after: str | None) -> None:
 def _unname(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:
     """A Session of theirs that is active ends, as if the API had closed it."""
     service_sid, key = erasure.service_sid, erasure.identifier_key
-    count = max(1, most // LOOK)
+    count = max(1, most // COST)
     parts = list_parts(tx, service_sid, key, erasure.asked_at, count)
     for sid, session_sid, number, _, deleted_at in parts:
         if not session_sid:
@@ -241,10 +241,10 @@ def _unname(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:
             note = (service_sid, key, session_sid, sid, erasure.account_sid, erasure.asked_at, Stage.TRAFFIC)
             tx.execute(_NOTE, note)
     if len(parts) == count:
-        return "", len(parts) * LOOK
+        return "", len(parts) * COST
     # Who was added just before may have been written down after the request, and then is counted there.
     recount_person(tx, service_sid, key)
-    return None, len(parts) * LOOK
+    return None, len(parts) * COST
 
 
 def _fresh(tx: Tx, erasure: Erasure, most: int) -> tuple[str | None, int]:

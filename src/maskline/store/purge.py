@@ -12,8 +12,8 @@ from maskline.store.people import forget_participants
 from maskline.store.sessionless import delete_strangers
 from maskline.store.tombstones import bury_deleted
 
-LOOK = 10
-"""What looking at one deleted thing weighs, in rows: each takes that many statements."""
+COST = 10
+"""What one deleted thing weighs, in rows, whatever is below it: each takes that many statements."""
 
 _SEATS = """
     SELECT sid FROM participants WHERE service_sid = :service AND session_sid = :session ORDER BY sid LIMIT :most"""
@@ -62,7 +62,7 @@ def purge_step(tx: Tx, most: int) -> int:
         gone = _purge_session(tx, key, room) if row[1] else _purge_service(tx, key, room)
         if gone < room:
             tx.execute("DELETE FROM purges WHERE service_sid = :service AND session_sid = :session", key)
-        done += gone + LOOK
+        done += gone + COST
     return done
 
 

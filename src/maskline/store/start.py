@@ -44,7 +44,7 @@ PARKED, HELD = int(OutboxState.PARKED), int(OutboxState.HELD)
 UNCERTAIN = int(OutboxState.UNCERTAIN)
 
 ASK_LATER_US = 5 * SECOND
-LOOKS = 16
+MORE_FRESH = 16
 """So many fresh rows more than would fill the free slots twice are looked at."""
 WAITING_SHARE = 8
 """What waits already gets one in so many of the free slots, and whatever fresh rows leave over."""
@@ -137,7 +137,7 @@ class _Starter:
     def run(self) -> Starts:
         tx, item, starts = self._tx, self._item, self._starts
         free = sum(self._free.values())
-        most = min(MOST_ITEMS, 2 * free + LOOKS)
+        most = min(MOST_ITEMS, 2 * free + MORE_FRESH)
         fresh, next_due = tx.list_each(_FRESH, [(most,)]), tx.find_each(_NEXT_DUE, [()])
         may_wait = self._waiting((free + item.count % WAITING_SHARE) // WAITING_SHARE)
         self._fresh(fresh[0], most)
