@@ -238,6 +238,12 @@ def _request(method: str, target: _Target, headers: Mapping[str, str], body: byt
     return f"{method}{target.head}{lines}\r\n".encode("latin-1") + (body or b"")
 
 
+def add_query(url: str, form: Mapping[str, str]) -> str:
+    """The URL with a form in its query, behind what stands there; its fragment stays the last."""
+    place, mark, fragment = url.partition("#")
+    return f"{place}{'&' if '?' in place else '?'}{encode_form(form)}{mark}{fragment}"
+
+
 def encode_form(form: Mapping[str, str]) -> str:
     """A form as it stands in a body or a query."""
     return "&".join([f"{_repeated(name)}={_encode(value)}" for name, value in form.items()])

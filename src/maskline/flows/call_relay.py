@@ -19,7 +19,7 @@ from maskline.domain.twiml import Hangup, Message, TwimlError, Verb, parse_twiml
 from maskline.domain.webhook_url import redact
 from maskline.flows.calls import CallRequest, Calls
 from maskline.mint import Mint
-from maskline.net import HttpClient, encode_form
+from maskline.net import HttpClient, add_query
 from maskline.store.accounts import find_account
 from maskline.store.engine import Store
 from maskline.store.events import insert_event
@@ -131,8 +131,7 @@ class CallRelay:
             if method == "POST":
                 headers = {HEADER: sign(token, url, form)}
                 return await self._http.post_form(url, form, headers=headers)
-            place, mark, fragment = url.partition("#")
-            asked = f"{place}{'&' if '?' in place else '?'}{encode_form(form)}{mark}{fragment}"
+            asked = add_query(url, form)
             return await self._http.get(asked, headers={HEADER: sign(token, asked, {})})
         except ValueError:
             raise Unanswered("not a URL") from None

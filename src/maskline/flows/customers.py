@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
-from urllib.parse import urlencode
 
 import structlog
 
 from maskline.domain.callback import token_of
 from maskline.domain.http import Answer, HttpError
 from maskline.domain.signature import HEADER, sign
-from maskline.net import HttpClient
+from maskline.net import HttpClient, add_query
 from maskline.vault import Vault
 
 TOKEN_HEADER = "I-Twilio-Idempotency-Token"  # noqa: S105  (a header's name)
@@ -91,9 +90,8 @@ class Customers:
 
     async def get(self, request: CustomerRequest, form: Mapping[str, str]) -> Answer:
         """Send one request with the form in its query. Raises HttpError."""
-        url, _, fragment = request.url.partition("#")
-        url = f"{url}{'&' if '?' in url else '?'}{urlencode(form)}"
-        return await self._http.get(f"{url}#{fragment}", headers=self._headers(request, url, {}))
+        url = add_query(request.url, form)
+        return await self._http.get(url, headers=self._headers(request, url, {}))
 
     def _headers(self, request: CustomerRequest, url: str, form: Mapping[str, str]) -> dict[str, str]:
         token = self._open(request.token_sealed, request.account_sid)
