@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from maskline.domain import problems
 from maskline.domain.call import SILENCE_S, News, Place, as_told, is_final
@@ -53,7 +54,7 @@ class NewCall:
 _BIND = """
 UPDATE calls SET session_sid = ?, interaction_sid = ?, state = ?, accepts = ?, due_at = ? WHERE carrier_key = ?"""
 _END = "UPDATE calls SET state = 3, due_at = ? WHERE carrier_key = ?"
-FIND_CALL = """
+_FIND = """
 SELECT service_sid, session_sid, interaction_sid, state, entries FROM calls WHERE carrier_key = ?"""
 _OF_INTERACTION = """
 SELECT carrier_key, account_sid, accepts, answered_at FROM calls
@@ -65,6 +66,20 @@ WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 _MERGE = """
 UPDATE interactions SET inbound_status = ?, outbound_status = ?, data = ?, updated_at = max(updated_at, ?)
 WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
+
+
+class KnownCall(NamedTuple):
+    """A call that has come in before. `place`: its Interaction, once it has one; `entries`: how often it came in."""
+
+    place: Place
+    state: State
+    entries: int
+
+
+def find_call(tx: Tx, carrier_key: str) -> KnownCall | None:
+    """What is known of the call with this name."""
+    row = tx.execute(_FIND, (carrier_key,)).fetchone()
+    return KnownCall(Place(*row[:3]), State(row[3]), row[4]) if row is not None else None
 
 
 def hear_of_call(tx: Tx, account_sid: str, place: Place, news: News, event_sid: str) -> None:
@@ -99,11 +114,11 @@ def accept_call(tx: Tx, account_sid: str, place: Place, event_sid: str) -> bool:
 
 def hang_up_call(tx: Tx, call: NewCall) -> None:
     """The caller's side has ended, whatever is still to be heard of the partner's."""
-    row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
-    if row is None or row[0] != call.service_sid:
+    known = find_call(tx, call.carrier_key)
+    if known is None or known.place.service_sid != call.service_sid:
         tell_of_call(tx, call, problems.RECEIPT_UNMATCHED)
         return
-    end_by_caller(tx, call, Place(*row[:3]), State(row[3]))
+    end_by_caller(tx, call, known.place, known.state)
 
 
 def end_by_caller(tx: Tx, call: NewCall, place: Place, state: State) -> None:

@@ -25,13 +25,13 @@ from maskline.domain.service_settings import blocks_on_failure
 from maskline.domain.stranger import Last
 from maskline.metrics import CALLS, TURNED_AWAY, VERDICTS
 from maskline.store.call_course import (
-    FIND_CALL,
     IN_PROGRESS,
     INITIATED,
     NewCall,
     State,
     end_by_caller,
     end_call,
+    find_call,
     leave_one_sided,
     rings,
     set_call,
@@ -129,34 +129,33 @@ def enter_call(tx: Tx, call: NewCall) -> Step:
     if number is None or tuple(number) != (call.account_sid, call.service_sid):
         tell_of_call(tx, call, problems.UNKNOWN_SCENARIO)
         return Ended()
-    row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
-    if row is None:
+    known = find_call(tx, call.carrier_key)
+    if known is None:
         due_at = tx.now + SILENCE_S * SECOND
         tx.execute(_INSERT_CALL, (call.carrier_key, call.account_sid, call.service_sid, due_at))
     else:
-        service_sid, session_sid, interaction_sid, state, entries = row
-        if state == State.ENDED or service_sid != call.service_sid:
+        place, state, entries = known
+        if state is State.ENDED or place.service_sid != call.service_sid:
             return Ended()
         tx.execute(_ENTER, (call.carrier_key,))
-        place = Place(service_sid, session_sid, interaction_sid)
         if entries >= MOST_ENTRIES:
             if entries == MOST_ENTRIES:
                 tell_of_call(tx, call, problems.CALL_LOOPS)
             if not rings(tx, place):
-                end_by_caller(tx, call, place, State(state))
+                end_by_caller(tx, call, place, state)
             return Ended()
-        if state != State.NEW:
-            return _again(tx, call, place, State(state))
+        if state is not State.NEW:
+            return _again(tx, call, place, state)
     return _route(tx, call)
 
 
 def route_call(tx: Tx, call: NewCall) -> Step:
     """Route a call afresh that no Session took, after one may have been made for it."""
-    row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
-    if row is None or row[3] == State.ENDED:
+    known = find_call(tx, call.carrier_key)
+    if known is None or known.state is State.ENDED:
         return Ended()
-    if row[3] != State.NEW:
-        return _again(tx, call, Place(*row[:3]), State(row[3]))
+    if known.state is not State.NEW:
+        return _again(tx, call, known.place, known.state)
     return _route(tx, call)
 
 
@@ -182,10 +181,10 @@ def find_caller(tx: Tx, call: NewCall) -> Caller | None:
 
 def judge_call(tx: Tx, call: NewCall, place: Place, verdict: Verdict) -> Step:
     """Let a call on that has been asked about, or leave its Interaction one-sided."""
-    row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
+    known = find_call(tx, call.carrier_key)
     interaction = find_interaction(tx, *place)
-    if row is None or row[3] != State.ASKING or interaction is None:
-        return Ended() if row is None else _again(tx, call, place, State(row[3]))
+    if known is None or known.state is not State.ASKING or interaction is None:
+        return Ended() if known is None else _again(tx, call, place, known.state)
     if find_session(tx, place.service_sid, place.session_sid) is None:
         return _turn_away(tx, call)  # deleted, and nothing of it is to be kept
     where = (place.session_sid, place.sid)
@@ -290,9 +289,9 @@ def find_settings(tx: Tx, service_sid: str) -> str | None:
 
 def turn_away(tx: Tx, call: NewCall, events: list[tuple[Code, str]], event_sids: list[str]) -> Step:
     """Nobody takes the call, and these events say why; unless it has been bound meanwhile, by another request."""
-    row = tx.execute(FIND_CALL, (call.carrier_key,)).fetchone()
-    if row is not None and row[3] in (State.ASKING, State.DIALLED):
-        return _again(tx, call, Place(*row[:3]), State(row[3]))
+    known = find_call(tx, call.carrier_key)
+    if known is not None and known.state in (State.ASKING, State.DIALLED):
+        return _again(tx, call, known.place, known.state)
     for (code, detail), event_sid in zip(events, event_sids, strict=True):
         tell_of_call(tx, replace(call, event_sid=event_sid), code, detail)
     return _turn_away(tx, call)
