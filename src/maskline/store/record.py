@@ -134,7 +134,7 @@ _LEG = """
 SELECT outbound_status, updated_at FROM interactions WHERE service_sid = ? AND session_sid = ? AND sid = ?"""
 
 
-def is_told(tx: Tx, service_sid: str, session_sid: str, sid: str) -> bool:
+def has_outcome(tx: Tx, service_sid: str, session_sid: str, sid: str) -> bool:
     """Whether a hand-over that had no outcome has one by now: its carrier has reported on it. That may even have been
     deleted since, and nothing can be before.
     """
@@ -279,7 +279,7 @@ def _judge(tx: Tx, item: Outcome, row: Any) -> Fate:
     _, _, expires_at, uncertain, number, recipient = row
     if item.fate is Fate.OPTED_OUT and recipient:  # else whoever it was has been erased meanwhile
         note_refusal(tx, item.optout_sid, item.account_sid, item.service_sid, recipient, number)
-    if (item.uncertain or uncertain) and is_told(
+    if (item.uncertain or uncertain) and has_outcome(
         tx, item.service_sid, item.session_sid, item.interaction_sid
     ):
         return Fate.SENT

@@ -18,7 +18,7 @@ from maskline.domain.throughput import UNLIMITED, Throughput, next_free
 from maskline.store.engine import MOST_ITEMS, Turn, Tx, Wake, batched
 from maskline.store.health import take_try
 from maskline.store.outbox import finish
-from maskline.store.record import is_told
+from maskline.store.record import has_outcome
 from maskline.store.send_rows import (
     ATTEMPTS,
     COLUMNS,
@@ -246,7 +246,9 @@ class _Starter:
             if service is None:
                 finish(tx, row[ID], row[ORDER_KEY])  # deleted, and its messages with it
                 continue
-            if row[MAY_BE_TAKEN] and is_told(tx, row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID]):
+            if row[MAY_BE_TAKEN] and has_outcome(
+                tx, row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID]
+            ):
                 finish(tx, row[ID], row[ORDER_KEY])  # it was taken, and is not sent again
                 continue
             # Where the number is in the directory no more, there is nobody to ask.

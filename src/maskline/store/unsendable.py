@@ -17,7 +17,7 @@ from maskline.store.engine import Tx
 from maskline.store.events import insert_event
 from maskline.store.optouts import CONFIRMATION, is_blocked
 from maskline.store.outbox import finish
-from maskline.store.record import is_told, merge_leg, note_error
+from maskline.store.record import has_outcome, merge_leg, note_error
 from maskline.store.send_rows import (
     ACCOUNT_SID,
     COLUMNS,
@@ -98,7 +98,7 @@ def fail_expired(tx: Tx, ids: list[int], event_sids: list[str]) -> list[Stopped]
         row = tx.execute(_EXPIRED, (row_id, tx.now)).fetchone()
         if row is None:
             continue
-        if row[MAY_BE_TAKEN] and is_told(tx, row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID]):
+        if row[MAY_BE_TAKEN] and has_outcome(tx, row[SERVICE_SID], row[SESSION_SID], row[INTERACTION_SID]):
             finish(tx, row[ID], row[ORDER_KEY])
         else:
             stopped.append(fail(tx, event_sid, row, problems.VALIDITY_PASSED))
