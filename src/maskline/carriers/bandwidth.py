@@ -45,7 +45,7 @@ from maskline.carriers.base import (
 )
 from maskline.carriers.bxml import Bxml, read_asked
 from maskline.carriers.checks import check_account
-from maskline.carriers.rest import Api, made_within
+from maskline.carriers.rest import Api, made_within, read_instant
 from maskline.carriers.twilio_forms import MOST_NUMBER, MOST_SID
 from maskline.carriers.webhooks import (
     CallAsked,
@@ -188,7 +188,7 @@ class BandwidthCarrier(Carrier):
             for one in found
             if (id_ := text_at(one, "messageId"))
             and all(text_at(one, name) == value for name, value in numbers.items())
-            and earliest <= _instant(text_at(one, "receiveTime")) <= latest
+            and earliest <= read_instant(text_at(one, "receiveTime")) <= latest
         ]
 
     async def _list(self, query: Mapping[str, Any]) -> list[Any]:
@@ -396,12 +396,3 @@ def _texts(element: markup.Element, name: str) -> list[str]:
 def _date(instant: Instant) -> str:
     at = dt.datetime.fromtimestamp(instant / SECOND, dt.UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03}Z"
-
-
-def _instant(date: str) -> Instant:
-    """A date such as `2020-04-07T14:03:07.000Z`; what is none was never."""
-    try:
-        at = dt.datetime.fromisoformat(date)
-    except ValueError:
-        return Instant(0)
-    return Instant(int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * SECOND))

@@ -46,7 +46,7 @@ from maskline.carriers.base import (
 )
 from maskline.carriers.checks import check_account
 from maskline.carriers.plivo_xml import read_asked, render
-from maskline.carriers.rest import Api, made_within
+from maskline.carriers.rest import Api, made_within, read_instant
 from maskline.carriers.twilio_forms import MOST_NUMBER, required
 from maskline.carriers.webhooks import (
     CallAsked,
@@ -160,7 +160,7 @@ class PlivoCarrier(Carrier):
             if (uuid := text_at(one, "message_uuid"))
             and (one.get("from_number"), one.get("to_number")) == (src, dst)
             and one.get("message_direction") == "outbound"
-            and earliest <= _instant(one.get("message_time")) <= latest
+            and earliest <= read_instant(one.get("message_time")) <= latest
         ]
 
     # What it brings
@@ -368,12 +368,3 @@ def _objects(page: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _date(instant: Instant) -> str:
     return dt.datetime.fromtimestamp(instant / SECOND, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _instant(date: Any) -> Instant:
-    """A date such as `2024-08-21 18:28:49.244057+05:30`; what is none was never."""
-    try:
-        at = dt.datetime.fromisoformat(date)
-    except (TypeError, ValueError):
-        return Instant(0)
-    return Instant(int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * SECOND))

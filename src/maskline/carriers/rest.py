@@ -6,6 +6,7 @@ so, it certainly was not; otherwise an answer of 4xx is a refusal, and 5xx or no
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -104,6 +105,15 @@ def made_within(message: Outgoing) -> tuple[Instant, Instant]:
         Instant(message.handed_at - _EARLIER_S * SECOND),
         Instant(message.handed_at + _LATER_S * SECOND),
     )
+
+
+def read_instant(date: Any) -> Instant:
+    """An ISO 8601 date such as `2020-04-07T14:03:07.000Z`, of UTC unless it says otherwise; what is none was never."""
+    try:
+        at = dt.datetime.fromisoformat(date)
+    except (TypeError, ValueError):
+        return Instant(0)
+    return Instant(int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * SECOND))
 
 
 def _kind_of(status: int) -> Kind:

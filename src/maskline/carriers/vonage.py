@@ -18,7 +18,6 @@ looked up in the Reports API by our own SID, which is their client_ref.
 from __future__ import annotations
 
 import base64
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -72,6 +71,7 @@ from maskline.carriers.webhooks import (
     text_at,
 )
 from maskline.domain.channel import scheme_of
+from maskline.domain.dates import iso_date
 from maskline.domain.interaction import MessageStatus
 from maskline.domain.media import Medium
 from maskline.domain.model import SECOND
@@ -256,7 +256,7 @@ class VonageCarrier(Carrier):
         return self._token
 
     async def look_up(self, message: Outgoing) -> Sequence[str]:
-        start, end = (_date(instant / SECOND) for instant in made_within(message))
+        start, end = map(iso_date, made_within(message))
         query = {
             "account_id": self._api_key,
             "product": "SMS" if self._takes_sms else "MESSAGES",
@@ -405,10 +405,6 @@ def _address(channel: str, number: str) -> str:
 def _code_of(error: Mapping[str, Any]) -> str:
     """What stands behind the mark in the address of an error's type."""
     return text_at(error, "type").rpartition("#")[2].strip("/")
-
-
-def _date(at_s: float) -> str:
-    return dt.datetime.fromtimestamp(at_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _said_to(request: WebRequest) -> str:
