@@ -232,8 +232,12 @@ def import_numbers(settings: Settings, file: TextIO, as_json: bool) -> None:
             entries.append((line, entry))
     refuse(faults, "nothing was added")
     counts = with_store(settings, lambda store: _write_all(store, entries))
+    show(as_json, counts, f"{_told(counts)}.")
+
+
+def _told(counts: dict[str, int]) -> str:
     joined = f", {counts['joined']} joined a pool" if counts["joined"] else ""
-    show(as_json, counts, f"{counts['added']} added{joined}, {counts['unchanged']} there already.")
+    return f"{counts['added']} added{joined}, {counts['unchanged']} there already"
 
 
 _Line = tuple[int, _Entry]
@@ -263,8 +267,13 @@ async def _write_all(store: Store, entries: list[_Line]) -> dict[str, int]:
             for what in await store.write(_write, step, only_try=False):
                 counts[what] += 1
         except _Undone as undone:  # what was tried apart may not go together
-            done = f"only what stands before line {step[0][0]} was added" if step is not steps[0] else ""
-            refuse(undone.args, done or "nothing was added")
+            done = "nothing was added"
+            if step is not steps[0]:
+                done = (
+                    f"what stands before line {step[0][0]} is there ({_told(counts)}), and nothing was added from there"
+                    " on; correct these lines and import the file again"
+                )
+            refuse(undone.args, done)
         if step is not steps[-1]:
             await SystemClock().sleep(PAUSE_S)
     return counts

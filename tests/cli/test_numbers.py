@@ -338,7 +338,8 @@ def test_a_long_file_is_written_in_steps_and_can_be_taken_in_again(
     numbers = [f"+1415555{number:04d}" for number in range(600)]
     result = load("number,account,service", *(f"{number},{ACCOUNT_SID},{service}" for number in numbers))
     assert result.exit_code == 1
-    assert "only what stands before line 502 was added:\nline 502: " in result.output
+    done = "what stands before line 502 is there (500 added, 0 there already), and nothing was added from there on"
+    assert f"{done}; correct these lines and import the file again:\nline 502: " in result.output
     assert len(listed(command)) == 500
     rest = load("number,account", *(f"{number},{ACCOUNT_SID}" for number in numbers))
     assert rest.output == "100 added, 500 there already.\n"
