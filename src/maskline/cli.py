@@ -49,7 +49,7 @@ from maskline.processes import Process, fork_processes
 from maskline.runtime import Running, Server
 from maskline.settings import ROLES, Settings, SettingsError
 from maskline.store.backup import CannotBackUp, mark
-from maskline.store.citus import CannotDistribute, distribute
+from maskline.store.citus import CannotDistribute, check_citus, distribute
 from maskline.store.engine import StoreUnavailable
 from maskline.store.migrate import SchemaTooNew, SchemaTooOld, is_behind
 from maskline.store.postgres_inspection import inspect_server
@@ -245,6 +245,9 @@ def migrate(check: bool, restored: bool, spread: bool, **flags: Any) -> None:
     elif check:
         said = f"has schema {version}, which is not the newest" if version else "is not there"
         raise click.ClickException(f"the database {said}; run `maskline migrate`")
+    if spread and settings.database_url is not None and is_behind(version):
+        with postgres().opened(settings.database_url) as (execute, _):
+            check_citus(execute)  # before anything is made there
     marked = None
     if restored or is_behind(version):
         marked = asyncio.run(_migrate(settings, restored=restored))

@@ -91,6 +91,7 @@ def test_without_citus_it_says_what_is_missing(url: str, invoke: Invoke) -> None
     assert refused.exit_code == 1
     assert "no Citus extension" in refused.output
     assert "Traceback" not in refused.output
+    assert ask(url, "SELECT to_regclass('meta')") == [(None,)]  # nor is anything made there
 
 
 def test_each_table_is_told(url: str, invoke: Invoke) -> None:

@@ -32,15 +32,20 @@ class CannotDistribute(Exception):
     """There is nothing that could spread tables."""
 
 
-def distribute(execute: Execute) -> Iterator[str]:
-    """Spread what is not spread yet, and give the name of each table that is done. `execute` commits each statement;
-    where it was broken off, the next call goes on. Nobody may have the database meanwhile. Raises CannotDistribute.
-    """
+def check_citus(execute: Execute) -> None:
+    """Raises CannotDistribute."""
     if not execute(_KNOWN).fetchone()[0]:
         raise CannotDistribute(
             "this database has no Citus extension; install it on the server and on its workers, run"
             " `CREATE EXTENSION citus`, and add the workers"
         )
+
+
+def distribute(execute: Execute) -> Iterator[str]:
+    """Spread what is not spread yet, and give the name of each table that is done. `execute` commits each statement;
+    where it was broken off, the next call goes on. Nobody may have the database meanwhile. Raises CannotDistribute.
+    """
+    check_citus(execute)
     done = {name for (name,) in execute(_DONE).fetchall()}
     first, *others = DISTRIBUTED
     for table, place in ((first, "none"), *((other, first) for other in others)):
