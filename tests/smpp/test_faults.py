@@ -133,14 +133,14 @@ def test_a_server_that_is_stopped_under_load(traffic: Traffic) -> None:
 POINTS = [
     "receive_messages:after:1",
     "receive_messages:before:2",
-    "forget_answered:after:1",
+    "mark_answered:after:1",
     "start_sends:after:2",
     "record_outcomes:before:2",
     "merge_receipts:before:1",
 ] * (10 if FULL else 1)
 
 
-def test_a_server_that_dies_at_every_commit(traffic: Traffic) -> None:
+def test_a_server_that_dies_at_every_commit(traffic: Traffic, record_property: Any) -> None:
     traffic.start()
     traffic.meet()
     assert traffic.server.stop() == 0
@@ -150,7 +150,10 @@ def test_a_server_that_dies_at_every_commit(traffic: Traffic) -> None:
         assert traffic.server.ended(60) == -9, point
     traffic.start()
     figures = traffic.finish(120)
-    assert figures["twice"] == 0  # whatever was stored was known when it came again
+    record_property("figures", json.dumps(figures))
+    # Whatever was stored and not answered was known when it came again. An answer that the SMSC had not read when the
+    # connection broke is lost on it, and what it was for is marked.
+    assert figures["twice"] <= len(POINTS) * WINDOW
     assert figures["unknown"] <= len(POINTS) * 64
     assert traffic.server.stop() == 0
 

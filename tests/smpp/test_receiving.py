@@ -50,7 +50,13 @@ async def test_a_text_is_relayed_and_answered(desk: Desk) -> None:
     assert await desk.text(ben, "привет".encode("utf-16-be"), data_coding=8) == OK
     assert await desk.bodies() == ["hi @ €", "привет"]
     await until(lambda: not desk.carrier._receiving._tasks)
-    assert await received(desk) == 0  # answered, and so nothing that may come again
+    await desk.pass_time(9)
+    assert await received(desk) == 2
+
+    async def nothing_may_come_again() -> bool:
+        return await received(desk) == 0
+
+    await desk.pass_until(nothing_may_come_again)
 
 
 async def test_the_answer_waits_for_the_store(store: SqliteStore, clock: FakeClock, smsc: Smsc) -> None:
@@ -142,6 +148,44 @@ async def test_what_was_stored_before_a_crash_is_known_when_it_comes_again(
         assert await desk.bodies() == ["hello"]
         assert await desk.text(ann, "hello") == OK
         assert await desk.bodies() == ["hello", "hello"]
+
+
+async def test_what_was_answered_shortly_before_a_crash_is_taken_and_marked(
+    store: SqliteStore, clock: FakeClock, smsc: Smsc
+) -> None:
+    """A connection that ends in a crash loses what the SMSC has not read of it."""
+    async with at_work(store, clock, smsc) as desk:
+        await desk.bound()
+        _, ann, _ = await desk.house.pair()
+        for body in ("long ago", "just now"):
+            assert await desk.text(ann, body) == OK
+            await until(lambda: not desk.carrier._receiving._tasks)
+            await desk.pass_time(11 if body == "long ago" else 1)
+    await until(lambda: not smsc.connections)
+    async with at_work(store, clock, smsc) as desk:
+        await desk.bound()
+        for body in ("long ago", "just now"):
+            assert await desk.text(ann, body) == OK
+        await until(lambda: not desk.carrier._receiving._tasks)
+        assert await desk.bodies() == ["long ago", "just now"] * 2
+        assert await desk.house.events() == [49042]
+
+
+async def test_a_good_bye_leaves_nothing_in_doubt_for_the_next_run(
+    store: SqliteStore, clock: FakeClock, smsc: Smsc
+) -> None:
+    async with at_work(store, clock, smsc) as desk:
+        await desk.bound()
+        _, ann, _ = await desk.house.pair()
+        assert await desk.text(ann, "hello") == OK
+        await desk.carrier.close()
+        assert await received(desk) == 0
+    async with at_work(store, clock, smsc) as desk:
+        await desk.bound()
+        assert await desk.text(ann, "hello") == OK
+        await until(lambda: not desk.carrier._receiving._tasks)
+        assert await desk.bodies() == ["hello"] * 2
+        assert await desk.house.events() == []
 
 
 async def test_after_ten_minutes_nothing_is_a_repeat(

@@ -39,13 +39,25 @@ def test_the_first_that_was_lost_is_the_first_that_comes_again() -> None:
 def test_an_answer_is_in_doubt_for_ten_minutes_if_its_connection_broke_soon_after_it() -> None:
     repeats = Repeats()
     for now, digest in ((0, "old"), (11, "new"), (11, "ended")):
-        repeats.note_answer("ended" if digest == "ended" else "broken", digest, now)
+        connection = "ended" if digest == "ended" else "broken"
+        repeats.note_answer(connection, digest, ("+14155550100", digest), now)
     repeats.close("broken", 12, broken=True)
     repeats.close("ended", 12, broken=False)
+    assert [carrier_id for _, carrier_id in repeats.settled(12)] == ["old", "ended"]
     assert not repeats.is_doubtful("old", 13)
     assert not repeats.is_doubtful("ended", 13)
     assert repeats.is_doubtful("new", 13)
     assert not repeats.is_doubtful("new", 13)
+
+
+def test_an_answer_has_arrived_after_ten_seconds_without_a_break() -> None:
+    repeats = Repeats()
+    for now in (0, 1, 2):
+        repeats.note_answer("link", "a", ("+14155550100", f"{now}"), now)
+    assert repeats.settled(10) == []
+    assert repeats.settled(11.5) == [("+14155550100", "0"), ("+14155550100", "1")]
+    assert repeats.settled(13) == [("+14155550100", "2")]
+    assert not repeats.is_doubtful("a", 13)
 
 
 def test_what_is_kept_is_bounded_by_time() -> None:

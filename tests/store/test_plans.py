@@ -113,7 +113,7 @@ from maskline.store.personal_data import find_personal_data
 from maskline.store.purge import purge_step
 from maskline.store.receipts import Receipt, merge_receipts, retry_receipts
 from maskline.store.receive import Received, note_inbound, receive_messages
-from maskline.store.received import delete_old_received, find_unanswered, forget_answered
+from maskline.store.received import delete_old_received, find_unsettled, forget_settled, mark_answered
 from maskline.store.record import Fate, MessagePlace, Outcome, find_recorded, record_outcomes
 from maskline.store.relay import NewInbound, find_bound, find_match
 from maskline.store.restored import give_up_texts, give_up_waiting
@@ -656,11 +656,13 @@ def part_receipts(tx: Tx, w: World) -> None:
     assert forget_part_receipts(tx, 10) == 2
 
 
-def unanswered(tx: Tx, w: World) -> None:
-    items = [w.inbound(w.ann.identifier_key) for _ in range(2)]
+def unsettled(tx: Tx, w: World) -> None:
+    items = [w.inbound(w.ann.identifier_key) for _ in range(3)]
     receive_messages.fn(tx, items)
-    forget_answered.fn(tx, [("scripted", items[0].carrier_id)])
-    assert items[1].carrier_id in find_unanswered(tx, "scripted")
+    one, two, three = (item.carrier_id for item in items)
+    mark_answered.fn(tx, [("scripted", one), ("scripted", two)])
+    forget_settled(tx, [("scripted", one)])
+    assert {(two, True), (three, False)} <= {*find_unsettled(tx, "scripted")}
     assert note_inbound(
         tx, "scripted", w.ann.proxy_identifier, "1", problems.MESSAGE_UNREADABLE, "x", w.mint.sid("NO")
     )
@@ -755,7 +757,7 @@ WORK: list[Callable[[Tx, World], None]] = [
     give_up,
     parts,
     part_receipts,
-    unanswered,
+    unsettled,
     trouble,
     move,
     measure,

@@ -39,8 +39,8 @@ class Explained:
         run(f"PREPARE {name}{types and f' ({types})'} AS {text}")
         options = "ANALYZE, FORMAT JSON" if self._analyze else "FORMAT JSON"
         ((plan,),) = run(f"EXPLAIN ({options}) EXECUTE {name}{given and f' ({given})'}").fetchall()
-        # The driver forgets at a ROLLBACK whatever has been prepared, this too.
-        run("ROLLBACK TO explained" if self._analyze else f"DEALLOCATE {name}")
+        if self._analyze:
+            run("ROLLBACK TO explained")
         return plan[0]["Plan"]
 
 

@@ -78,7 +78,7 @@ NONE = {
     "purges": "service_sid session_sid",
     "part_receipts": "message_sid carrier_id status reported_at",
     "parts": "carrier_account number reference place total message_id coding digest brought kept_at",
-    "received": "carrier_account carrier_id received_at",
+    "received": "carrier_account carrier_id received_at answered_at",
     "sandbox_abilities": "account_sid carrier_keys look_up",
     "sandbox_behaviour": "account_sid outcome delay_ms times_left",
     "sandbox_calls": "account_sid sid to_number status duration_s created_at",

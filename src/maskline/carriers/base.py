@@ -239,10 +239,13 @@ class Inbox(Protocol):
         """Messages that have to go on: complete ones, and those of which the first part came so long ago."""
 
     async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
-        """The other end has been told that this `Inbound` to the number is taken, and will not bring it again."""
+        """The other end has been told that this `Inbound` to the number is taken. It may not have heard that yet."""
 
-    async def unanswered(self, carrier_account: str) -> list[str]:
-        """The ids of what was brought in the last ten minutes and is not `answered`."""
+    async def settled(self, carrier_account: str, answered: Sequence[tuple[str, str]]) -> None:
+        """The other end has heard that these (number, id) are taken, and will not bring them again."""
+
+    async def unsettled(self, carrier_account: str) -> list[tuple[str, bool]]:
+        """The ids of what was brought in the last ten minutes and is not `settled`, and whether it was `answered`."""
 
 
 @dataclass(frozen=True, slots=True)

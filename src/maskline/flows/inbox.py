@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maskline.carriers.base import Inbox
 from maskline.domain.model import SECOND
 from maskline.domain.part import Part
@@ -9,7 +11,10 @@ from maskline.domain.phone import identifier_key
 from maskline.flows.messages import carrier_key, received_key
 from maskline.store.engine import Store
 from maskline.store.parts import close_message, find_waiting_parts, keep_part, mark_brought
-from maskline.store.received import find_unanswered, forget_answered
+from maskline.store.received import find_unsettled, forget_settled, mark_answered
+
+MOST_FORGOTTEN = 200
+"""Rows that one transaction takes away, so that nobody waits long for it."""
 
 
 class StoreInbox(Inbox):
@@ -31,12 +36,22 @@ class StoreInbox(Inbox):
         return [parts for parts in closed if parts]
 
     async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
-        key = received_key(carrier_account, identifier_key(number), carrier_id)
-        await self._store.batch(forget_answered, (carrier_account, key))
+        await self._store.batch(mark_answered, _row_of(carrier_account, number, carrier_id))
 
-    async def unanswered(self, carrier_account: str) -> list[str]:
-        keys = await self._store.read(find_unanswered, carrier_account)
-        return [key.removeprefix(carrier_key(carrier_account, "")).partition("/")[2] for key in keys]
+    async def settled(self, carrier_account: str, answered: Sequence[tuple[str, str]]) -> None:
+        rows = [_row_of(carrier_account, *one) for one in answered]
+        for start in range(0, len(rows), MOST_FORGOTTEN):
+            await self._store.write(forget_settled, rows[start : start + MOST_FORGOTTEN])
+
+    async def unsettled(self, carrier_account: str) -> list[tuple[str, bool]]:
+        found = await self._store.read(find_unsettled, carrier_account)
+        prefix = carrier_key(carrier_account, "")
+        return [(key.removeprefix(prefix).partition("/")[2], answered) for key, answered in found]
+
+
+def _row_of(carrier_account: str, number: str, carrier_id: str) -> tuple[str, str]:
+    """The key of its row in `received`."""
+    return carrier_account, received_key(carrier_account, identifier_key(number), carrier_id)
 
 
 class NoInbox(Inbox):
@@ -54,5 +69,8 @@ class NoInbox(Inbox):
     async def answered(self, carrier_account: str, number: str, carrier_id: str) -> None:
         return
 
-    async def unanswered(self, carrier_account: str) -> list[str]:
+    async def settled(self, carrier_account: str, answered: Sequence[tuple[str, str]]) -> None:
+        return
+
+    async def unsettled(self, carrier_account: str) -> list[tuple[str, bool]]:
         return []

@@ -84,6 +84,7 @@ class SmppCarrier(Carrier):
             for role in roles[self._options.mode] * self._options.binds:
                 tasks.create_task(self._keep(role))
             tasks.create_task(self._watch())
+            tasks.create_task(self._tidy())
 
     async def close(self) -> None:
         self._closing.set()
@@ -96,6 +97,7 @@ class SmppCarrier(Carrier):
         for link in open_links:
             await self._clock.wait(link.closed, max(0.1, until - self._clock.uptime()))
             link.abort()
+        await self._receiving.settle()
 
     def opened(self, link: Link) -> None:
         self._sending.refusal = None
@@ -151,13 +153,19 @@ class SmppCarrier(Carrier):
         return True
 
     async def _watch(self) -> None:
-        """Let deadlines pass, and look at what waits."""
-        ticks = 0
+        """Let deadlines pass."""
         while True:
             await self._clock.sleep(TICK_S)
             for link in list(self._links):
                 link.tick()
             self._sending.pump()
+
+    async def _tidy(self) -> None:
+        """Look at what waits in the store, which may take its time."""
+        ticks = 0
+        while True:
+            await self._clock.sleep(TICK_S)
+            await self._receiving.settle()
             ticks += 1
             if ticks % SWEEP_EVERY == 0:
                 try:

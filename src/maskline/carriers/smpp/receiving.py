@@ -45,9 +45,15 @@ class Receiving:
         self._log = _log.bind(carrier=name)
 
     async def recall(self) -> None:
-        """Learn what may come again because the last run ended before it was answered. Raises if it cannot."""
-        for carrier_id in await self._inbox.unanswered(self._name):
-            self._repeats.lose(carrier_id.partition(".")[0], carrier_id, self._clock.uptime())
+        """Learn what may come again because the last run ended before it was answered, or before that must have
+        arrived. Raises if it cannot.
+        """
+        for carrier_id, was_answered in await self._inbox.unsettled(self._name):
+            digest = carrier_id.partition(".")[0]
+            if was_answered:
+                self._repeats.doubt(digest, self._clock.uptime())
+            else:
+                self._repeats.lose(digest, carrier_id, self._clock.uptime())
 
     def take(self, link: Link, delivered: Delivered) -> None:
         """Take something in, and answer it when that is done."""
@@ -63,6 +69,10 @@ class Receiving:
         for carrier_id, digest in link.unanswered.items():
             self._repeats.lose(digest, carrier_id, now)
         self._repeats.close(link, now, broken=not link.is_unbound)
+
+    async def settle(self) -> None:
+        """Forget what the SMSC will not bring again. If that fails, the next run is in doubt, and no more."""
+        await self._outcome(self._inbox.settled, self._name, self._repeats.settled(self._clock.uptime()))
 
     async def sweep(self) -> None:
         """Bring on messages whose parts have come, and those that have waited for a missing one for long enough."""
@@ -89,7 +99,7 @@ class Receiving:
             # It will come again; and if it was stored after all, it is known by its id.
             self._repeats.lose(digest, carrier_id, self._clock.uptime())
         if status == Status.OK:
-            self._repeats.note_answer(link, digest, self._clock.uptime())
+            self._repeats.note_answer(link, digest, (text.number, carrier_id), self._clock.uptime())
             await self._outcome(self._inbox.answered, self._name, text.number, carrier_id)
             if doubtful:
                 await self._outcome(self._notify, text.sender, text.number, problems.MESSAGE_MAYBE_REPEATED)

@@ -18,6 +18,9 @@ DOUBTFUL_S = 10.0
 
 _MARKS = (Tag.SAR_REFERENCE, Tag.SAR_TOTAL, Tag.SAR_PLACE)
 
+Answered = tuple[str, str]
+"""The number that a message is for, and the message's id here."""
+
 
 class Repeats:
     """Messages that may come again, by their digest. A connection is whatever object stands for it."""
@@ -25,7 +28,8 @@ class Repeats:
     def __init__(self) -> None:
         self._lost: dict[str, deque[tuple[str, float]]] = {}
         self._doubtful: dict[str, deque[tuple[str, float]]] = {}
-        self._answered: dict[object, deque[tuple[float, str]]] = {}
+        self._answered: dict[object, deque[tuple[float, str, Answered]]] = {}
+        self._settled: list[Answered] = []
 
     def lose(self, digest: str, carrier_id: str, now: float) -> None:
         """The SMSC does not know that this was taken, whether it was or not. `carrier_id` is its id here."""
@@ -35,18 +39,29 @@ class Repeats:
         """The id of what this message repeats, which is thereby used up; None: it is a new one."""
         return _take(self._lost, digest, now)
 
-    def note_answer(self, connection: object, digest: str, now: float) -> None:
+    def note_answer(self, connection: object, digest: str, message: Answered, now: float) -> None:
         """A response that says that this is taken has been written to this connection."""
-        answered = self._answered.setdefault(connection, deque())
-        answered.append((now, digest))
-        while answered[0][0] < now - DOUBTFUL_S:
-            answered.popleft()
+        self._answered.setdefault(connection, deque()).append((now, digest, message))
 
     def close(self, connection: object, now: float, *, broken: bool) -> None:
         """This connection is over. If it broke, its last responses may be lost."""
-        for at, digest in self._answered.pop(connection, ()):
+        for at, digest, message in self._answered.pop(connection, ()):
             if broken and at >= now - DOUBTFUL_S:
-                _add(self._doubtful, digest, "", now)
+                self.doubt(digest, now)
+            else:
+                self._settled.append(message)
+
+    def settled(self, now: float) -> list[Answered]:
+        """What will not come again, since its response must have arrived by now; each is given once."""
+        for answered in self._answered.values():
+            while answered and answered[0][0] < now - DOUBTFUL_S:
+                self._settled.append(answered.popleft()[2])
+        settled, self._settled = self._settled, []
+        return settled
+
+    def doubt(self, digest: str, now: float) -> None:
+        """The response that says that this is taken may be lost."""
+        _add(self._doubtful, digest, "", now)
 
     def is_doubtful(self, digest: str, now: float) -> bool:
         """Whether this message, which is taken as a new one, may be one whose response was lost."""

@@ -128,6 +128,9 @@ CREATE INDEX part_receipts_age ON part_receipts (reported_at);
 -- knows it by its key. `carrier_account` is the one that has it in hand, or whose turn it waits for.
 ALTER TABLE outbox ADD COLUMN handed_to TEXT;
 
+-- When a carrier that repeats what it has no answer for was answered. Until that must have arrived, the row stays.
+ALTER TABLE received ADD COLUMN answered_at BIGINT;
+
 -- Every message counts in its Session's row, which SQLite writes in its place. PostgreSQL writes another row; where that has
 -- no room on its page, it goes elsewhere, and into each of the indexes anew. So there is room for some on each page.
 /*POSTGRESQL ALTER TABLE sessions SET (fillfactor = 90)*/;
