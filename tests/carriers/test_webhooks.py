@@ -2,12 +2,24 @@
 
 import base64
 import hmac
+from urllib.parse import parse_qsl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maskline.carriers import plivo_signature
 from maskline.carriers.vonage_signature import sign_fields
-from maskline.carriers.webhooks import FORM, NotSigned, Unreadable, WebRequest, readable, required_at, text_at
+from maskline.carriers.webhooks import (
+    FORM,
+    KEPT,
+    NotSigned,
+    Unreadable,
+    WebRequest,
+    readable,
+    required_at,
+    text_at,
+)
 from maskline.domain import signature
 
 
@@ -113,6 +125,23 @@ def form_of(body: bytes) -> list[tuple[str, str]]:
 )
 def test_a_form_that_is_no_utf_8_is_read_as_it_may_have_been_meant(said: bytes, read: str) -> None:
     assert readable(form_of(b"Text=" + said + b"&" + said + b"=1")) == {"Text": read, read: "1"}
+
+
+PIECES = [
+    *(b"%", b"=", b"+", b"\n", b"\r\n", b" ", b"\t", b"&", b"_", b"."),
+    b"\xe2\x82\xac",
+    b"\xff",
+    b"a",
+    b"4",
+    b"%0a",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=12).map(b"".join))
+def test_a_form_is_read_as_the_standard_library_reads_it(body: bytes) -> None:
+    read = parse_qsl(body.decode("ascii", KEPT), keep_blank_values=True, errors=KEPT)
+    bytewise = [tuple(text.encode("utf-8", KEPT) for text in field) for field in read]
+    assert [tuple(text.encode("utf-8", KEPT) for text in field) for field in form_of(body)] == bytewise
 
 
 def test_what_is_no_utf_8_is_signed_as_it_came() -> None:

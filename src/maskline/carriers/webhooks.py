@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from binascii import a2b_qp
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -24,6 +25,7 @@ MOST_FIELDS = 100
 KEPT = "surrogateescape"
 """What keeps bytes in a text that are no UTF-8, for whoever signs it as it came."""
 _NO_OBJECT = "the body is no JSON object"
+_NO_ESCAPE = re.compile(rb"%(?![\dA-Fa-f]{2})")
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """U+0000 as it stands in JSON, behind what may be escaped before it."""
 _SURROGATE = re.compile(
@@ -68,6 +70,19 @@ def _meant(text: str) -> str:
     return raw.decode("cp1252" if whole.isascii() else "utf-8", "replace")
 
 
+def _decode(raw: bytes) -> str:
+    """A name or value of a form, which may be a stranger's megabyte of escapes: read as quoted-printable, which is the
+    same behind another sign, it takes a tenth of the time and no memory for each. `%` without two hexadecimal digits
+    stands for itself.
+    """
+    if b"+" in raw:
+        raw = raw.replace(b"+", b" ")
+    if b"%" in raw:
+        escaped = _NO_ESCAPE.sub(b"%25", raw).replace(b"=", b"=3D").replace(b"%", b"=")
+        raw = a2b_qp(escaped)
+    return raw.decode("utf-8", KEPT)
+
+
 def _whole(found: re.Match[bytes]) -> bytes:
     """A character of which both halves are there, as it stands; U+FFFD for half of one."""
     before, other_half = found.groups()
@@ -99,11 +114,10 @@ class WebRequest:
         """
         if self.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
             raise Unreadable("the body is no form")
-        try:
-            body = self.body.decode("ascii", KEPT)
-            return parse_qsl(body, keep_blank_values=True, errors=KEPT, max_num_fields=MOST_FIELDS)
-        except ValueError:
-            raise Unreadable("the body has too many fields") from None
+        if self.body.count(b"&") >= MOST_FIELDS:
+            raise Unreadable("the body has too many fields")
+        fields = (field.partition(b"=") for field in self.body.split(b"&") if field)
+        return [(_decode(name), _decode(value)) for name, _, value in fields]
 
     def form_as_signed(self) -> list[tuple[str, str]]:
         """The same of one whose signature is in or over its fields: what cannot be read is not signed. Raises
