@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from maskline.api.edge import Edge
+from maskline.api.forms import MOST_BYTES
 from maskline.api.wire import Exchange, Reply, Wire
 from maskline.runtime import Server
 from maskline.settings import Settings
 from tests.support.server import ACCOUNT_SID, AUTH_TOKEN
+from tests.support.until import until
 
 AUTH = b"Authorization: Basic " + base64.b64encode(f"{ACCOUNT_SID}:{AUTH_TOKEN}".encode()) + b"\r\n"
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
@@ -142,6 +144,46 @@ async def test_a_body_in_chunks_has_the_same_limit(house: House) -> None:
     await peer.write(b"POST /v1/Services HTTP/1.1\r\n", AUTH, FORM, b"Transfer-Encoding: chunked\r\n\r\n")
     await peer.write(*[b"2000\r\n" + b"x" * 0x2000 + b"\r\n" for _ in range(9)])
     assert await peer.refusal() == (413, 20413)
+
+
+def brought(size: int) -> bytes:
+    """What begins a request with so large a body, as of a carrier."""
+    return b"POST /carriers/west/message HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n" % (FORM, size)
+
+
+async def test_of_large_bodies_so_much_is_held_at_once(
+    house: House, ended: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Wire, "deadline_s", 30.0)
+    monkeypatch.setattr(Wire, "most_large_bytes", 200_000)
+    first, second, small = [await house.connect() for _ in range(3)]
+    await first.write(brought(250_000), b"x" * 249_999)
+    await until(lambda: Exchange.large_bytes == 249_999 - MOST_BYTES)
+    await second.write(brought(100_000), b"x" * 100_000)
+    status, headers, body = await second.answer()
+    assert (status, headers["Retry-After"], json.loads(body)["code"]) == (503, "1", 20503)
+    # That takes nobody's room, and what is small needs none.
+    assert Exchange.large_bytes == 249_999 - MOST_BYTES
+    await small.write(brought(MOST_BYTES), b"x" * MOST_BYTES)
+    assert (await small.answer())[0] == 403
+    await first.write(b"x")
+    assert (await first.answer())[0] == 403
+    await until(lambda: Exchange.large_bytes == 0)
+    # Who leaves in the midst leaves nothing, and there is room for the next.
+    third = await house.connect()
+    await third.write(brought(200_000), b"x" * 199_999)
+    await until(lambda: Exchange.large_bytes == 199_999 - MOST_BYTES)
+    ended.clear()
+    third.writer.close()
+    await ended.wait()
+    assert Exchange.large_bytes == 0
+    await first.write(brought(250_000), b"x" * 250_000)
+    assert (await first.answer())[0] == 403
+    # Nor does who sends more than anybody may.
+    monkeypatch.setattr(Wire, "most_large_bytes", 2_000_000)
+    await first.write(brought(5_000_000), b"x" * 1_048_577)
+    assert await first.refusal() == (413, 20413)
+    assert Exchange.large_bytes == 0
 
 
 async def test_a_body_in_chunks_is_read(house: House) -> None:

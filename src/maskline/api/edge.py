@@ -32,6 +32,8 @@ METHODS = {"GET", "HEAD", "POST", "DELETE", "OPTIONS"}
 
 _LINES = b"Twilio-Request-Id: %b\r\nTwilio-Request-Duration: %.3f\r\nTwilio-Concurrent-Requests: %d\r\n"
 
+_SOON = {"Retry-After": "1"}
+
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
@@ -97,7 +99,7 @@ class Edge:
             answer = self._refuse(problem, exchange.path)
         except StoreUnavailable as error:
             _log.warning("store.unavailable", request=request_id, error=str(error))
-            answer = self._refuse(Problem(problems.UNAVAILABLE, headers={"Retry-After": "1"}), exchange.path)
+            answer = self._refuse(Problem(problems.UNAVAILABLE, headers=_SOON), exchange.path)
         except CarrierError as error:
             _log.warning("carrier.failed", request=request_id, kind=error.kind.value, why=error.detail)
             answer = self._refuse(Problem(problems.CARRIER_FAILED, f"Request {request_id}"), exchange.path)
@@ -124,7 +126,8 @@ class Edge:
 
     def refusal(self, code: Code) -> Reply:
         """The answer to what never became a request."""
-        answer, request_id = self._refuse(Problem(code), ""), self._next_id()
+        problem = Problem(code, headers=_SOON if code is problems.UNAVAILABLE else None)
+        answer, request_id = self._refuse(problem, ""), self._next_id()
         self.requests.note("", "", answer.status, 0.0)
         if self._access_log is not None:
             self._access_log.note(None, "", request_id, answer.status, 0.0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -23,6 +23,8 @@ from maskline.domain.problems import Code
 MOST_HEADER_BYTES, MOST_HEADERS = 32_768, 100
 RAW = 8  # in chunks of one byte, a body takes six times its size
 MOST_RAW_BYTES = RAW * MOST_BYTES  # of a request
+MOST_LARGE_BYTES = 64 << 20
+"""How much of larger bodies than MOST_BYTES a process holds at a time, beside so much of each."""
 MOST_CONNECTIONS = 10_000
 DEADLINE_S = 10.0
 READ_S = 300.0
@@ -35,11 +37,15 @@ Reply = tuple[int, bytes, bytes]
 class Exchange:
     """One request, whole, and how it is answered. uvicorn's protocol knows it as the cycle of its connection.
 
-    `sent` is called when the answer has been read or never will be: for those that are too large to have many of.
+    `large_bytes` is how much of all bodies that are held is beyond what any may have. `sent` is called when the answer
+    has been read or never will be: for those that are too large to have many of.
     """
+
+    large_bytes: ClassVar = 0
 
     __slots__ = (
         "_connection",
+        "_large_bytes",
         "body",
         "disconnected",
         "headers",
@@ -61,6 +67,7 @@ class Exchange:
         self.query = b""
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
+        self._large_bytes = 0
         self.keep_alive = True
         self.more_body = True
         self.disconnected = False
@@ -74,6 +81,20 @@ class Exchange:
         """The address of who is connected; empty where that is not known."""
         client = self._connection.client
         return client[0] if client else ""
+
+    def has_room_for(self, size: int, most: int) -> bool:
+        """Whether so much more of a large body may be held, of `most` in all; it is counted then."""
+        if Exchange.large_bytes + size > most:
+            return False
+        Exchange.large_bytes += size
+        self._large_bytes += size
+        return True
+
+    def forget_body(self) -> None:
+        """Nobody reads it any more."""
+        self.body = b""
+        Exchange.large_bytes -= self._large_bytes
+        self._large_bytes = 0
 
     async def run_asgi(self, app: Application) -> None:
         """Have the application answer, and write the answer."""
@@ -103,6 +124,8 @@ class Exchange:
             self._complete()
         finally:
             self._connection.tasks.discard(self.task)
+            if self._large_bytes:
+                self.forget_body()
             if self.sent is not None:
                 self.sent()
 
@@ -149,6 +172,7 @@ class Wire(HttpToolsProtocol):
 
     deadline_s = DEADLINE_S
     most_connections = MOST_CONNECTIONS
+    most_large_bytes = MOST_LARGE_BYTES
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(config, server_state, app_state, **kwargs)
@@ -176,6 +200,9 @@ class Wire(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self._forget_what_arrives()
+        for waiting, _ in self.pipeline:
+            waiting.forget_body()  # type: ignore[attr-defined]
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -289,11 +316,18 @@ class Wire(HttpToolsProtocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        if self._refused:
+            return
         self._size += len(body)
-        if self._size > MOST_BYTES and self._size > self._most_bytes():
-            self._refuse(problems.BODY_TOO_LARGE)
-        else:
-            self._body.append(body)
+        if self._size > MOST_BYTES:
+            if self._size > self._most_bytes():
+                self._refuse(problems.BODY_TOO_LARGE)
+                return
+            size = min(len(body), self._size - MOST_BYTES)
+            if not self._exchange.has_room_for(size, self.most_large_bytes):
+                self._refuse(problems.UNAVAILABLE)
+                return
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         if self._refused or self._framing:
@@ -301,7 +335,10 @@ class Wire(HttpToolsProtocol):
         self._arriving = False
         self._segment = 0  # how much of it belongs to the next request, the parser does not tell
         exchange = self._exchange
-        exchange.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if len(self._body) == 1:
+            exchange.body = self._body[0]
+        else:
+            exchange.body, self._body = b"".join(self._body), []
         exchange.more_body = False
         busy = self._is_busy()
         self.cycle = exchange  # type: ignore[assignment]
@@ -364,7 +401,7 @@ class Wire(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
-        self._arriving = False
+        self._forget_what_arrives()
         self._unwatch()
         status, lines, body = self._application.refusal(code)
         parts = [STATUS_LINE[status], self._application.always]
@@ -375,6 +412,12 @@ class Wire(HttpToolsProtocol):
             self._refusal = b"".join(parts)
         else:
             self._hang_up(b"".join(parts))
+
+    def _forget_what_arrives(self) -> None:
+        if self._arriving:
+            self._arriving = False
+            self._body = []
+            self._exchange.forget_body()
 
     def _hang_up(self, last_words: bytes) -> None:
         """Write, and close once the peer has closed or its time is up: closing on what it still sends could reset
