@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, get_args, get_type_hints
 
 from maskline.domain.address import parse_networks
+from maskline.domain.ids import canonical, is_sid
+from maskline.domain.webhook_url import is_url
 
 MOST_NUMBER, MOST_DAYS, MOST_READERS = 1_000_000_000, 36_500, 64
 
@@ -114,22 +115,33 @@ class Settings:
     """The files that secrets were read from, which nobody else should be able to read."""
 
 
-def _read(name: str, kind: Any, value: Any) -> Any:
-    """A value as its setting's type. Raises SettingsError."""
-    if value is None or not isinstance(value, str):
-        kinds = bool if "bool" in str(kind) else int if "int" in str(kind) else str
+def _kinds() -> dict[str, type]:
+    """The type of each setting's value where it has one."""
+    hints = get_type_hints(Settings)
+    return {
+        entry.name: next(
+            kind for kind in (bool, int, str) if kind in (hints[entry.name], *get_args(hints[entry.name]))
+        )
+        for entry in dataclasses.fields(Settings)
+        if entry.metadata
+    }
+
+
+def _read(name: str, kind: type, value: Any) -> Any:
+    """A value of this type, from what a file or the environment says. Raises SettingsError."""
+    if not isinstance(value, str):
         # To Python a bool is an int; to whoever writes `port = true` it is a slip.
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool)):
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise SettingsError(f"{name}: this setting takes no {type(value).__name__}")
         return value
-    if "bool" in str(kind):
+    if kind is bool:
         word = value.lower()
         if word in ("1", "true", "yes", "on"):
             return True
         if word in ("0", "false", "no", "off"):
             return False
         raise SettingsError(f"{name}: {value!r} is neither true nor false")
-    if "int" in str(kind):
+    if kind is int:
         try:
             return int(value)
         except ValueError:
@@ -139,7 +151,7 @@ def _read(name: str, kind: Any, value: Any) -> Any:
 
 def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> Settings:
     """Put the settings together. Raises SettingsError for one that is unknown or cannot be used."""
-    known = {entry.name: entry for entry in dataclasses.fields(Settings) if entry.metadata}
+    known = _kinds()
     values: dict[str, Any] = {}
     carriers: dict[str, Any] = {}
     secret_files: list[Path] = []
@@ -151,7 +163,7 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
         for name, value in content.items():
             if name not in known:
                 raise SettingsError(f"{file.name}: there is no setting {name!r}")
-            values[name] = _read(f"{file.name}: {name}", known[name].type, value)
+            values[name] = _read(f"{file.name}: {name}", known[name], value)
     variables = {f"{PREFIX}{name.upper()}": name for name in known}
     for variable, value in environment.items():
         if not value or not variable.startswith(PREFIX):
@@ -159,7 +171,7 @@ def load_settings(flags: Mapping[str, Any], environment: Mapping[str, str], file
         if variable not in variables:
             raise SettingsError(f"{variable}: there is no such setting")
         name = variables[variable]
-        values[name] = _read(variable, known[name].type, value)
+        values[name] = _read(variable, known[name], value)
     values.update({name: value for name, value in flags.items() if value is not None})
     if values.get("carriers_file"):
         _add_carriers(other := Path(values["carriers_file"]), carriers)
@@ -232,7 +244,8 @@ def _check(settings: Settings) -> None:
     key = settings.secret_key
     if key is not None and (len(key) != 64 or set(key.lower()) - set("0123456789abcdef")):
         raise SettingsError("secret_key: must be 64 hexadecimal digits (openssl rand -hex 32 makes one)")
-    if settings.account_sid is not None and not _is_account(settings.account_sid):
+    sid = settings.account_sid
+    if sid is not None and not (is_sid(sid, "AC") and sid == canonical(sid)):
         raise SettingsError("account_sid: must be AC and 32 lower-case hexadecimal digits")
     _check_addresses(settings)
 
@@ -272,23 +285,10 @@ def _check_addresses(settings: Settings) -> None:
         raise SettingsError(f"trusted_proxies: {error}; such as 10.0.0.0/8,192.168.1.5") from None
     for name in ("public_url", "more_info_url"):
         url = getattr(settings, name)
-        if url is not None and not _is_url(url):
+        if url is not None and not (is_url(url) and re.fullmatch("[!-~]+", url)):
             raise SettingsError(f"{name}: must be an absolute http or https URL, in ASCII without blanks")
     if set(settings.public_url or "") & set("?#"):
         raise SettingsError("public_url: is a prefix of addresses, and can have neither query nor fragment")
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    return good and re.fullmatch(r"[!-~]+", text) is not None
-
-
-def _is_account(sid: str) -> bool:
-    return len(sid) == 34 and sid.startswith("AC") and not set(sid[2:]) - set("0123456789abcdef")
 
 
 def sentences() -> list[tuple[str, Any, str]]:
