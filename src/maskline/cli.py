@@ -23,10 +23,10 @@ from maskline.cli_callbacks import callbacks
 from maskline.cli_database import (
     config_option,
     data_option,
+    database_name,
     json_option,
     load,
     on_database,
-    place,
     schema_version,
     setting,
     show,
@@ -131,7 +131,7 @@ def serve(resend_restored: bool, **flags: Any) -> None:
             settings,
             resend_restored=resend_restored,
             listening=listening,
-            place=process.place if process else 0,
+            index=process.index if process else 0,
         )
         server.heed_signals()
         if process is not None:
@@ -239,7 +239,7 @@ def migrate(check: bool, restored: bool, spread: bool, **flags: Any) -> None:
         raise click.ClickException("only a PostgreSQL database with the Citus extension can be distributed")
     version = schema_version(settings)
     if restored and not version:
-        raise click.ClickException(f"there is no database in {place(settings)}; restore it first")
+        raise click.ClickException(f"there is no database in {database_name(settings)}; restore it first")
     if not is_behind(version):
         click.echo(f"Up to date: schema {version}.")
     elif check:
@@ -252,7 +252,9 @@ def migrate(check: bool, restored: bool, spread: bool, **flags: Any) -> None:
     if restored or is_behind(version):
         marked = asyncio.run(_migrate(settings, restored=restored))
     if is_behind(version):
-        click.echo("The database is up to date." if version else f"Made the database in {place(settings)}.")
+        click.echo(
+            "The database is up to date." if version else f"Made the database in {database_name(settings)}."
+        )
     if marked is not None:
         click.echo(
             f"Marked as a copy of {render_date(marked)}: the first start gives up what waits in it, or with"

@@ -75,8 +75,8 @@ def schema_version(settings: Settings) -> int:
     return int(inspect(path).meta.get("schema_version", 0)) if path.exists() else 0
 
 
-def place(settings: Settings) -> str:
-    """Where the database is, to be told; the URL of one may hold a password."""
+def database_name(settings: Settings) -> str:
+    """How messages call the database: not by its URL, which may hold a password."""
     return settings.data if settings.database_url is None else "the PostgreSQL database"
 
 
@@ -88,7 +88,7 @@ def on_database(command: Command) -> Command:
         settings = load({name: given.pop(name) for name in ("data", "config")})
         if not (version := schema_version(settings)):
             raise click.ClickException(
-                f"there is no database in {place(settings)}; `maskline serve` and `maskline migrate` make one"
+                f"there is no database in {database_name(settings)}; `maskline serve` and `maskline migrate` make one"
             )
         if is_behind(version):
             raise click.ClickException("the database has an older schema; run `maskline migrate`")

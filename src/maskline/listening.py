@@ -43,11 +43,11 @@ class Listening:
 def listen(settings: Settings) -> Listening:
     """Open all that these settings ask for. Raises CannotListen."""
     listening = Listening(None if settings.role == "worker" else _listen(settings.host, settings.port), [])
-    for place in range(settings.workers):
+    for index in range(settings.workers):
         wanted = settings.ops_port
         if wanted is None:
             wanted = 0 if settings.port == 0 else settings.port + 1
-        port = wanted + place if wanted else 0
+        port = wanted + index if wanted else 0
         try:
             listening.ops.append(_listen("127.0.0.1", port))
         except (CannotListen, OverflowError):

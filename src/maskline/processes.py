@@ -28,12 +28,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One of the processes, as it sees itself: its place among them, and whether it is the first one ever.
+    """One of the processes, as it sees itself: its number among them, from 0, and whether it is the first one ever.
 
     `lifeline` can be read from once the parent is gone.
     """
 
-    place: int
+    index: int
     first: bool
     lifeline: int
     _ready: int | None
@@ -86,9 +86,9 @@ class _Parent:
             sys.exit(first.failures)
         os.close(self._ready[0])
         while True:
-            for place, child in enumerate(self._children):
+            for index, child in enumerate(self._children):
                 due = not child.pid and not self._stopping and time.monotonic() >= child.due_at
-                if due and (process := self._fork(place, first=False)) is not None:
+                if due and (process := self._fork(index, first=False)) is not None:
                     return process
             if self._stopping and not any(child.pid for child in self._children):
                 sys.exit(int(self._failed))
@@ -98,15 +98,15 @@ class _Parent:
         readable, _, _ = select.select([self._ready[0]], [], [], 0)
         return bool(readable) and os.read(self._ready[0], 1) != b""
 
-    def _fork(self, place: int, *, first: bool) -> Process | None:
+    def _fork(self, index: int, *, first: bool) -> Process | None:
         """A Process in the child, None in the parent."""
-        child = self._children[place]
+        child = self._children[index]
         child.began_at = time.monotonic()
         child.pid = os.fork()
         if child.pid:
             return None
         os.close(self._lifeline[1])
-        return Process(place, first, self._lifeline[0], self._ready[1] if first else None)
+        return Process(index, first, self._lifeline[0], self._ready[1] if first else None)
 
     def _wait(self) -> None:
         """Until something happens, or a moment has passed."""
@@ -116,13 +116,13 @@ class _Parent:
             for child in self._children:
                 if child.pid:
                     os.kill(child.pid, signal.SIGTERM)
-        for place, child in enumerate(self._children):
+        for index, child in enumerate(self._children):
             if child.pid:
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid:
-                    self._bury(place, child, os.waitstatus_to_exitcode(status))
+                    self._bury(index, child, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, place: int, child: _Child, code: int) -> None:
+    def _bury(self, index: int, child: _Child, code: int) -> None:
         now = time.monotonic()
         child.pid = 0
         if self._stopping:
@@ -134,4 +134,4 @@ class _Parent:
         pause_s = min(MOST_PAUSE_S, FIRST_PAUSE_S * (2**child.failures - 1))
         child.failures = min(child.failures + 1, 10)
         child.due_at = now + pause_s
-        _log.error("process.died", place=place, code=code, again_in_s=pause_s)
+        _log.error("process.died", place=index, code=code, again_in_s=pause_s)

@@ -145,7 +145,7 @@ class Server:
     """One server process. `start`, then `serve` until `request_stop` or a signal, then everything is closed.
 
     `resend_restored`: if the database is a restored backup, what waited in it is sent, though it may have been before.
-    `listening` and `place`: the sockets that it shares with other processes, and which of these it is.
+    `listening` and `index`: the sockets that it shares with other processes, and which of these it is, from 0.
     """
 
     def __init__(
@@ -155,11 +155,11 @@ class Server:
         *,
         resend_restored: bool = False,
         listening: Listening | None = None,
-        place: int = 0,
+        index: int = 0,
     ) -> None:
         self.settings = settings
         self._listening = listening
-        self._place = place
+        self._index = index
         self._resend_restored = resend_restored
         self._clock = clock or SystemClock()
         self._stop = asyncio.Event()
@@ -303,7 +303,7 @@ class Server:
         ops_app = build_ops_app(context, checks, docs_url, [owner for owner in measured if owner is not None])
         served = [
             (_http(one, settings, tls=one is app), socket)
-            for one, socket in ((app, listening.main), (ops_app, listening.ops[self._place]))
+            for one, socket in ((app, listening.main), (ops_app, listening.ops[self._index]))
             if socket is not None
         ]
         self._https = [http for http, _ in served]

@@ -42,10 +42,10 @@ from maskline.store.postgres_engine import (
     ENTER,
     PostgresEngine,
     database_time,
+    for_caller,
     in_one_line,
     is_conflict,
     take_turn,
-    told_of,
 )
 from maskline.store.postgres_line import Line
 from maskline.store.postgres_tx import Connection, PostgresTx, executing
@@ -179,7 +179,7 @@ class PostgresStore:
                     line.run("ROLLBACK")
                 raise
         except psycopg.Error as error:
-            told = told_of(error)
+            told = for_caller(error)
         raise told
 
     def _begin_reading(self) -> tuple[Line, Instant]:

@@ -66,7 +66,7 @@ _WRONG_STATEMENT = "42"
 """The class of errors that are a statement's own, whatever its values."""
 
 
-def told_of(error: Exception) -> Exception:
+def for_caller(error: Exception) -> Exception:
     """What a caller is told of an error that its own operation met. What PostgreSQL says of a row holds its values,
     which are nobody's to read in a log.
     """
@@ -141,7 +141,7 @@ class PostgresEngine:
         self._turn = Answer()
         self._round: int | None = None
         """Its number among those of this run; None until the turn is looked at."""
-        self.told = told_of
+        self.for_caller = for_caller
         self.die = _die
 
     def begin(self, *, side_by_side: bool = False) -> Tx:

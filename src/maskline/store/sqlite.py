@@ -110,7 +110,7 @@ def _is_failing(error: BaseException) -> bool:
     return code & 0xFF == sqlite3.SQLITE_IOERR and code not in _PASSING
 
 
-def _told(error: Exception) -> Exception:
+def _for_caller(error: Exception) -> Exception:
     """What a caller is told of an error that its own operation met."""
     if not isinstance(error, sqlite3.Error):
         return error
@@ -149,7 +149,7 @@ class _Engine:
         self.begin = begin
         self.tend = tend
         self.execute = connection.execute
-        self.told = _told
+        self.for_caller = _for_caller
         self.die = _die
 
     def commit(self) -> None:
@@ -302,7 +302,7 @@ class SqliteStore:
             tx = self._tx(connection, self._time.now())
             return fn(tx, *args, **kwargs)
         except sqlite3.Error as error:
-            raise _told(error) from error
+            raise _for_caller(error) from error
         finally:
             connection.set_progress_handler(None, 0)
             connection.execute("ROLLBACK")

@@ -67,7 +67,7 @@ class Engine(Protocol):
     def is_environment(self, error: Exception) -> bool:
         """Whether the database itself has a problem, not one item: nothing of the round may be acknowledged."""
 
-    def told(self, error: Exception) -> Exception:
+    def for_caller(self, error: Exception) -> Exception:
         """What a caller is told of an error that its own operation met."""
 
     def tend(self) -> None:
@@ -291,7 +291,7 @@ class Writer:
         except Exception as error:
             self._undo(error)
             tx.forget_since(noted)
-            return self._engine.told(error)
+            return self._engine.for_caller(error)
         return result
 
     def _undo(self, error: Exception) -> None:
