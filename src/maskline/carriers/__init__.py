@@ -1,1 +1,1 @@
-"""One carrier, one file. Each knows the domain and what it is handed; none knows the store or another carrier."""
+"""One carrier, one file, with its own languages beside it. Each knows the domain and what it is handed, no store."""

@@ -31,7 +31,7 @@ _NO_ADD_ONS = '{"status":"successful","message":null,"code":null,"results":{}}'
 
 
 @dataclass(frozen=True, slots=True)
-class Last:
+class LastSession:
     """The last Session of a pair that is over, the participant who writes or calls, and the other one if there was."""
 
     session: Session
@@ -52,7 +52,7 @@ class AutoCreate:
 
 
 def render_message_form(
-    account_sid: str, sid: str, from_: str, to: str, data: str, last: Last | None
+    account_sid: str, sid: str, from_: str, to: str, data: str, last: LastSession | None
 ) -> dict[str, str]:
     """What is asked of a message; `data` is as an Interaction has it."""
     content = json.loads(data)
@@ -76,7 +76,7 @@ def render_message_form(
 
 
 def render_call_form(
-    account_sid: str, from_: str, to: str, asked: Mapping[str, str], last: Last | None
+    account_sid: str, from_: str, to: str, asked: Mapping[str, str], last: LastSession | None
 ) -> dict[str, str]:
     """What is asked of a call: what its carrier `asked` goes with it, keys that were pressed among it."""
     form = {
@@ -109,7 +109,7 @@ def _place(side: str, address: str) -> dict[str, str]:
     }
 
 
-def render_last(account_sid: str, last: Last | None) -> dict[str, str]:
+def render_last(account_sid: str, last: LastSession | None) -> dict[str, str]:
     """The fields of the last Session and its participants; what has no value has no key."""
     if last is None:
         return {}

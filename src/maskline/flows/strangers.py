@@ -50,7 +50,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class StrangerRequest:
     """One request about a stranger. `sid` tells a repeated one, each address that is led to has its own."""
 
     sid: str
@@ -60,7 +60,7 @@ class Ask:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Instructions:
     """What the customer wants done, as far as it is known."""
 
     replies: list[Reply] = field(default_factory=list)
@@ -102,30 +102,32 @@ class Strangers:
         """
         while True:
             try:
-                outcome = await self._ask(stranger)
+                instructions = await self._ask(stranger)
             except StoreUnavailable as error:
                 _log.warning("stranger.store_unavailable", message=stranger.sid, error=str(error))
                 await self._clock.sleep(AGAIN_S)
                 continue
             except Exception:
                 _log.exception("stranger.defect", message=stranger.sid)
-                outcome = Outcome(events=[(problems.OUT_OF_SESSION_FAILED, "defect")], answered=False)
+                instructions = Instructions(
+                    events=[(problems.OUT_OF_SESSION_FAILED, "defect")], answered=False
+                )
             break
         settlement = Settlement(
             id=stranger.id,
             run=run,
             sid=stranger.sid,
-            route=outcome.route,
+            route=instructions.route,
             validity_us=self._validity_us,
-            event_sids=[self._mint.sid("NO") for _ in range(len(outcome.events) + 2)],
-            replies=outcome.replies,
-            events=outcome.events,
+            event_sids=[self._mint.sid("NO") for _ in range(len(instructions.events) + 2)],
+            replies=instructions.replies,
+            events=instructions.events,
         )
         await keep(self._clock, lambda: self._store.batch(settle_strangers, settlement))
-        return outcome.answered
+        return instructions.answered
 
-    async def _ask(self, stranger: Stranger) -> Outcome:
-        outcome = Outcome()
+    async def _ask(self, stranger: Stranger) -> Instructions:
+        instructions = Instructions()
         form = render_message_form(
             stranger.account_sid,
             stranger.sid,
@@ -137,75 +139,79 @@ class Strangers:
         to: Redirect | None = Redirect(stranger.url)
         for number in range(MOST_REQUESTS):
             if to is None:
-                return outcome
+                return instructions
             sid = stranger.sid if number == 0 else f"{stranger.sid} {number}"
-            ask = Ask(sid, stranger.account_sid, to.url, stranger.token_sealed)
+            request = StrangerRequest(sid, stranger.account_sid, to.url, stranger.token_sealed)
             try:
                 send = self._customers.get if to.method == "GET" else self._customers.post
-                answer = await send(ask, form)
+                answer = await send(request, form)
             except HttpError as error:
-                return self._failed(outcome, to.url, str(error))
+                return self._failed(instructions, to.url, str(error))
             if not 200 <= answer.status < 300:
-                return self._failed(outcome, to.url, str(answer.status))
-            to = await self._do(stranger, outcome, to.url, answer)
-        outcome.events.append((problems.TWIML_INVALID, f"more than {MOST_REQUESTS} redirects"))
-        return outcome
+                return self._failed(instructions, to.url, str(answer.status))
+            to = await self._do(stranger, instructions, to.url, answer)
+        instructions.events.append((problems.TWIML_INVALID, f"more than {MOST_REQUESTS} redirects"))
+        return instructions
 
-    def _failed(self, outcome: Outcome, url: str, why: str) -> Outcome:
-        outcome.events.append((problems.OUT_OF_SESSION_FAILED, f"{redact(url)} ({why})"))
-        outcome.answered = False
-        return outcome
+    def _failed(self, instructions: Instructions, url: str, why: str) -> Instructions:
+        instructions.events.append((problems.OUT_OF_SESSION_FAILED, f"{redact(url)} ({why})"))
+        instructions.answered = False
+        return instructions
 
-    async def _do(self, stranger: Stranger, outcome: Outcome, url: str, answer: Answer) -> Redirect | None:
+    async def _do(
+        self, stranger: Stranger, instructions: Instructions, url: str, answer: Answer
+    ) -> Redirect | None:
         """Carry an answer out as far as it goes. Returns where it leads on to, if it does."""
         try:
             wanted = read_answer(answer.content_type, answer.body)
             if isinstance(wanted, AutoCreate):
-                outcome.route = True
+                instructions.route = True
                 await self._create(stranger, wanted)
             elif wanted is not None:
-                return await self._run(stranger, outcome, url, resolve(wanted, url))
+                return await self._run(stranger, instructions, url, resolve(wanted, url))
         except TwimlError as error:
-            outcome.events.append((error.code, f"{redact(url)}, {error.detail}"))
+            instructions.events.append((error.code, f"{redact(url)}, {error.detail}"))
         except Problem as problem:
             # Without the Session the sender is treated as if nobody had been asked; unless they have one by now.
-            outcome.events += [(problem.code, problem.detail), (stranger.code, "")]
+            instructions.events += [(problem.code, problem.detail), (stranger.code, "")]
         return None
 
     async def _run(
-        self, stranger: Stranger, outcome: Outcome, url: str, verbs: Sequence[Verb]
+        self, stranger: Stranger, instructions: Instructions, url: str, verbs: Sequence[Verb]
     ) -> Redirect | None:
         for verb in verbs:
             match verb:
-                case Message() if len(outcome.replies) + len(outcome.events) < MOST_ANSWERS:
-                    self._reply(stranger, outcome, verb)
+                case Message() if len(instructions.replies) + len(instructions.events) < MOST_ANSWERS:
+                    self._reply(stranger, instructions, verb)
                 case Message():
                     said = f"more than {MOST_ANSWERS} <Message>"
-                    outcome.events.append((problems.TWIML_INVALID, said))
+                    instructions.events.append((problems.TWIML_INVALID, said))
                     return None
                 case Redirect():
                     own = self._customers.webhook_url(stranger.account_sid, stranger.service_sid, "Message")
                     if verb.url == own:
-                        return await self._hand_back(stranger, outcome)
+                        return await self._hand_back(stranger, instructions)
                     return Redirect(verb.url or url, verb.method)
                 case _:
                     name = type(verb).__name__
-                    outcome.events.append(
+                    instructions.events.append(
                         (problems.TWIML_INVALID, f"<{name}> is not carried out for a message")
                     )
                     return None
         return None
 
-    def _reply(self, stranger: Stranger, outcome: Outcome, message: Message) -> None:
+    def _reply(self, stranger: Stranger, instructions: Instructions, message: Message) -> None:
         if len(message.body) > MOST_BODY:
-            outcome.events.append((problems.BODY_TOO_LONG, "<Message>"))
+            instructions.events.append((problems.BODY_TOO_LONG, "<Message>"))
             return
         to = identifier_key(message.to) if message.to else stranger.sender
         from_ = identifier_key(message.from_) if message.from_ else stranger.number
         if to != stranger.sender and parse_phone(to) is None and parse_channel(to) is None:
-            outcome.events.append((problems.TWIML_INVALID, f"<Message> to {mask(to)}, which is no number"))
+            instructions.events.append(
+                (problems.TWIML_INVALID, f"<Message> to {mask(to)}, which is no number")
+            )
             return
-        outcome.replies.append(
+        instructions.replies.append(
             Reply(
                 sid=self._mint.sid("KI"),
                 from_=from_,
@@ -228,12 +234,12 @@ class Strangers:
             guard=partial(refuse_if_gone, row_id=stranger.id, sid=stranger.sid),
         )
 
-    async def _hand_back(self, stranger: Stranger, outcome: Outcome) -> Redirect | None:
+    async def _hand_back(self, stranger: Stranger, instructions: Instructions) -> Redirect | None:
         """The message enters afresh, as if it came only now: a Session takes it by now, or it is asked about again."""
-        outcome.route = await self._store.read(
+        instructions.route = await self._store.read(
             is_routed, stranger.service_sid, stranger.number, stranger.sender
         )
-        return None if outcome.route else Redirect(stranger.url)
+        return None if instructions.route else Redirect(stranger.url)
 
 
 async def auto_create(

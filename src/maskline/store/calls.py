@@ -22,7 +22,7 @@ from maskline.domain.phone import dial_form, is_caller
 from maskline.domain.problems import Code
 from maskline.domain.route import Match, OutOfSession, Refused, Route, incoming
 from maskline.domain.service_settings import blocks_on_failure
-from maskline.domain.stranger import Last
+from maskline.domain.stranger import LastSession
 from maskline.metrics import CALLS, TURNED_AWAY, VERDICTS
 from maskline.store.call_course import (
     IN_PROGRESS,
@@ -42,7 +42,7 @@ from maskline.store.engine import Tx
 from maskline.store.interactions import find_interaction
 from maskline.store.relay import find_match
 from maskline.store.sessions import find_session, use_session
-from maskline.store.strangers import find_last
+from maskline.store.strangers import find_last_session
 from maskline.store.wants import wants_of
 
 
@@ -77,7 +77,7 @@ class Caller:
     account_sid: str
     url: str
     token_sealed: str
-    last: Last | None
+    last: LastSession | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ def find_caller(tx: Tx, call: NewCall) -> Caller | None:
     row = tx.execute(_STRANGE, (call.service_sid,)).fetchone()
     if row is None or row[0] is None:
         return None
-    last = find_last(tx, call.service_sid, call.sender, call.to)
+    last = find_last_session(tx, call.service_sid, call.sender, call.to)
     return Caller(call.inbound_sid, call.account_sid, row[0], row[1], last)
 
 

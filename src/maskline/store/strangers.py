@@ -16,7 +16,7 @@ from maskline.domain.model import OutboxState, Participant, Session, SessionStat
 from maskline.domain.phone import mask
 from maskline.domain.problems import Code, Problem
 from maskline.domain.route import OutOfSession, Refused, Route, incoming
-from maskline.domain.stranger import Last
+from maskline.domain.stranger import LastSession
 from maskline.store.bodies import blank_if_over
 from maskline.store.engine import Turn, Tx, Wake, batched
 from maskline.store.events import insert_event
@@ -122,7 +122,7 @@ class Stranger:
     data: str
     url: str
     token_sealed: str
-    last: Last | None
+    last: LastSession | None
     code: Code
 
 
@@ -186,7 +186,7 @@ def _take(tx: Tx, run: str, row: LaneRow, event_sids: list[str]) -> Stranger | N
                 data=row.payload,
                 url=url,
                 token_sealed=token_sealed,
-                last=find_last(tx, row.service_sid, row.recipient, row.number),
+                last=find_last_session(tx, row.service_sid, row.recipient, row.number),
                 code=code,
             )
     _end(tx, row, [(code, "")], event_sids)
@@ -225,7 +225,7 @@ def _inbound(tx: Tx, row: LaneRow) -> NewInbound:
     )
 
 
-def find_last(tx: Tx, service_sid: str, sender: str, number: str) -> Last | None:
+def find_last_session(tx: Tx, service_sid: str, sender: str, number: str) -> LastSession | None:
     """The Session of this pair that ended last, with both its participants."""
     rows = tx.execute(_PAST, (service_sid, sender, number, LAST_ONES)).fetchall()
     pairs: list[tuple[Participant, Session]] = []
@@ -244,7 +244,7 @@ def find_last(tx: Tx, service_sid: str, sender: str, number: str) -> Last | None
         return None
     inbound, session = max(over, key=lambda pair: pair[1].ended_at or 0)
     partner = tx.execute(_PARTNER, (service_sid, session.sid, inbound.sid)).fetchone()
-    return Last(session, inbound, Participant(*partner) if partner else None)
+    return LastSession(session, inbound, Participant(*partner) if partner else None)
 
 
 @batched(Turn.OUTCOME)
