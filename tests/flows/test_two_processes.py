@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from maskline.domain.model import Participant
+from maskline.flows import lanes
 from maskline.store.engine import Store
 from maskline.store.postgres import PostgresStore
 from maskline.store.postgres_wakes import FULL_S
 from tests.support.clock import FakeClock
 from tests.support.house import VAULT, House, held_writer
 from tests.support.postgres import PostgresServer
+from tests.support.receiver import receiving
 from tests.support.until import turns, until
 
 pytestmark = pytest.mark.engine("postgres")
@@ -62,6 +64,27 @@ async def test_what_comes_while_all_slots_are_taken(house: House, other: House) 
                 await until(lambda one=person: house.carrier.bodies(one.identifier))
             assert house.carrier.in_flight == 1
             gate.release()
+            await house.quiet()
+
+
+async def test_what_is_to_be_told_while_all_customers_that_are_called_stall(
+    house: House, other: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "SLOTS", 1)
+    monkeypatch.setattr(lanes, "SPARE", 0)
+    async with receiving() as slow, receiving() as quick:
+        slow.stalled.clear()
+        (_, ann, _), (_, ben, _) = [
+            await house.pair(await house.service(callback_url=one.url)) for one in (slow, quick)
+        ]
+        async with house.working(), other.working():
+            await house.say(ann)
+            await until(lambda: slow.posts)
+            await house.say(ben)
+            await house.pass_time(FULL_S)
+            await until(lambda: quick.posts)
+            assert len(slow.posts) == 1
+            slow.stalled.set()
             await house.quiet()
 
 

@@ -126,7 +126,7 @@ class LaneLoop(Generic[WorkT]):
         self._clock = clock
         self._run = run
         self._began = clock.uptime()
-        self._wake = store.subscribe(wake)
+        self._wake = store.subscribe(wake, self._is_full)
         self._claim = claim
         self._work = work
         self._lanes = Lanes(most_each, first_pause_s, SLOTS_EACH)
@@ -137,6 +137,9 @@ class LaneLoop(Generic[WorkT]):
         self._stopping = False
         self._work_s = Histogram(CUSTOMER_SECONDS)
         self.under_way: set[asyncio.Task[None]] = set()
+
+    def _is_full(self) -> bool:
+        return self._stopping or len(self.under_way) >= SLOTS
 
     def measures(self) -> Iterator[Sample]:
         """How many are under way, and how long they took."""
