@@ -7,6 +7,7 @@ written it down yet: everybody looks at it through `as_of`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from maskline.domain import problems
 from maskline.domain.model import SECOND, Instant, Session, SessionStatus
@@ -14,8 +15,10 @@ from maskline.domain.problems import Problem
 
 OPEN, IN_PROGRESS, CLOSED = SessionStatus.OPEN, SessionStatus.IN_PROGRESS, SessionStatus.CLOSED
 
+Transition = Literal["stay", "start", "close", "reopen"]
+
 # (from, to by an update of the API): what it means. What is not listed is 80608.
-TRANSITIONS: dict[tuple[SessionStatus, SessionStatus], str] = {
+TRANSITIONS: dict[tuple[SessionStatus, SessionStatus], Transition] = {
     (OPEN, OPEN): "stay",
     (OPEN, IN_PROGRESS): "start",
     (OPEN, CLOSED): "close",
@@ -75,8 +78,8 @@ def as_of(session: Session, now: Instant, idle_close_us: int) -> Session:
     )
 
 
-def transition(session: Session, to: SessionStatus) -> str:
-    """What an update to `to` means: stay, start, close or reopen. Raises 80608 for what the table does not have."""
+def transition(session: Session, to: SessionStatus) -> Transition:
+    """What an update to `to` means. Raises 80608 for what the table does not have."""
     meaning = TRANSITIONS.get((session.status, to))
     if meaning is None:
         raise Problem(problems.SESSION_STATUS_INVALID, f"Status {session.status} to {to}")

@@ -27,7 +27,7 @@ from maskline.domain.model import (
 from maskline.domain.phone import Phone, identifier_key
 from maskline.domain.problems import Problem
 from maskline.domain.service_settings import cooldown_us, moves_on_outage, read_settings
-from maskline.domain.session import as_of, close, reopen, start, transition
+from maskline.domain.session import Transition, as_of, close, reopen, start, transition
 from maskline.store.engine import Store, Tx
 from maskline.store.health import find_troubles
 from maskline.store.idempotency import Key, claim_or_replay
@@ -261,7 +261,7 @@ def change_session(
     service = load_service(tx, account_sid, service_sid)
     session = take_session(tx, service.sid, sid)
     refuse_past(changes.get("expiry_at"), tx.now)
-    meaning = transition(session, status) if status is not None else "stay"
+    meaning: Transition = transition(session, status) if status is not None else "stay"
     if meaning == "reopen":
         changed = replace(reopen(session, tx.now), **changes)
         write_reopened(tx, changed)
