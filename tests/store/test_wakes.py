@@ -55,6 +55,28 @@ async def test_a_commit_wakes_those_that_work_elsewhere(postgres: PostgresServer
         await working.close()
 
 
+@pytest.mark.parametrize("full", [(True, False), (False, True)])
+async def test_where_one_of_two_who_hear_can_do_no_more_others_are_told(
+    postgres: PostgresServer, full: tuple[bool, bool]
+) -> None:
+    here, there = [
+        PostgresStore(postgres.empty(), SystemClock(), run=f"RN{i:032}", pseudonym=VAULT.pseudonym)
+        for i in range(2)
+    ]
+    await here.open()
+    await there.open()
+    try:
+        for is_full in full:
+            here.subscribe(Wake.ASKS, lambda is_full=is_full: is_full)
+        event = there.subscribe(Wake.ASKS)
+        await until(lambda: len(listeners(postgres)) == 2)
+        await here.write(want, Wake.ASKS)
+        await heard(event)
+    finally:
+        await here.close()
+        await there.close()
+
+
 @pytest.mark.parametrize("wake", [Wake.SENDS, Wake.NOBODY])
 async def test_nobody_else_is_told_of_what_is_heard_here(postgres: PostgresServer, wake: Wake) -> None:
     stores = [

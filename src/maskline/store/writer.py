@@ -158,13 +158,13 @@ class Writer:
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        unheard = wake
+        unheard, too_much = wake, False
         for wanted, event, is_full in self._subscribers:
             if wake & wanted:
                 event.set()
-                if not is_full():
-                    unheard &= ~wanted
-        if unheard and self._tell_others is not None:
+                unheard &= ~wanted
+                too_much |= is_full()
+        if (unheard or too_much) and self._tell_others is not None:
             self._tell_others()
 
     # Writing: everything below runs in the writer's thread
