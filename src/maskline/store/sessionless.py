@@ -136,7 +136,7 @@ def insert_reply(tx: Tx, account_sid: str, service_sid: str, reply: Reply, valid
     message = (reply.sid, reply.to, reply.from_, reply.data, message_sid, QUEUED)
     _insert(tx, _INSERT_REPLY, account_sid, service_sid, message, validity_us)
     # Rows have rising ids, so that of the last one is a place behind all that still wait.
-    (place,) = tx.execute("SELECT coalesce(max(id), 0) + 1 FROM outbox").fetchone()
+    (place,) = tx.execute("SELECT coalesce(max(id), 0) + 1 FROM outbox WHERE id > 0").fetchone()
     tx.execute(
         INSERT_SEND,
         (
