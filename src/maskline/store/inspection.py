@@ -28,6 +28,7 @@ class Inspection:
 @contextmanager
 def opened(path: Path) -> Iterator[Execute]:
     """A connection to look through, and to change nothing. Raises StoreUnavailable, within, too."""
+    check_log(path)
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
         try:
@@ -44,7 +45,6 @@ def inspect(path: Path, *, pages: bool = False) -> Inspection:
 
     `pages`: check all of them, which takes as long as it takes to read the file.
     """
-    check_log(path)
     with opened(path) as execute:
         said = execute("PRAGMA quick_check(1)").fetchone()[0] if pages else "ok"
         known = execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
