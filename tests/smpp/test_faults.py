@@ -88,7 +88,8 @@ class Traffic:
         assert set(stored) == {f"the text {i}" for i in range(count)}  # nothing is lost,
         twice = stored.total() - count
         events = Counter(code for (code,) in self.server.rows("SELECT code FROM events"))
-        assert twice <= events[MESSAGE_MAYBE_REPEATED.number]  # and what is twice is marked
+        # And what is twice is marked: an answer that the SMSC had not read when its connection broke is lost with that.
+        assert twice <= events[MESSAGE_MAYBE_REPEATED.number]
         unknown = stored.total() - certain.total()
         assert unknown == events[DELIVERY_UNKNOWN.number]
         for body, copies in stored.items():
@@ -151,9 +152,6 @@ def test_a_server_that_dies_at_every_commit(traffic: Traffic, record_property: A
     traffic.start()
     figures = traffic.finish(120)
     record_property("figures", json.dumps(figures))
-    # Whatever was stored and not answered was known when it came again. An answer that the SMSC had not read when the
-    # connection broke is lost on it, and what it was for is marked.
-    assert figures["twice"] <= len(POINTS) * WINDOW
     assert figures["unknown"] <= len(POINTS) * 64
     assert traffic.server.stop() == 0
 
